@@ -1,0 +1,27 @@
+"""The artefact: a directory of deployable files, each bound to the manifest by its hash."""
+
+from nxmi_export.artefact.artefact import (
+    CPU_MODEL,
+    MODEL,
+    WEIGHTS,
+    Artefact,
+    file_record,
+    read_artefact,
+    sha256_of,
+)
+from nxmi_export.artefact.manifest import MANIFEST, FileRecord, LinearRecord, Manifest, Source
+
+__all__ = [
+    "CPU_MODEL",
+    "MANIFEST",
+    "MODEL",
+    "WEIGHTS",
+    "Artefact",
+    "FileRecord",
+    "LinearRecord",
+    "Manifest",
+    "Source",
+    "file_record",
+    "read_artefact",
+    "sha256_of",
+]

@@ -1,0 +1,88 @@
+"""`manifest.json`: what an artefact is made of, where it came from, and the hash of every file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nxmi_export.errors import ArtefactError
+from nxmi_export.output_files import atomic_file
+
+__all__ = ["MANIFEST", "FileRecord", "LinearRecord", "Manifest", "Source"]
+
+MANIFEST = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Record):
+    """One file of the artefact, bound by its hash."""
+
+    sha256: str
+    bytes: int
+
+
+class Source(_Record):
+    """The checkpoint that was exported."""
+
+    path: str  # as a path relative to the artefact where it is a local file, else a hub name
+    sha256: str | None  # of the file, None for a directory or hub name
+    base: str | None = None  # what a bare state dict took its configuration from
+
+
+class LinearRecord(_Record):
+    """One encoder linear as it is stored."""
+
+    storage: str  # "2:4+int8", "int8", "dense", …
+    inputs: int  # K
+    outputs: int  # N
+    zeros: float  # share of stored values that are zero, 0…1
+
+
+class Manifest(_Record):
+    """The contents of `manifest.json`."""
+
+    format: Literal["nxmi-export/artefact/1"] = "nxmi-export/artefact/1"
+    created: str  # ISO 8601, UTC
+    architecture: str
+    model_type: str
+    input_names: tuple[str, ...]
+    position_limit: int  # tokens
+    labels: tuple[str, ...]
+    source: Source
+    recipe: dict[str, Any] | None
+    provenance: dict[str, Any]
+    versions: dict[str, str]
+    linears: dict[str, LinearRecord] = Field(default_factory=dict)  # by module name
+    ledgers: dict[str, Any] = Field(default_factory=dict)  # by target name
+    files: dict[str, FileRecord] = Field(default_factory=dict)  # by name inside the artefact
+
+    def write(self, directory: Path) -> None:
+        """Write `directory`/manifest.json, whole or not at all."""
+        with atomic_file(directory / MANIFEST) as temporary:
+            temporary.write_text(f"{self.model_dump_json(indent=1)}\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, directory: Path) -> "Manifest":
+        """Read `directory`/manifest.json; raises ArtefactError where that is no manifest."""
+        path = directory / MANIFEST
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ArtefactError(
+                directory,
+                expected="an artefact directory with manifest.json",
+                found=error.strerror or str(error),
+                remedy="make one with nxmi-export MODEL -o DIRECTORY",
+            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise ArtefactError(
+                path,
+                expected="a manifest that this version reads",
+                found=f"{place}: {first['msg']}",
+                remedy="export the model again",
+            ) from error

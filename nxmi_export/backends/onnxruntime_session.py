@@ -1,0 +1,148 @@
+"""An ONNX file in, a `Runner` that executes it with onnxruntime on the CPU out.
+
+Reading quantizer codes needs tensors that are not outputs. They become outputs without a second
+copy of the weights: in protobuf's wire format the concatenation of two messages is their merge
+(repeated fields append), so the file's bytes followed by a `ModelProto` that holds nothing but
+outputs is the same model with more outputs. Peak memory is the file's bytes once, on top of what
+onnxruntime needs anyway; weights in external files are not read here at all.
+"""
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
+from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
+
+__all__ = ["OnnxRuntimeRunner"]
+
+# Lets a model given as bytes find its external weights beside the file it came from.
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+_ERRORS_ONLY = 3  # onnxruntime's log severity; refusals reach the caller as exceptions.
+
+
+class OnnxRuntimeRunner:
+    """Runs the graph at `path`.
+
+    `optimize=False` executes the graph node by node as it is written (the reference for parity);
+    `optimize=True` allows every fusion of onnxruntime. `threads` bounds the threads of one
+    operator, None leaves the choice to onnxruntime. `extra_outputs` names internal tensors to
+    return with the outputs in their own types (int8 for quantizer codes); each one also
+    keeps onnxruntime from fusing across it, so read codes with `optimize=False`.
+
+    Raises ArtefactError for a missing or damaged file, UsageError for an unknown tensor,
+    CapabilityMissing without onnxruntime.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        optimize: bool,
+        threads: int | None = None,
+        extra_outputs: tuple[str, ...] = (),
+    ) -> None:
+        ort = _onnxruntime()
+        if not path.is_file():
+            raise ArtefactError(
+                path,
+                expected="an ONNX model",
+                found="no file",
+                remedy="export the model first or correct the path",
+            )
+        options = _session_options(ort, path, optimize=optimize, threads=threads)
+        self._session: Any | None = _open(ort, path, options, extra_outputs)
+        self.name = f"onnxruntime {'optimized' if optimize else 'as written'}"
+        self.input_names = tuple(value.name for value in self._session.get_inputs())
+        self.output_names = tuple(value.name for value in self._session.get_outputs())
+
+    def run(self, feeds: Feeds) -> Outputs:
+        """Every output of one batch, extra outputs included."""
+        check_feeds(self, feeds)
+        if self._session is None:
+            # Like a read from a closed file: the caller's mistake, not a user's.
+            raise ValueError(f"{self.name}: run() after the runner was closed")
+        arrays = self._session.run(self.output_names, dict(feeds))
+        return dict(zip(self.output_names, arrays, strict=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session = None
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise CapabilityMissing(
+            "onnxruntime",
+            expected="an installation that loads",
+            found=str(error),
+            remedy="run `pip install onnxruntime`",
+        ) from error
+
+
+def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
+    return options
+
+
+def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, ...]) -> Any:
+    """A session over the file, or over its bytes with more outputs appended."""
+    model = path.read_bytes() + _more_outputs(extra_outputs) if extra_outputs else str(path)
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except _refusals(ort) as error:
+        unknown = re.search(r"Graph output \((.*?)\) does not exist", str(error))
+        if unknown:
+            raise UsageError(
+                f"{path}: extra output {unknown.group(1)!r}",
+                expected="the name of a tensor in the graph",
+                found="none of that name",
+                remedy="take the name from the graph as it was lowered",
+            ) from error
+        raise ArtefactError(
+            path,
+            expected="a model that onnxruntime can load",
+            found=" ".join(str(error).split()),
+            remedy="export it again, or update onnxruntime where it names an unknown operator",
+        ) from error
+
+
+def _more_outputs(names: tuple[str, ...]) -> bytes:
+    """A serialized model that holds nothing but graph outputs, their types left to inference."""
+    import onnx
+
+    patch = onnx.ModelProto()
+    patch.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return bytes(patch.SerializeToString())
+
+
+def _refusals(ort: ModuleType) -> tuple[type[Exception], ...]:
+    """What onnxruntime raises about a model; its exceptions share no base class below Exception."""
+    states = ort.capi.onnxruntime_pybind11_state
+    return (
+        states.Fail,
+        states.InvalidArgument,
+        states.InvalidGraph,
+        states.InvalidProtobuf,
+        states.NoModel,
+        states.NoSuchFile,
+        states.NotImplemented,
+        states.RuntimeException,
+    )

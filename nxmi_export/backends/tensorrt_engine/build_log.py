@@ -1,0 +1,128 @@
+"""A builder's log at its most detailed level in, the engine's layers out.
+
+One line of the log describes one layer, in TensorRT 10, 11 and RTX alike but for two spellings:
+10 writes `Format/Datatype: Half` and lists weights among the inputs, later releases write
+`Datatype: Half` and list them as `Constants`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+__all__ = ["EngineLayer", "Operand", "exhausted_memory", "parse_layers"]
+
+# One level of nested brackets: dimensions and strides inside the list of operands.
+_LIST = r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]"
+_LAYER = re.compile(
+    rf"\bName: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: {_LIST}"
+    rf"(?:, Constants: {_LIST})?, Outputs: {_LIST}(?P<rest>.*)$"
+)
+_OPERAND = re.compile(
+    r"\{ Name: (?P<name>.*?), (?:Location: \w+, )?Dimensions: \[(?P<dimensions>[^\]]*)\]"
+    r".*?(?:Format/)?Datatype: (?P<datatype>.*?)(?:, Format: [^{}]*?)? ?\}"
+)
+_TACTIC = re.compile(r"\bTacticName: ([^,]*)")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\[\x1e\s]|$)")
+_MYELIN_SUFFIX = re.compile(r"_myl\d+_\d+$")
+# "Thirty-two wide channel vectorized row major Int8 format" -> Int8
+_DATATYPE = re.compile(
+    r"Int8|INT8|Int4|Int32|Int64|UInt8|Bool|Half|FP16|BFloat16|BF16|FP8|Float|FP32"
+)
+
+_OUT_OF_MEMORY = re.compile(
+    r"OutOfMemory|out of memory|insufficient memory|memory is insufficient"
+    r"|GPU memory .*could not be allocated",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A tensor at the edge of a layer."""
+
+    name: str
+    dimensions: tuple[int, ...]  # -1 where dynamic
+    datatype: str  # as TensorRT writes it: Int8, Half, Float, …
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it holds one number, as the alpha and beta of a GEMM do."""
+        return math.prod(self.dimensions) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLayer:
+    """One layer of the built engine: what one kernel does."""
+
+    name: str
+    type: str  # gemm, kgen, runtime_fusion, CaskConvolution, …
+    inputs: tuple[Operand, ...]
+    constants: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    tactic: str  # the kernel's name, where the library gives one
+    onnx_nodes: tuple[str, ...]  # whatever took part, neighbours fused into it included
+    line: str  # the log line, the evidence itself
+
+    @property
+    def principal_nodes(self) -> tuple[str, ...]:
+        """The ONNX nodes the layer is named after, or all of its nodes if it is named after none.
+
+        The metadata of a GEMM may also list the MatMul before it, whose rescaling was fused into
+        this one; the name lists only what the kernel multiplies, joined by "+".
+        """
+        stem = _as_in_names(_MYELIN_SUFFIX.sub("", self.name))
+        named = [node for node in self.onnx_nodes if f"+{_as_in_names(node)}+" in f"+{stem}+"]
+        return tuple(named) or self.onnx_nodes
+
+
+def parse_layers(log: str) -> tuple[EngineLayer, ...]:
+    """Every layer the log lists, in its order; none if it was not written in detail."""
+    # Not splitlines(): TensorRT 10 separates ONNX nodes by U+001E, which that takes for a line end.
+    lines = (line for line in log.split("\n") if ", LayerType: " in line)
+    return tuple(_layer(match) for line in lines if (match := _LAYER.search(line.rstrip("\r"))))
+
+
+def exhausted_memory(log: str) -> str | None:
+    """The first line about memory that could not be had, if any.
+
+    The builder survives it by skipping the kernel it was timing, so such an engine builds and
+    is slower than the one that was asked for.
+    """
+    return next((line for line in log.splitlines() if _OUT_OF_MEMORY.search(line)), None)
+
+
+def _layer(match: re.Match[str]) -> EngineLayer:
+    name, kind, inputs, constants, outputs, rest = match.groups()
+    tactic = _TACTIC.search(rest)
+    metadata = rest.partition("Metadata: ")[2]
+    return EngineLayer(
+        name=name,
+        type=kind,
+        inputs=_operands(inputs),
+        constants=_operands(constants or ""),
+        outputs=_operands(outputs),
+        tactic=tactic.group(1) if tactic else "",
+        onnx_nodes=tuple(_ONNX_NODE.findall(metadata)),
+        line=match.group(0),
+    )
+
+
+def _operands(text: str) -> tuple[Operand, ...]:
+    return tuple(
+        Operand(
+            match["name"],
+            tuple(int(size) for size in match["dimensions"].split(",") if size),
+            _datatype(match["datatype"]),
+        )
+        for match in _OPERAND.finditer(text)
+    )
+
+
+def _datatype(text: str) -> str:
+    found = _DATATYPE.search(text)
+    return found.group(0).replace("INT8", "Int8") if found else text
+
+
+def _as_in_names(text: str) -> str:
+    """ONNX names as layer names have them: TensorRT 10 writes "_" for ".", and "+" varies."""
+    return text.replace(".", "_").replace(" + ", "+")

@@ -1,0 +1,61 @@
+"""What one engine layer computes: is it a matrix product, and does it multiply INT8."""
+
+import re
+
+from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand
+
+__all__ = ["describe", "is_fused_attention", "is_gemm", "multiplies_int8"]
+
+_GEMM_TYPE = re.compile(r"gemm|conv|^matmul$|^fc$|^(runtime_)?fusion$", re.IGNORECASE)
+_FUSED_ATTENTION = re.compile(r"gemm_mha|fused_mha|_mha_v\d", re.IGNORECASE)
+# cask names kernels <operand><output>_<operand><accumulator>: i8i8_i8i32, i8f32_i8i32.
+_INT8_KERNEL = re.compile(r"_i8(i8|f16|bf16|f32|i32)_i8i32")
+_FLOATS = {"Half", "FP16", "BFloat16", "BF16", "Float", "FP32"}
+_FEWEST_ATTENTION_OPERANDS = 3  # query, key, value
+
+
+def is_fused_attention(layer: EngineLayer) -> bool:
+    """Whether one kernel holds both products of an attention and the softmax between them."""
+    return bool(_FUSED_ATTENTION.search(layer.name) or _FUSED_ATTENTION.search(layer.tactic))
+
+
+def is_gemm(layer: EngineLayer) -> bool:
+    """Whether it is a matrix product: not the elementwise kernels (`kgen`) around one.
+
+    Those list the same ONNX nodes, because they hold the rescaling of its result.
+    """
+    return bool(_GEMM_TYPE.search(layer.type)) and not is_fused_attention(layer)
+
+
+def multiplies_int8(layer: EngineLayer) -> bool | None:
+    """True or False where the log decides it, None where INT8 and float operands mix.
+
+    Float operands beside INT8 ones may be a bias or a residual, or the data of a product whose
+    weights alone are INT8; then only the kernel's own name tells.
+    """
+    if _INT8_KERNEL.search(layer.tactic):
+        return True
+    inputs = [operand.datatype for operand in layer.inputs if _is_data(operand)]
+    if "Int8" not in inputs:
+        return False if inputs else None
+    if is_fused_attention(layer):
+        # A float operand beside three INT8 ones is an additive mask.
+        few = inputs.count("Int8") < _FEWEST_ATTENTION_OPERANDS
+        return None if few and set(inputs) != {"Int8"} else True
+    operands = {
+        operand.datatype for operand in (*layer.inputs, *layer.constants) if _is_data(operand)
+    }
+    return True if operands == {"Int8"} else None
+
+
+def describe(layer: EngineLayer) -> str:
+    """One phrase: the layer, its data types, its kernel."""
+    inputs = "×".join(operand.datatype for operand in layer.inputs if _is_data(operand))
+    outputs = ", ".join(operand.datatype for operand in layer.outputs)
+    kernel = f" by {layer.tactic}" if layer.tactic else ""
+    return f"{layer.type} {layer.name}: {inputs or 'nothing'} to {outputs or 'nothing'}{kernel}"
+
+
+def _is_data(operand: Operand) -> bool:
+    """Not a mask, a shape or one of the two scalars of a GEMM."""
+    return not operand.is_scalar and (operand.datatype == "Int8" or operand.datatype in _FLOATS)

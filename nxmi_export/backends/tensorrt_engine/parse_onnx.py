@@ -1,0 +1,53 @@
+"""An ONNX file through TensorRT's own parser: a strongly typed network, or the parser's reasons."""
+
+from pathlib import Path
+from typing import Any
+
+from nxmi_export.backends.tensorrt_engine.library import Library
+from nxmi_export.errors import ArtefactError, EngineBuildFailed
+
+__all__ = ["parse_onnx"]
+
+
+def parse_onnx(library: Library, builder: Any, logger: Any, path: Path) -> Any:
+    """The network of the graph at `path`; external weights are found beside the file."""
+    if not path.is_file():
+        raise ArtefactError(
+            path,
+            expected="an ONNX model",
+            found="no file",
+            remedy="export the model first or correct the path",
+        )
+    network = builder.create_network(_creation_flags(library))
+    parser = library.module.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        raise _refusal(path, [parser.get_error(index) for index in range(parser.num_errors)])
+    return network
+
+
+def _creation_flags(library: Library) -> int:
+    """Strong typing must be asked for in TensorRT 10; explicit batch is gone in 11 and RTX."""
+    known = library.module.NetworkDefinitionCreationFlag.__members__
+    wanted = ("STRONGLY_TYPED", "EXPLICIT_BATCH")
+    return sum(1 << int(known[name]) for name in wanted if name in known)
+
+
+def _refusal(path: Path, errors: list[Any]) -> ArtefactError | EngineBuildFailed:
+    if any(error.code().name == "MODEL_DESERIALIZE_FAILED" for error in errors):
+        return ArtefactError(
+            path,
+            expected="an ONNX model",
+            found="a file that cannot be decoded",
+            remedy="export it again",
+        )
+    return EngineBuildFailed(
+        path,
+        expected="a graph that TensorRT's parser accepts",
+        found="; ".join(_sentence(error) for error in errors) or "a refusal without a reason",
+        remedy="please report this with the ONNX file",
+    )
+
+
+def _sentence(error: Any) -> str:
+    where = f"{error.node_operator()} node {error.node_name()!r}" if error.node() >= 0 else "file"
+    return f"{where}: {error.code().name} ({' '.join(error.desc().split())})"

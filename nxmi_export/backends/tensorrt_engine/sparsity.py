@@ -1,0 +1,83 @@
+"""Did the builder choose kernels that skip 2:4 zeros: its own count, checked by kernel names."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
+from nxmi_export.backends.tensorrt_engine.library import Library
+from nxmi_export.backends.tensorrt_engine.verdict import Verdict
+
+__all__ = ["SparseEvidence", "sparse_evidence"]
+
+_COUNT = re.compile(r"\(Sparsity\) (Found|Chose) (\d+) layer\(s\)")
+# TensorRT 8 names the layers instead of counting them.
+_NAMED = re.compile(
+    r"\(Sparsity\) (Layers eligible for sparse math|TRT inference plan picked sparse"
+    r" implementation for layers): ?(.*)"
+)
+_KERNEL = re.compile(r"spars|sptensor|spmma|sp_?gemm", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseEvidence:
+    """What a build says about sparse kernels; a speed-up is a measurement, never read from here."""
+
+    verdict: Verdict
+    reason: str
+    eligible: int | None  # layers; None where the log does not say
+    chosen: int | None  # layers; None where the log does not say
+    layers: tuple[str, ...]  # engine layers whose kernel is named as a sparse one
+    lines: tuple[str, ...]  # the log lines this was read from
+
+
+def sparse_evidence(
+    log: str, layers: Sequence[EngineLayer], library: Library | None
+) -> SparseEvidence:
+    """Judge one build. `library` is None for a log of unknown origin, read as TensorRT's.
+
+    The `HasSparseWeights` field of a layer is ignored: it describes the weights, not the kernel.
+    """
+    lines = tuple(line for line in log.splitlines() if "(Sparsity)" in line)
+    eligible, chosen = _most(lines, "Found", "Layers"), _most(lines, "Chose", "TRT")
+    sparse = tuple(layer.name for layer in layers if _KERNEL.search(layer.tactic))
+    if library is not None and library.is_rtx:
+        verdict, reason = (
+            Verdict.UNPROVEN,
+            "TensorRT-RTX ignores SPARSE_WEIGHTS, so its plan says nothing about sparse kernels",
+        )
+    else:
+        verdict, reason = _judge(eligible, chosen, sparse)
+    return SparseEvidence(verdict, reason, eligible, chosen, sparse, lines)
+
+
+def _judge(
+    eligible: int | None, chosen: int | None, sparse: tuple[str, ...]
+) -> tuple[Verdict, str]:
+    if chosen is None and not sparse:
+        return Verdict.UNPROVEN, "the log neither counts sparse kernels nor names one"
+    if chosen == 0 and sparse:
+        return Verdict.UNPROVEN, f"the log counts no sparse kernel but names {len(sparse)}"
+    if chosen == 0:
+        return (
+            Verdict.REFUTED,
+            f"of {eligible or 0} eligible layers the builder chose a sparse kernel for none",
+        )
+    if chosen is None:
+        return Verdict.PROVED, f"{len(sparse)} layers run a kernel named as a sparse one"
+    return Verdict.PROVED, f"the builder chose sparse kernels for {chosen} layers"
+
+
+def _most(lines: Sequence[str], counted: str, named: str) -> int | None:
+    """The largest count: each compiled subgraph reports its own, earlier ones are partial."""
+    counts = [
+        int(match.group(2))
+        for line in lines
+        if (match := _COUNT.search(line)) and match.group(1) == counted
+    ]
+    counts += [
+        len([name for name in match.group(2).split(",") if name.strip()])
+        for line in lines
+        if (match := _NAMED.search(line)) and match.group(1).startswith(named)
+    ]
+    return max(counts, default=None)

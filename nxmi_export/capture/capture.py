@@ -1,0 +1,122 @@
+"""A PyTorch task model in, a `CapturedGraph` out: ONNX operators, each naming its PyTorch module."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from nxmi_export.capture.translate import TRANSLATIONS
+
+__all__ = ["MODULE_KEY", "OPSET", "CapturedGraph", "capture"]
+
+OPSET = 20  # has Gelu; newer opsets are not read by every TensorRT and onnxruntime in use
+MODULE_KEY = "nxmi.module"
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+_WRAPPED = "model"
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """The traced model; every node's metadata names its module under `MODULE_KEY`.
+
+    Inputs are int64 (batch, sequence), both dynamic; the output "logits" is float32
+    (batch, labels).
+    """
+
+    model: ir.Model
+    input_names: tuple[str, ...]
+    position_limit: int  # the longest sequence the position table allows
+
+
+def capture(
+    model: nn.Module, *, input_names: tuple[str, ...], position_limit: int
+) -> CapturedGraph:
+    """Trace `model` (in eval mode, eager attention) with dynamic batch and sequence.
+
+    Weights are not copied: the graph's initializers are views of the model's tensors.
+    """
+    example = tuple(_example(name) for name in input_names)
+    dynamic = {
+        0: torch.export.Dim("batch"),
+        1: torch.export.Dim("sequence", max=position_limit),
+    }
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            _Logits(model, input_names).eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(input_names),
+            output_names=["logits"],
+            dynamic_shapes=((dynamic,) * len(example),),
+            custom_translation_table=TRANSLATIONS,
+            verbose=False,
+        )
+    assert program is not None
+    _name_nodes_after_modules(program.model.graph)
+    return CapturedGraph(program.model, input_names, position_limit)
+
+
+class _Logits(nn.Module):
+    """The positional tensors-in, tensor-out form that the exporter wants."""
+
+    def __init__(self, model: nn.Module, input_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.input_names = input_names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        feeds = dict(zip(self.input_names, inputs, strict=True))
+        return self.model(**feeds).logits  # type: ignore[no-any-return]
+
+
+def _example(name: str) -> Tensor:
+    # Sizes of 0 and 1 would be baked in as constants by the tracer.
+    shape = (2, 8)
+    return torch.ones(shape, dtype=torch.int64) if name == "attention_mask" else _ids(shape)
+
+
+def _ids(shape: tuple[int, int]) -> Tensor:
+    return torch.zeros(shape, dtype=torch.int64)
+
+
+def _name_nodes_after_modules(graph: ir.Graph) -> None:
+    counts: dict[str, int] = {}
+    for node in graph:
+        module = _module_of(node)
+        node.metadata_props[MODULE_KEY] = module
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        seen = counts[name] = counts.get(name, 0) + 1
+        node.name = name if seen == 1 else f"{name}_{seen}"
+
+
+def _module_of(node: ir.Node) -> str:
+    """The innermost module in the scopes; the last scope is the traced operation itself."""
+    text = node.metadata_props.get(_SCOPES_KEY)
+    if text is None:
+        return ""  # made by the exporter's own optimizer, for no module in particular
+    scopes: list[Any] = [part.strip(" '\"") for part in text.strip("[]").split(",")]
+    module = scopes[-2] if len(scopes) > 1 else ""
+    return str(module).removeprefix(_WRAPPED).removeprefix(".")
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence notices of the exporter that a user can do nothing about."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # "torchvision is not installed"
+    try:
+        with warnings.catch_warnings():
+            # one line for every further input that shares the batch and sequence axes
+            warnings.filterwarnings("ignore", message="# The axis name: .* will not be used")
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            yield
+    finally:
+        registration.setLevel(level)

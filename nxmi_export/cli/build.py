@@ -1,0 +1,82 @@
+"""`nxmi-export build ARTEFACT`: build a TensorRT engine and prove its precision."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nxmi_export.cli.console import RESULTS, bars
+from nxmi_export.errors import GateFailed
+from nxmi_export.report.tables import engine_table
+
+__all__ = ["build_command"]
+
+_EXAMPLES = """
+Examples
+
+    nxmi-export build model.artefact
+
+    nxmi-export build model.artefact --compute-capability sm89
+
+    nxmi-export build model.artefact --shapes min=1x8,opt=64x128,max=64x128
+"""
+
+
+def build_command(
+    directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
+    shapes: Annotated[
+        str | None,
+        typer.Option(help="Batch x sequence the engine is built for: min=1x8,opt=32x128,max=64x512"),
+    ] = None,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(help="The GPU generation to build for without a GPU, e.g. sm86 (RTX only)."),
+    ] = None,
+    library: Annotated[
+        str | None, typer.Option(help="tensorrt or tensorrt_rtx; default: what is installed.")
+    ] = None,
+    optimization_level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="0 builds fastest, 5 searches longest.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on what is unproven, not only on what is refuted.")
+    ] = False,
+) -> None:
+    """Build model.plan ahead of time; TensorRT-RTX needs no GPU for it."""
+    from nxmi_export.artefact import read_artefact
+    from nxmi_export.backends.tensorrt_engine import EngineOptions, ShapeProfile, find_library
+    from nxmi_export.workflow.build import BUILD_LOG, build
+
+    artefact = read_artefact(directory)
+    limit = artefact.manifest.position_limit
+    profile = (
+        ShapeProfile.parse(shapes, position_limit=limit)
+        if shapes
+        else ShapeProfile.default(position_limit=limit)
+    )
+    options = EngineOptions(
+        compute_capability=compute_capability,
+        optimization_level=optimization_level,
+        log_path=directory / BUILD_LOG,
+    )
+    with bars() as move:
+        report = build(
+            artefact,
+            profile=profile,
+            library=find_library(library),
+            options=options,
+            on_progress=lambda step: (
+                move(step.phase, step.done, step.total) if step.parent is None else None
+            ),
+        )
+    RESULTS.print(engine_table(report.as_json()))
+    if report.refuted or (strict and not report.proved):
+        raise GateFailed(
+            directory / BUILD_LOG,
+            expected="every promise proved" if strict else "no promise refuted",
+            found=f"INT8 {report.coverage.verdict}, sparse kernels {report.sparsity.verdict}",
+            remedy="read engine.json for the modules and the reasons",
+        )
+
+
+build_command.__doc__ = f"{build_command.__doc__}\n{_EXAMPLES}"

@@ -1,0 +1,109 @@
+"""What the command line says: results on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nxmi_export.errors import NxmiError
+from nxmi_export.output_files import atomic_file
+
+__all__ = [
+    "ERRORS",
+    "RESULTS",
+    "bars",
+    "say_error",
+    "say_internal_error",
+    "say_interrupted",
+    "stages",
+    "write_json",
+]
+
+RESULTS = Console()
+ERRORS = Console(stderr=True)
+
+
+def say_error(error: NxmiError) -> None:
+    """The error's one sentence; no trace, it is meant for the user."""
+    ERRORS.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+
+
+def say_interrupted() -> None:
+    """After Ctrl-C."""
+    ERRORS.print("[bold]interrupted:[/] nothing was left half-written", highlight=False)
+
+
+def say_internal_error() -> None:
+    """An error nobody planned: the trace, for a bug report."""
+    ERRORS.print_exception(show_locals=False)
+    ERRORS.print("[bold red]internal error:[/] please report it with the trace above")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write machine-readable output, whole or not at all."""
+    with atomic_file(path) as temporary:
+        text = json.dumps(content, indent=1, allow_nan=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
+
+
+@contextmanager
+def stages() -> Iterator[Any]:
+    """Yields a function that announces the next stage; a spinner and the time while it lasts."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=ERRORS, transient=not _terminal()) as progress:
+        running: list[Any] = []
+
+        def begin(stage: str) -> None:
+            _finish(progress, running)
+            running.append(progress.add_task(stage, total=1))
+
+        yield begin
+        _finish(progress, running)
+
+
+def _finish(progress: Progress, running: list[Any]) -> None:
+    for task in running:
+        progress.update(task, completed=1)
+
+
+@contextmanager
+def bars() -> Iterator[Any]:
+    """Yields a function (what, done, total) that moves the bar of each `what`."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=ERRORS) as progress:
+        tasks: dict[str, Any] = {}
+
+        def move(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield move
+
+
+def _terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,58 @@
+"""`nxmi-export export MODEL`: write an artefact directory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nxmi_export.cli.console import RESULTS, stages
+from nxmi_export.report.tables import artefact_table
+
+__all__ = ["export_command"]
+
+_EXAMPLES = """
+Examples
+
+    nxmi-export model.pt
+
+    nxmi-export model.pt -o deploy/sst2 --overwrite
+
+    nxmi-export weights.pt --base ./my-fine-tuned-bert
+
+    nxmi-export ./my-fine-tuned-bert -o deploy/dense
+"""
+
+
+def export_command(
+    model: Annotated[
+        str, typer.Argument(help="A model.pt, a Hugging Face directory, or a hub name.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The artefact directory; default: MODEL's name + .artefact"),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="For a bare state dict: the directory or hub name of its configuration."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output directory that is not empty.")
+    ] = False,
+) -> None:
+    """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""
+    from nxmi_export.workflow.export import ExportRequest, export
+
+    request = ExportRequest(model, output or _default_output(model), base, overwrite)
+    with stages() as begin:
+        artefact = export(request, on_stage=begin)
+    RESULTS.print(artefact_table(artefact))
+
+
+def _default_output(model: str) -> Path:
+    path = Path(model)
+    name = path.resolve().name if path.exists() else model.rsplit("/", 1)[-1]
+    parent = path.parent if path.exists() else Path()
+    return parent / f"{name.removesuffix('.pt')}.artefact"
+
+
+export_command.__doc__ = f"{export_command.__doc__}\n{_EXAMPLES}"

@@ -1,0 +1,1 @@
+"""`nxmi-export inspect PATH`: what is in a checkpoint or an artefact."""

@@ -1,0 +1,1 @@
+"""`nxmi-export parity ARTEFACT`."""

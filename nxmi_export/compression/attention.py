@@ -1,0 +1,52 @@
+"""The eager attention of transformers with a quantizer on the softmax output.
+
+Registered as the attention function "nxmi" next to transformers' own "eager" and "sdpa". Query,
+key and value are quantized where they are made (the outputs of their linears), the context where
+it is consumed (the input of the attention output linear).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+__all__ = ["ATTENTION", "SOFTMAX_SCALE", "quantized_eager_attention"]
+
+ATTENTION = "nxmi"
+# Softmax outputs lie in 0…1, so this covers them exactly; it is also the scale that TensorRT's
+# fused INT8 attention expects.
+SOFTMAX_SCALE = 1 / 127
+
+
+def quantized_eager_attention(
+    module: nn.Module,
+    query: Tensor,  # (batch, heads, sequence, head size)
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # additive, broadcastable to (batch, heads, sequence, sequence)
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """softmax(q·kᵀ·scaling + mask)·v, the same operations in the same order as "eager".
+
+    Returns the context, (batch, sequence, heads, head size), and the attention weights.
+    """
+    if scaling is None:
+        scaling = query.size(-1) ** -0.5
+    weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    quantizer = getattr(module, "softmax_quantizer", None)
+    if quantizer is not None:
+        weights = quantizer(weights)
+    context = torch.matmul(weights, value).transpose(1, 2).contiguous()
+    return context, weights
+
+
+AttentionInterface.register(ATTENTION, quantized_eager_attention)
+AttentionMaskInterface.register(ATTENTION, eager_mask)

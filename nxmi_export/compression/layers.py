@@ -1,0 +1,69 @@
+"""Drop-in linear and LayerNorm modules that carry fake quantizers; parameter names do not change."""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
+from nxmi_export.recipe import Scheme
+
+__all__ = ["CompressedLinear", "QuantizedLayerNorm"]
+
+
+class CompressedLinear(nn.Linear):
+    """A linear whose weight follows a scheme; the weight has shape (out, in).
+
+    `weight` stays the trained float weight. What runs, here and when deployed, is its fake
+    quantization; a pattern without bits has no quantizers and runs the float weight.
+    """
+
+    def __init__(self, linear: nn.Linear, scheme: Scheme) -> None:
+        nn.Module.__init__(self)
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        self.weight = linear.weight
+        self.bias = linear.bias
+        self.scheme = scheme
+        self.weight_quantizer = (
+            WeightQuantizer(linear.out_features, scheme.bits) if scheme.bits else None
+        )
+        self.input_quantizer: ActivationQuantizer | None = None
+        self.output_quantizer: ActivationQuantizer | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.input_quantizer is not None:
+            x = self.input_quantizer(x)
+        weight = self.weight
+        if self.weight_quantizer is not None:
+            weight = self.weight_quantizer(weight)
+        y = nn.functional.linear(x, weight, self.bias)
+        return y if self.output_quantizer is None else self.output_quantizer(y)
+
+    @torch.no_grad()
+    def codes(self) -> Tensor:
+        """The stored integers, int8 of shape (out, in); only for schemes with bits."""
+        assert self.weight_quantizer is not None
+        return self.weight_quantizer.codes(self.weight)
+
+
+class QuantizedLayerNorm(nn.LayerNorm):
+    """A LayerNorm whose output is one quantized value for every reader, the residual included."""
+
+    output_quantizer: ActivationQuantizer
+
+    @classmethod
+    def of(cls, norm: nn.LayerNorm, quantizer: ActivationQuantizer) -> Self:
+        """The same normalization, parameters shared with `norm`, with `quantizer` behind it."""
+        quantized = cls.__new__(cls)
+        nn.Module.__init__(quantized)
+        quantized.normalized_shape = norm.normalized_shape
+        quantized.eps = norm.eps
+        quantized.elementwise_affine = norm.elementwise_affine
+        quantized.weight = norm.weight
+        quantized.bias = norm.bias
+        quantized.output_quantizer = quantizer
+        return quantized
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output_quantizer(super().forward(x))  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""A `CompressedCheckpoint` in, the PyTorch model that was trained out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from nxmi_export.checkpoint import CompressedCheckpoint
+from nxmi_export.compression.insert_quantizers import compressed_linears, insert_quantizers
+from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
+from nxmi_export.errors import CheckpointMismatch, InvalidScale, UnsupportedWeight
+
+__all__ = ["check_patterns", "check_scales", "restore"]
+
+
+def restore(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
+    """Rebuild the model in eval mode, quantizers in place; its weights share the checkpoint's.
+
+    Raises CheckpointMismatch where keys or shapes do not fit, InvalidScale for a scale that is not
+    positive and finite, UnsupportedWeight for a weight that breaks its own pattern.
+    """
+    architecture: type[PreTrainedModel] = getattr(transformers, checkpoint.architecture)
+    settings = dict(checkpoint.config)
+    config: Any = architecture.config_class
+    with init_empty_weights(include_buffers=False):  # no random weights that are then thrown away
+        model = architecture._from_config(config.from_dict(settings), attn_implementation="eager")
+    if checkpoint.recipe is not None:
+        insert_quantizers(model, checkpoint.recipe)
+    _load(model, checkpoint.state, checkpoint.architecture)
+    model.eval()
+    check_scales(model)
+    check_patterns(model)
+    return model
+
+
+def check_scales(model: nn.Module) -> None:
+    """Raise InvalidScale for the first quantizer whose scale is not positive and finite."""
+    for name, module in model.named_modules():
+        if isinstance(module, ActivationQuantizer | WeightQuantizer):
+            bad = ~(torch.isfinite(module.scale) & (module.scale > 0)).reshape(-1)
+            if bad.any():
+                index = int(bad.nonzero()[0])
+                raise InvalidScale(
+                    name,
+                    expected="positive finite scales",
+                    found=f"{float(module.scale.reshape(-1)[index])} at index {index}",
+                    remedy="calibrate the model before saving it",
+                )
+
+
+def check_patterns(model: nn.Module) -> None:
+    """Raise UnsupportedWeight for the first weight with more non-zeros than its pattern allows."""
+    for name, linear in compressed_linears(model).items():
+        pattern = linear.scheme.pattern
+        if pattern is None:
+            continue
+        counts = (linear.weight != 0).reshape(linear.out_features, -1, pattern.group).sum(-1)
+        if (counts > pattern.keep).any():
+            row, group = (counts > pattern.keep).nonzero()[0].tolist()
+            raise UnsupportedWeight(
+                name,
+                expected=f"{pattern} sparsity along in_features",
+                found=f"{int(counts[row, group])} non-zeros in group {group} of row {row}",
+                remedy="project the weights onto the pattern before saving them",
+            )
+
+
+def _load(model: nn.Module, state: Mapping[str, Tensor], architecture: str) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = sorted(wanted.keys() - state.keys())
+    # older transformers saved buffers (position_ids) that newer ones rebuild
+    rebuilt = {name for name, _ in model.named_buffers()} - wanted.keys()
+    unexpected = sorted(state.keys() - wanted.keys() - rebuilt)
+    unfit = [name for name, shape in wanted.items() if name in state and state[name].shape != shape]
+    if not (missing or unexpected or unfit):
+        model.load_state_dict({name: state[name] for name in wanted}, assign=True)
+        return
+    if unfit:
+        name = unfit[0]
+        found = f"{name} of shape {tuple(state[name].shape)} where {wanted[name]} belongs"
+    elif missing:
+        found = f"{len(missing)} missing weights, the first being {missing[0]}"
+    else:
+        found = f"{len(unexpected)} unknown weights, the first being {unexpected[0]}"
+    raise CheckpointMismatch(
+        "state dict",
+        expected=f"the weights of this {architecture}",
+        found=found,
+        remedy="use the configuration and recipe that the weights were trained with",
+    )

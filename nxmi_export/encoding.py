@@ -1,0 +1,117 @@
+"""Texts in, token ids out: tokenizing a dataset once and cutting it into padded batches."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nxmi_export.errors import CheckpointError, ShapeError
+from nxmi_export.glue import Dataset
+
+__all__ = ["Batch", "EncodedDataset", "encode", "load_tokenizer"]
+
+Feeds = dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded model inputs, each int64 (batch, sequence), and which examples they are."""
+
+    indices: NDArray[np.int64]  # (batch,) into the dataset
+    feeds: Feeds
+
+
+@dataclass(frozen=True)
+class EncodedDataset:
+    """A tokenized dataset; per example and input name the unpadded ids."""
+
+    dataset: Dataset
+    rows: tuple[Mapping[str, NDArray[np.int64]], ...]
+    padding: Mapping[str, int]  # the fill value of each input
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per example."""
+        return np.array([len(row["input_ids"]) for row in self.rows], np.int64)
+
+    def by_length(self) -> NDArray[np.int64]:
+        """Example indices from shortest to longest, so that batches pad little."""
+        return np.argsort(self.lengths, kind="stable")
+
+    def batches(
+        self, size: int, *, order: NDArray[np.int64] | None = None, pad_to: int | None = None
+    ) -> Iterator[Batch]:
+        """Batches of `size` in the given order (default: by length).
+
+        Each is padded on the right to its longest example, or to `pad_to` tokens.
+        """
+        order = self.by_length() if order is None else order
+        for start in range(0, len(order), size):
+            indices = order[start : start + size]
+            yield Batch(indices, self.padded(indices, pad_to))
+
+    def padded(self, indices: Sequence[int] | NDArray[np.int64], pad_to: int | None) -> Feeds:
+        """The inputs of the examples `indices`, padded to one length."""
+        rows = [self.rows[index] for index in indices]
+        longest = max(len(row["input_ids"]) for row in rows)
+        if pad_to is not None and pad_to < longest:
+            raise ShapeError(
+                "padding",
+                expected=f"at least the {longest} tokens of the longest example",
+                found=f"{pad_to}",
+                remedy="pad to a larger length",
+            )
+        length = pad_to or longest
+        return {
+            name: np.stack([_pad(row[name], length, fill) for row in rows])
+            for name, fill in self.padding.items()
+        }
+
+
+def load_tokenizer(files: Mapping[str, bytes], *, source: object) -> Any:
+    """The transformers tokenizer made of these files; raises CheckpointError where none can be."""
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            Path(directory, name).write_bytes(content)
+        try:
+            return AutoTokenizer.from_pretrained(directory)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                source,
+                expected="a tokenizer beside the weights",
+                found=", ".join(sorted(files)) or "no tokenizer files",
+                remedy="save it with tokenizer.save_pretrained next to the model",
+            ) from error
+
+
+def encode(
+    dataset: Dataset, tokenizer: Any, *, input_names: tuple[str, ...], max_length: int
+) -> EncodedDataset:
+    """Tokenize every example, truncated to `max_length` tokens and not padded."""
+    encoding = tokenizer(
+        *[list(column) for column in dataset.texts],
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+        return_token_type_ids="token_type_ids" in input_names,
+    )
+    rows = tuple(
+        {name: np.asarray(encoding[name][index], np.int64) for name in input_names}
+        for index in range(len(dataset))
+    )
+    padding = dict.fromkeys(input_names, 0)
+    padding["input_ids"] = int(tokenizer.pad_token_id or 0)
+    return EncodedDataset(dataset, rows, padding)
+
+
+def _pad(ids: NDArray[np.int64], length: int, fill: int) -> NDArray[np.int64]:
+    return np.pad(ids, (0, length - len(ids)), constant_values=fill)

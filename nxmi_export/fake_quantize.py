@@ -1,0 +1,87 @@
+"""The operator `nxmi::fake_quantize`: a float tensor in, the same tensor rounded to an integer grid out.
+
+Its numbers are those of ONNX QuantizeLinear → DequantizeLinear (divide by the scale, round half to
+even, saturate, multiply by the scale), and the tests hold it to `passes.numerics` and to
+onnxruntime bit for bit. PyTorch's own fake quantization multiplies by `1 / scale`
+instead, which moves values across rounding ties.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["ACTIVATION_INT8", "IntegerRange", "fake_quantize", "quantize", "weight_range"]
+
+
+@dataclass(frozen=True)
+class IntegerRange:
+    """The integers a quantizer may produce, both ends included."""
+
+    low: int
+    high: int
+
+
+ACTIVATION_INT8 = IntegerRange(-128, 127)  # where QuantizeLinear saturates, so codes can be equal
+
+
+def weight_range(bits: int) -> IntegerRange:
+    """The symmetric range of a `bits`-wide weight: ±127 for 8 bits, ±7 for 4.
+
+    The lowest code stays unused so that negation is exact and zero is the middle.
+    """
+    limit = 2 ** (bits - 1) - 1
+    return IntegerRange(-limit, limit)
+
+
+def quantize(x: Tensor, scale: Tensor, limits: IntegerRange, axis: int | None = None) -> Tensor:
+    """Integer codes of `x` as int8, by ONNX QuantizeLinear with zero-point 0.
+
+    `scale` is a scalar, or one value per slice of `axis`.
+    """
+    ratio = x / _along(scale, x, axis)
+    return torch.clamp(torch.round(ratio), limits.low, limits.high).to(torch.int8)
+
+
+def fake_quantize(
+    x: Tensor, scale: Tensor, limits: IntegerRange, axis: int | None = None
+) -> Tensor:
+    """`x` rounded to multiples of `scale`; the gradient passes straight through inside the range.
+
+    Values that saturate get no gradient: moving them cannot change the output.
+    """
+    return _fake_quantize(x, scale, limits.low, limits.high, -1 if axis is None else axis)
+
+
+@torch.library.custom_op("nxmi::fake_quantize", mutates_args=())
+def _fake_quantize(x: Tensor, scale: Tensor, low: int, high: int, axis: int) -> Tensor:
+    step = _along(scale, x, None if axis < 0 else axis)
+    return (x / step).round_().clamp_(low, high).mul_(step)
+
+
+@_fake_quantize.register_fake
+def _(x: Tensor, scale: Tensor, low: int, high: int, axis: int) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    x, scale, low, high, axis = inputs
+    step = _along(scale, x, None if axis < 0 else axis)
+    ctx.save_for_backward(((x >= (low - 0.5) * step) & (x <= (high + 0.5) * step)))
+
+
+def _backward(ctx, grad):  # type: ignore[no-untyped-def]
+    (inside,) = ctx.saved_tensors
+    return grad * inside, None, None, None, None
+
+
+_fake_quantize.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _along(scale: Tensor, x: Tensor, axis: int | None) -> Tensor:
+    """`scale` shaped so that it broadcasts along `axis` of `x`."""
+    if axis is None:
+        return scale
+    shape = [1] * x.dim()
+    shape[axis] = -1
+    return scale.reshape(shape)

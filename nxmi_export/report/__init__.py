@@ -1,0 +1,5 @@
+"""What a person reads: tables of artefacts, engines, parity and machines."""
+
+from nxmi_export.report.tables import artefact_table, diagnosis_table, engine_table
+
+__all__ = ["artefact_table", "diagnosis_table", "engine_table"]

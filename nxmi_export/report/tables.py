@@ -1,0 +1,85 @@
+"""Facts in, rich tables out; each table says where the files are and what was not proved."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from nxmi_export.artefact import Artefact
+from nxmi_export.doctor import Diagnosis
+
+__all__ = ["artefact_table", "diagnosis_table", "engine_table", "megabytes"]
+
+_VERDICT_STYLE = {"proved": "green", "refuted": "bold red", "unproven": "yellow"}
+_STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
+
+
+def artefact_table(artefact: Artefact) -> Table:
+    """What was exported: layers by how they are stored, and every file."""
+    manifest = artefact.manifest
+    table = Table(title=f"{artefact.directory}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("model", f"{manifest.architecture}, {manifest.position_limit} tokens at most")
+    storage = Counter(record.storage for record in manifest.linears.values())
+    table.add_row("linears", ", ".join(f"{count} x {name}" for name, count in storage.items()))
+    if manifest.recipe is not None:
+        table.add_row("placement", str(manifest.recipe["placement"]))
+    for name, record in manifest.files.items():
+        table.add_row(name, f"{megabytes(record.bytes)}  sha256 {record.sha256[:12]}…")
+    return table
+
+
+def engine_table(facts: Mapping[str, Any]) -> Table:
+    """What an engine is and what its build log proves; `facts` is the content of engine.json."""
+    table = Table(title="TensorRT engine", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    library, plan, int8 = facts["library"], facts["plan"], facts["int8"]
+    table.add_row("built by", f"{library['name']} {library['version']}")
+    table.add_row("for", f"{facts['compute_capability'] or 'this GPU'}, shapes {facts['shapes']}")
+    table.add_row("plan", f"{plan['name']}  {megabytes(plan['bytes'])}  in {facts['seconds']:.1f} s")
+    linears, attentions = int8["linears"], int8["attentions"]
+    table.add_row(
+        "INT8 linears",
+        f"{linears['int8']} of {linears['total']}, {linears['int8_output']} with INT8 output",
+    )
+    if attentions["total"]:
+        table.add_row(
+            "fused INT8 attention", f"{attentions['int8']} of {attentions['total']} layers"
+        )
+    for name, key in (("INT8", "int8"), ("2:4 kernels", "sparse_kernels"), ("run", "runs")):
+        verdict = facts[key]["verdict"]
+        reason = facts[key].get("reason")
+        text = f"[{_VERDICT_STYLE[verdict]}]{verdict}[/]"
+        table.add_row(name, f"{text}: {reason}" if reason else text)
+    return table
+
+
+def diagnosis_table(diagnosis: Diagnosis) -> Table:
+    """One row per library, with the command that gets what is missing."""
+    table = Table(title="nxmi-export doctor", title_justify="left")
+    for heading in ("what", "status", "found", "to do"):
+        table.add_column(heading, overflow="fold")
+    cpu, driver = diagnosis.processor, diagnosis.driver
+    sets = ", ".join(cpu.int8_instructions) or "no INT8 instructions"
+    table.add_row("python", "[green]ok[/]", f"{diagnosis.python} on {diagnosis.platform}", "")
+    table.add_row("processor", "[green]ok[/]", f"{cpu.model}, {cpu.cores} cores, {sets}", "")
+    if driver is None:
+        found, todo = "no NVIDIA driver", "engines can be built ahead of time, not run"
+        table.add_row("GPU", "[yellow]missing[/]", found, todo)
+    else:
+        gpus = ", ".join(gpu.name for gpu in driver.gpus) or "no GPU"
+        table.add_row("GPU", "[green]ok[/]", f"driver {driver.version}: {gpus}", "")
+    for each in diagnosis.components:
+        name = f"{each.name} \\[{each.extra}]" if each.extra else each.name
+        found = " ".join(part for part in (each.version, each.detail) if part)
+        status = f"[{_STATUS_STYLE[each.status]}]{each.status}[/]"
+        table.add_row(name, status, found, each.remedy or "")
+    return table
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes, as decimal megabytes."""
+    return f"{size / 1e6:.1f} MB"

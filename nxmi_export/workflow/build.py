@@ -1,0 +1,144 @@
+"""An artefact in, the same artefact with an engine and the proof of its precision out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+import passes
+from nxmi_export.artefact import MODEL, Artefact, file_record
+from nxmi_export.backends.tensorrt_engine import (
+    BuildResult,
+    EngineOptions,
+    Int8Coverage,
+    Library,
+    ShapeProfile,
+    SparseEvidence,
+    Verdict,
+    build_engine,
+    int8_coverage,
+    sparse_evidence,
+)
+from nxmi_export.backends.tensorrt_engine.progress import OnProgress
+from nxmi_export.output_files import atomic_file
+
+__all__ = ["BUILD_LOG", "ENGINE_FACTS", "PLAN", "EngineReport", "QuantizedModules", "build"]
+
+PLAN = "model.plan"
+BUILD_LOG = "build.log"
+ENGINE_FACTS = "engine.json"
+_WRITTEN = (PLAN, BUILD_LOG, ENGINE_FACTS)
+SCHEMA = "nxmi-export/engine/1"
+_SOFTMAX = ".softmax_quantizer"
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """One build and what its log proves."""
+
+    result: BuildResult
+    coverage: Int8Coverage
+    sparsity: SparseEvidence
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the log shows that something promised is not so."""
+        return self.coverage.verdict is Verdict.REFUTED or self.sparsity.verdict is Verdict.REFUTED
+
+    @property
+    def proved(self) -> bool:
+        """Whether the log shows that everything promised is so."""
+        return self.coverage.verdict is self.sparsity.verdict is Verdict.PROVED
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `engine.json`."""
+        result = self.result
+        return {
+            "schema": SCHEMA,
+            "plan": {"name": result.plan.name, "bytes": result.size_bytes, "sha256": result.sha256},
+            "library": {"name": result.library.name, "version": result.library.version},
+            "compute_capability": result.compute_capability,
+            "shapes": str(result.profile),
+            "seconds": round(result.seconds, 3),
+            "int8": self.coverage.as_json(),
+            "sparse_kernels": {
+                "verdict": self.sparsity.verdict,
+                "reason": self.sparsity.reason,
+                "eligible": self.sparsity.eligible,
+                "chosen": self.sparsity.chosen,
+            },
+            "runs": {"verdict": Verdict.UNPROVEN, "reason": "the plan was not run on a GPU"},
+        }
+
+
+@dataclass(frozen=True)
+class QuantizedModules:
+    """What an engine must run in INT8, by module name, and the graph nodes to look for."""
+
+    linears: tuple[str, ...]
+    attentions: tuple[str, ...]
+    node_modules: Mapping[str, str]  # node name → module name
+
+    @classmethod
+    def read(cls, onnx_path: Path) -> "QuantizedModules":
+        """Read the stored-integer linears and quantized attentions of a lowered graph."""
+        graph = ir.load(onnx_path).graph
+        linears = {
+            layer.node.name: layer.module
+            for layer in passes.linear_layers(graph)
+            if layer.weight.is_integer
+        }
+        softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
+        attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}
+        products = {
+            node.name: passes.module_of(node)
+            for node in passes.attention_matmuls(graph)
+            if passes.module_of(node) in attentions
+        }
+        nodes = {name: module for name, module in (linears | products).items() if name}
+        return cls(tuple(linears.values()), tuple(sorted(attentions)), nodes)
+
+
+def build(
+    artefact: Artefact,
+    *,
+    profile: ShapeProfile,
+    library: Library,
+    options: EngineOptions,
+    on_progress: OnProgress | None = None,
+) -> EngineReport:
+    """Build `model.onnx` into `model.plan` and write `engine.json` and `build.log` beside it.
+
+    Raises as `build_engine` does; the manifest names the new files only after all were written.
+    """
+    directory = artefact.directory
+    modules = QuantizedModules.read(artefact.path(MODEL))
+    # An earlier engine is no part of the artefact while its files are being replaced.
+    kept = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
+    artefact.manifest.model_copy(update={"files": kept}).write(directory)
+    result = build_engine(
+        artefact.path(MODEL),
+        directory / PLAN,
+        profile=profile,
+        library=library,
+        options=options,
+        on_progress=on_progress,
+    )
+    report = EngineReport(
+        result,
+        int8_coverage(
+            result.layers,
+            module_of=modules.node_modules,
+            linears=modules.linears,
+            attentions=modules.attentions,
+        ),
+        sparse_evidence(result.log, result.layers, library),
+    )
+    with atomic_file(directory / ENGINE_FACTS) as temporary:
+        temporary.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+    new = {name: file_record(directory / name) for name in _WRITTEN if (directory / name).is_file()}
+    artefact.manifest.model_copy(update={"files": kept | new}).write(directory)
+    return report

@@ -1,0 +1,142 @@
+"""A model path in, an artefact directory out."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+import passes
+from nxmi_export._version import __version__
+from nxmi_export.artefact import (
+    CPU_MODEL,
+    MODEL,
+    WEIGHTS,
+    Artefact,
+    LinearRecord,
+    Manifest,
+    Source,
+    file_record,
+    read_artefact,
+    sha256_of,
+)
+from nxmi_export.capture import capture
+from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.compression import CompressedLinear, compressed_linears, restore
+from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes, tensorrt_passes
+from nxmi_export.model_facts import ModelFacts, model_facts
+from nxmi_export.output_files import atomic_directory
+
+__all__ = ["ExportRequest", "export"]
+
+_LIBRARIES = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+_INLINE_BELOW = 256  # bytes; scales and shapes stay in the ONNX file, where a reader sees them
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export and where to."""
+
+    model: str  # a model.pt, a Hugging Face directory or a hub name
+    output: Path
+    base: str | None = None  # the configuration of a bare state dict
+    overwrite: bool = False
+
+
+def export(
+    request: ExportRequest, *, on_stage: Callable[[str], None] = lambda stage: None
+) -> Artefact:
+    """Export a model; the directory appears whole or not at all.
+
+    `on_stage` hears what begins. Raises UsageError for what cannot be exported.
+    """
+    with atomic_directory(request.output, overwrite=request.overwrite) as folder:
+        on_stage("reading the checkpoint")
+        checkpoint = read_checkpoint(request.model, base=request.base)
+        facts = model_facts(checkpoint.config)
+        model = restore(checkpoint)
+        linears = compressed_linears(model)
+        on_stage("capturing the graph")
+        graph = capture(
+            model, input_names=facts.input_names, position_limit=facts.position_limit
+        ).model
+        on_stage("lowering for TensorRT")
+        tensorrt = lower(graph, tensorrt_passes(_patterns(linears)))
+        ir.save(
+            tensorrt.model,
+            folder / MODEL,
+            external_data=WEIGHTS,
+            size_threshold_bytes=_INLINE_BELOW,
+        )
+        on_stage("lowering for onnxruntime")
+        # Read back, so that the tensors stay on disk and both files share them.
+        cpu = lower(ir.load(folder / MODEL), onnxruntime_passes())
+        ir.save(cpu.model, folder / CPU_MODEL)
+        on_stage("writing the manifest")
+        _write_facts(folder, request, checkpoint, facts, {"tensorrt": tensorrt, "onnxruntime": cpu})
+    return read_artefact(request.output)
+
+
+def _patterns(linears: dict[str, CompressedLinear]) -> dict[str, tuple[int, int]]:
+    patterns = {name: linear.scheme.pattern for name, linear in linears.items()}
+    return {name: (each.keep, each.group) for name, each in patterns.items() if each is not None}
+
+
+def _write_facts(
+    folder: Path,
+    request: ExportRequest,
+    checkpoint: CompressedCheckpoint,
+    facts: ModelFacts,
+    graphs: dict[str, LoweredGraph],
+) -> None:
+    for name, content in checkpoint.tokenizer.items():
+        (folder / name).write_bytes(content)
+    manifest = Manifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        architecture=checkpoint.architecture,
+        model_type=facts.model_type,
+        input_names=facts.input_names,
+        position_limit=facts.position_limit,
+        labels=facts.labels,
+        source=_source(request),
+        recipe=checkpoint.recipe.as_mapping() if checkpoint.recipe else None,
+        provenance=dict(checkpoint.provenance),
+        versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
+        linears=_linears(graphs["tensorrt"].model),
+        ledgers={target: graph.ledger.as_json() for target, graph in graphs.items()},
+        files={path.name: file_record(path) for path in sorted(folder.iterdir())},
+    )
+    manifest.write(folder)
+
+
+def _source(request: ExportRequest) -> Source:
+    path = Path(request.model)
+    if not path.exists():
+        return Source(path=request.model, sha256=None, base=request.base)
+    return Source(
+        path=os.path.relpath(path.resolve(), request.output.resolve()),
+        sha256=sha256_of(path) if path.is_file() else None,
+        base=request.base,
+    )
+
+
+def _linears(model: ir.Model) -> dict[str, LinearRecord]:
+    """What is stored for each linear, read from the lowered graph rather than from the recipe."""
+    records = {}
+    for layer in passes.linear_layers(model.graph):
+        inputs, outputs = layer.weight.shape
+        stored = layer.weight.matrix
+        pattern = layer.node.metadata_props.get(passes.SPARSITY_KEY)
+        parts = [pattern] if pattern else []
+        parts += [str(stored.dtype)] if layer.weight.is_integer else []
+        records[layer.module] = LinearRecord(
+            storage="+".join(parts) or "dense",
+            inputs=inputs,
+            outputs=outputs,
+            zeros=float(np.mean(stored == 0)),
+        )
+    return records

@@ -1,0 +1,1 @@
+"""Runnable samples: the quickstart and the benchmarks behind every figure in the README."""

@@ -1,0 +1,389 @@
+import hashlib
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import onnx
+import onnx.parser
+import pytest
+
+from nxmi_export.backends.tensorrt_engine import (
+    BuildProgress,
+    EngineOptions,
+    Library,
+    ShapeProfile,
+    SparseEvidence,
+    Verdict,
+    build_engine,
+    int8_coverage,
+    parse_layers,
+    sparse_evidence,
+)
+from nxmi_export.errors import (
+    ArtefactError,
+    CapabilityMissing,
+    EngineBuildFailed,
+    OutputError,
+    ShapeError,
+    UsageError,
+)
+
+PROFILE = ShapeProfile.parse("min=1x1,opt=8x16,max=16x16", position_limit=16)
+LINEARS = {f"layer.0.{name}" for name in ("query", "key", "value", "output", "up", "down")}
+ATTENTION = "layer.0.attention"
+MODULE_OF = {f"{name}/MatMul": name for name in LINEARS} | {
+    f"{ATTENTION}/scores": ATTENTION,
+    f"{ATTENTION}/context": ATTENTION,
+}
+
+
+def _save(path: Path, text: str) -> Path:
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+def test_a_real_build_proves_int8_and_leaves_sparsity_unproven(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    result = build_engine(encoder_path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    coverage = int8_coverage(
+        result.layers, module_of=MODULE_OF, linears=LINEARS, attentions=[ATTENTION]
+    )
+    assert coverage.verdict is Verdict.PROVED
+    assert (coverage.int8_linears, coverage.int8_attentions) == (6, 1)
+    # Query, key and value share one GEMM, so six linears are four.
+    assert len({line for each in coverage.linears for line in each.lines}) == 4
+    sparse: SparseEvidence = sparse_evidence(result.log, result.layers, rtx)
+    assert sparse.verdict is Verdict.UNPROVEN
+
+
+def test_the_result_describes_the_file(encoder_path: Path, tmp_path: Path, rtx: Library) -> None:
+    plan = tmp_path / "model.plan"
+    result = build_engine(encoder_path, plan, profile=PROFILE, library=rtx)
+    content = plan.read_bytes()
+    assert (result.plan, result.size_bytes) == (plan, len(content))
+    assert result.sha256 == hashlib.sha256(content).hexdigest()
+    assert (result.library, result.compute_capability) == (rtx, "sm86")
+    assert result.profile == PROFILE
+    assert 0 < result.seconds < 600
+    assert list(tmp_path.iterdir()) == [plan]
+
+
+def test_two_builds_are_the_same_bytes(encoder_path: Path, tmp_path: Path, rtx: Library) -> None:
+    digests = {
+        build_engine(encoder_path, tmp_path / name, profile=PROFILE, library=rtx).sha256
+        for name in ("one.plan", "two.plan")
+    }
+    assert len(digests) == 1
+
+
+def test_sparse_weights_change_nothing_on_rtx(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    """The reason why RTX never proves a sparse kernel; a change here is news."""
+    digests = {
+        build_engine(
+            encoder_path,
+            tmp_path / "model.plan",
+            profile=PROFILE,
+            library=rtx,
+            options=EngineOptions(sparse_weights=sparse),
+        ).sha256
+        for sparse in (True, False)
+    }
+    assert len(digests) == 1
+
+
+def test_options_reach_the_builder(encoder_path: Path, tmp_path: Path, rtx: Library) -> None:
+    options = EngineOptions(
+        compute_capability="SM89", workspace_bytes=1 << 28, optimization_level=2, tf32=False
+    )
+    plan = tmp_path / "model.plan"
+    plain = build_engine(encoder_path, plan, profile=PROFILE, library=rtx)
+    result = build_engine(encoder_path, plan, profile=PROFILE, library=rtx, options=options)
+    assert result.compute_capability == "sm89"
+    assert result.sha256 != plain.sha256
+
+
+def test_weight_scales_on_the_reduction_axis_are_refuted(
+    encoder_model: onnx.ModelProto, tmp_path: Path, rtx: Library
+) -> None:
+    """The parser accepts them and silently multiplies in float."""
+    model = onnx.ModelProto()
+    model.CopyFrom(encoder_model)
+    [weight] = [node for node in model.graph.node if node.output[0] == "output_weight"]
+    weight.attribute[0].i = 0
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    result = build_engine(path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    coverage = int8_coverage(
+        result.layers, module_of=MODULE_OF, linears=LINEARS, attentions=[ATTENTION]
+    )
+    refuted = [each.module for each in coverage.linears if each.verdict is Verdict.REFUTED]
+    assert refuted == ["layer.0.output"]
+    assert coverage.int8_linears == 5
+
+
+def test_progress_is_reported_step_by_step(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    steps: list[BuildProgress] = []
+    build_engine(
+        encoder_path,
+        tmp_path / "model.plan",
+        profile=PROFILE,
+        library=rtx,
+        on_progress=steps.append,
+    )
+    outermost = [step for step in steps if step.parent is None]
+    assert [step.done for step in outermost] == list(range(1, outermost[0].total + 1))
+    assert all(1 <= step.done <= step.total for step in steps)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_build_leaves_no_file(
+    encoder_path: Path, tmp_path: Path, rtx: Library, interruption: type[BaseException]
+) -> None:
+    seen = []
+
+    def interrupt(progress: BuildProgress) -> None:
+        seen.append(progress)
+        raise interruption
+
+    with pytest.raises(interruption):
+        build_engine(
+            encoder_path,
+            tmp_path / "model.plan",
+            profile=PROFILE,
+            library=rtx,
+            on_progress=interrupt,
+        )
+    assert len(seen) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_build_keeps_the_plan_that_was_there(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"yesterday's")
+
+    def interrupt(progress: BuildProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(encoder_path, plan, profile=PROFILE, library=rtx, on_progress=interrupt)
+    assert plan.read_bytes() == b"yesterday's"
+
+
+def test_a_build_after_an_interrupted_one_succeeds(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    test_an_interrupted_build_leaves_no_file(encoder_path, tmp_path, rtx, KeyboardInterrupt)
+    result = build_engine(encoder_path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    assert result.layers
+
+
+def test_the_log_is_kept_where_asked(encoder_path: Path, tmp_path: Path, rtx: Library) -> None:
+    log = tmp_path / "build.log"
+    result = build_engine(
+        encoder_path,
+        tmp_path / "model.plan",
+        profile=PROFILE,
+        library=rtx,
+        options=EngineOptions(log_path=log),
+    )
+    assert log.read_text(encoding="utf-8") == result.log
+    assert parse_layers(log.read_text(encoding="utf-8")) == result.layers
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path, rtx: Library) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a protobuf at all" * 10)
+    with pytest.raises(ArtefactError) as caught:
+        build_engine(path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    assert str(caught.value) == (
+        f"{path}: expected an ONNX model, found a file that cannot be decoded; export it again"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_is_refused(tmp_path: Path, rtx: Library) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ArtefactError) as caught:
+        build_engine(path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    assert str(caught.value) == (
+        f"{path}: expected an ONNX model, found no file; export the model first or correct the path"
+    )
+
+
+def test_an_operator_the_parser_lacks_is_named(tmp_path: Path, rtx: Library) -> None:
+    path = _save(
+        tmp_path / "model.onnx",
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (int8[batch, sequence] a, int8[sequence, batch] b) => (int32[batch, batch] y)
+        { ["layer.0/product"] y = MatMulInteger (a, b) }""",
+    )
+    log = tmp_path / "build.log"
+    with pytest.raises(EngineBuildFailed) as caught:
+        build_engine(
+            path,
+            tmp_path / "model.plan",
+            profile=PROFILE,
+            library=rtx,
+            options=EngineOptions(log_path=log),
+        )
+    assert str(caught.value) == (
+        f"{path}: expected a graph that TensorRT's parser accepts, found MatMulInteger node "
+        "'layer.0/product': UNSUPPORTED_NODE (false); please report this with the ONNX file"
+    )
+    assert "While parsing node number 0 [MatMulInteger" in log.read_text()
+    assert sorted(tmp_path.iterdir()) == [log, path]
+
+
+def test_a_graph_the_builder_gives_up_on_is_refused_with_its_error(
+    encoder_model: onnx.ModelProto, tmp_path: Path, rtx: Library
+) -> None:
+    """A Transpose between integers and their DequantizeLinear parses, and then fails to build."""
+    path = _save(
+        tmp_path / "model.onnx",
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (int64[batch, sequence] ids) => (float[batch, sequence, 2] y)
+        <int8[2, 4] codes = {1, 2, 3, 4, 5, 6, 7, 8}, float[2] scale = {0.1, 0.2}>
+        {
+          turned = Transpose <perm = [1, 0]> (codes)
+          table = DequantizeLinear <axis = 1> (turned, scale)
+          y = Gather (table, ids)
+        }""",
+    )
+    with pytest.raises(EngineBuildFailed) as caught:
+        build_engine(path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    assert str(caught.value).startswith(f"{path}: expected a plan from the builder, found ")
+    assert str(caught.value).endswith("; please report this with the ONNX file")
+    assert "Error Code" in caught.value.found
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_fixed_input_shape_is_refused(tmp_path: Path, rtx: Library) -> None:
+    path = _save(
+        tmp_path / "model.onnx",
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (float[2, 16] x) => (float[2, 16] y) { y = Relu (x) }""",
+    )
+    with pytest.raises(ShapeError) as caught:
+        build_engine(path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
+    assert str(caught.value) == (
+        f"{path}: input x: expected a dynamic batch and sequence, found the shape (2, 16); "
+        "export with dynamic axes"
+    )
+
+
+def test_an_unknown_compute_capability_is_refused(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_engine(
+            encoder_path,
+            tmp_path / "model.plan",
+            profile=PROFILE,
+            library=rtx,
+            options=EngineOptions(compute_capability="sm61"),
+        )
+    known = ", ".join(
+        name.lower() for name in rtx.module.ComputeCapability.__members__ if name[:2] == "SM"
+    )
+    assert "sm86" in known
+    assert str(caught.value) == (
+        f"compute capability sm61: expected one of {known}, found 'sm61'; "
+        f"name a GPU generation that tensorrt_rtx {rtx.version} builds for"
+    )
+
+
+def test_an_output_folder_that_is_missing_is_refused(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    plan = tmp_path / "nowhere" / "model.plan"
+    with pytest.raises(OutputError) as caught:
+        build_engine(encoder_path, plan, profile=PROFILE, library=rtx)
+    assert str(caught.value) == (
+        f"{plan}: expected an output path in a writable folder, found No such file or directory; "
+        "choose another output path or change the folder's permissions"
+    )
+
+
+def _as_tensorrt(rtx: Library, **changes: object) -> Library:
+    """Full TensorRT as far as it shares RTX's API: the same classes under the other name."""
+    return Library(_module_like(rtx, changes), "tensorrt", "10.14.1")
+
+
+def _module_like(rtx: Library, changes: dict[str, object]) -> ModuleType:
+    module = ModuleType("tensorrt_stand_in")
+    vars(module).update(vars(rtx.module) | changes)
+    return module
+
+
+def test_tensorrt_refuses_a_foreign_compute_capability(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_engine(
+            encoder_path,
+            tmp_path / "model.plan",
+            profile=PROFILE,
+            library=_as_tensorrt(rtx),
+            options=EngineOptions(compute_capability="sm86"),
+        )
+    assert str(caught.value) == (
+        "compute capability sm86: expected none, because tensorrt builds for the GPU it runs on, "
+        "found one; leave it out, or build with tensorrt_rtx"
+    )
+
+
+def test_tensorrt_without_a_gpu_is_refused(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    def no_builder(logger: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    with pytest.raises(CapabilityMissing) as caught:
+        build_engine(
+            encoder_path,
+            tmp_path / "model.plan",
+            profile=PROFILE,
+            library=_as_tensorrt(rtx, Builder=no_builder),
+        )
+    assert str(caught.value) == (
+        "tensorrt 10.14.1: expected an NVIDIA GPU with a driver, found a builder that does not "
+        "start; build with tensorrt_rtx, which needs no GPU, or run on a machine with one"
+    )
+
+
+def test_a_flag_the_release_lacks_is_refused(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    older = _as_tensorrt(rtx, BuilderFlag=SimpleNamespace(TF32=0))
+    with pytest.raises(UsageError) as caught:
+        build_engine(encoder_path, tmp_path / "model.plan", profile=PROFILE, library=older)
+    assert str(caught.value) == (
+        "tensorrt 10.14.1: expected the builder flag SPARSE_WEIGHTS, found a release without it; "
+        "leave the option out or use another release"
+    )
+
+
+def test_a_build_that_ran_out_of_memory_is_refused(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    line = "Skipping tactic 0 due to insufficient memory on requested size of 1290442752"
+
+    def builder_that_complains(logger: object) -> object:
+        logger.log(rtx.module.ILogger.Severity.WARNING, line)  # type: ignore[attr-defined]
+        return rtx.module.Builder(logger)
+
+    module = _module_like(rtx, {"Builder": builder_that_complains})
+    short = Library(module, "tensorrt_rtx", rtx.version)
+    with pytest.raises(EngineBuildFailed) as caught:
+        build_engine(encoder_path, tmp_path / "model.plan", profile=PROFILE, library=short)
+    assert str(caught.value) == (
+        f"{encoder_path}: expected a build that could try every kernel, found memory that ran "
+        f"out: [W] {line}; free GPU memory or lower the maximum shape"
+    )
+    assert list(tmp_path.iterdir()) == []
