@@ -9,8 +9,8 @@ import sys
 
 __all__ = ["main"]
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 INTERNAL_ERROR = 4
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,16 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from nxmi_export.cli import run, say_internal_error, say_interrupted
-
     try:
-        return run(sys.argv[1:] if arguments is None else arguments)
-    except KeyboardInterrupt:
-        say_interrupted()
+        from nxmi_export.cli import run, say_internal_error
+
+        try:
+            return run(sys.argv[1:] if arguments is None else arguments)
+        except Exception:
+            say_internal_error()
+            return INTERNAL_ERROR
+    except KeyboardInterrupt:  # outside of a command, where typer does not see it
         return INTERRUPTED
-    except Exception:
-        say_internal_error()
-        return INTERNAL_ERROR
 
 
 if __name__ == "__main__":

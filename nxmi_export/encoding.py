@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,16 @@ from nxmi_export.errors import CheckpointError, ShapeError
 from nxmi_export.glue import Dataset
 
 __all__ = ["Batch", "EncodedDataset", "encode", "load_tokenizer"]
+
+# Any one of these holds a vocabulary; without it transformers makes an empty tokenizer.
+_VOCABULARIES = {
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "spiece.model",
+}
 
 Feeds = dict[str, NDArray[np.int64]]
 
@@ -40,6 +50,11 @@ class EncodedDataset:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per example."""
         return np.array([len(row["input_ids"]) for row in self.rows], np.int64)
+
+    def select(self, indices: NDArray[np.int64]) -> "EncodedDataset":
+        """The examples at these positions, in this order."""
+        rows = tuple(self.rows[index] for index in indices)
+        return replace(self, dataset=self.dataset.select(indices), rows=rows)
 
     def by_length(self) -> NDArray[np.int64]:
         """Example indices from shortest to longest, so that batches pad little."""
@@ -79,31 +94,42 @@ def load_tokenizer(files: Mapping[str, bytes], *, source: object) -> Any:
     """The transformers tokenizer made of these files; raises CheckpointError where none can be."""
     from transformers import AutoTokenizer
 
+    if not files.keys() & _VOCABULARIES:
+        raise _no_tokenizer(files, source)
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             Path(directory, name).write_bytes(content)
         try:
-            return AutoTokenizer.from_pretrained(directory)
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                source,
-                expected="a tokenizer beside the weights",
-                found=", ".join(sorted(files)) or "no tokenizer files",
-                remedy="save it with tokenizer.save_pretrained next to the model",
-            ) from error
+            # Without the flag, files that name code of their own make it ask on the terminal.
+            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+        except Exception as error:  # its Rust half raises bare Exception for what it cannot parse
+            raise _no_tokenizer(files, source) from error
 
 
 def encode(
     dataset: Dataset, tokenizer: Any, *, input_names: tuple[str, ...], max_length: int
 ) -> EncodedDataset:
-    """Tokenize every example, truncated to `max_length` tokens and not padded."""
+    """Tokenize every example, truncated to `max_length` tokens and not padded.
+
+    Raises ShapeError for a `max_length` that cannot be kept.
+    """
     encoding = tokenizer(
         *[list(column) for column in dataset.texts],
         truncation=True,
         max_length=max_length,
         padding=False,
+        return_attention_mask=True,
         return_token_type_ids="token_type_ids" in input_names,
     )
+    longest = max(map(len, encoding["input_ids"]), default=0)
+    if longest > max_length:
+        # where even the special tokens do not fit, tokenizers leave the text as it is
+        raise ShapeError(
+            "tokenizing",
+            expected="a maximum length that has room for text and special tokens",
+            found=f"{max_length}",
+            remedy="allow more tokens",
+        )
     rows = tuple(
         {name: np.asarray(encoding[name][index], np.int64) for name in input_names}
         for index in range(len(dataset))
@@ -111,6 +137,15 @@ def encode(
     padding = dict.fromkeys(input_names, 0)
     padding["input_ids"] = int(tokenizer.pad_token_id or 0)
     return EncodedDataset(dataset, rows, padding)
+
+
+def _no_tokenizer(files: Mapping[str, bytes], source: object) -> CheckpointError:
+    return CheckpointError(
+        source,
+        expected="a whole tokenizer beside the weights",
+        found=", ".join(sorted(files)) or "no tokenizer files",
+        remedy="save it with tokenizer.save_pretrained next to the model",
+    )
 
 
 def _pad(ids: NDArray[np.int64], length: int, fill: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The operator `nxmi::fake_quantize`: a float tensor in, the same tensor rounded to an integer grid out.
+"""The operator `nxmi::fake_quantize`: a float tensor in, the tensor rounded to integer steps out.
 
 Its numbers are those of ONNX QuantizeLinear → DequantizeLinear (divide by the scale, round half to
 even, saturate, multiply by the scale), and the tests hold it to `passes.numerics` and to
@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 __all__ = ["ACTIVATION_INT8", "IntegerRange", "fake_quantize", "quantize", "weight_range"]
+
+
+_PER_TENSOR = -1  # an operator's schema takes an integer for the axis, never None
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def weight_range(bits: int) -> IntegerRange:
 def quantize(x: Tensor, scale: Tensor, limits: IntegerRange, axis: int | None = None) -> Tensor:
     """Integer codes of `x` as int8, by ONNX QuantizeLinear with zero-point 0.
 
-    `scale` is a scalar, or one value per slice of `axis`.
+    `scale` is a scalar, or one value per slice of `axis`. An infinity saturates; a NaN has no code,
+    and what it becomes is undefined, here as in ONNX.
     """
     ratio = x / _along(scale, x, axis)
     return torch.clamp(torch.round(ratio), limits.low, limits.high).to(torch.int8)
@@ -48,14 +52,19 @@ def fake_quantize(
 ) -> Tensor:
     """`x` rounded to multiples of `scale`; the gradient passes straight through inside the range.
 
-    Values that saturate get no gradient: moving them cannot change the output.
+    The range ends half a step beyond its outermost codes. Values outside saturate and get no
+    gradient: moving them cannot change the output. A NaN stays NaN, so that it is seen, and gets no
+    gradient either.
     """
-    return _fake_quantize(x, scale, limits.low, limits.high, -1 if axis is None else axis)
+    rounded: Tensor = _fake_quantize(
+        x, scale, limits.low, limits.high, _PER_TENSOR if axis is None else axis
+    )
+    return rounded
 
 
 @torch.library.custom_op("nxmi::fake_quantize", mutates_args=())
 def _fake_quantize(x: Tensor, scale: Tensor, low: int, high: int, axis: int) -> Tensor:
-    step = _along(scale, x, None if axis < 0 else axis)
+    step = _along(scale, x, None if axis == _PER_TENSOR else axis)
     return (x / step).round_().clamp_(low, high).mul_(step)
 
 
@@ -66,8 +75,8 @@ def _(x: Tensor, scale: Tensor, low: int, high: int, axis: int) -> Tensor:
 
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x, scale, low, high, axis = inputs
-    step = _along(scale, x, None if axis < 0 else axis)
-    ctx.save_for_backward(((x >= (low - 0.5) * step) & (x <= (high + 0.5) * step)))
+    step = _along(scale, x, None if axis == _PER_TENSOR else axis)
+    ctx.save_for_backward((x >= (low - 0.5) * step) & (x <= (high + 0.5) * step))
 
 
 def _backward(ctx, grad):  # type: ignore[no-untyped-def]

@@ -1,5 +1,6 @@
 """Writing files so that each appears whole or not at all."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -11,21 +12,31 @@ from nxmi_export.errors import OutputError
 
 __all__ = ["atomic_directory", "atomic_file"]
 
+_DEVICE_REFUSES = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "an exhausted disk quota",
+    errno.EFBIG: "a limit on the size of files",
+    errno.EIO: "an input/output error of the device",
+}
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; it takes the name `path` only if the block succeeds.
 
-    Raises OutputError where the folder is missing or not writable.
+    Raises OutputError where the folder is missing or not writable, and where the device is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    path = path.absolute()
+    temporary = _beside(path)
+    with _output_errors(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder of this name")
         temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise _not_writable(path, error) from error
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _device_errors(path):
+            yield temporary
+        with _output_errors(path):
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -35,48 +46,100 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside `path`; it takes the name `path` only if the block succeeds.
 
     An existing non-empty `path` is refused, unless `overwrite` says to replace it at the end.
+    Raises OutputError for that, for a place where no folder can be written, and for a full device.
     """
-    if path.exists() and not path.is_dir():
+    path = path.resolve()
+    temporary = _beside(path)
+    with _output_errors(path):
+        _check_replaceable(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    try:
+        with _device_errors(path):
+            yield temporary
+        with _output_errors(path):
+            _replace_directory(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    # Hidden and in the same folder: a rename is atomic only within one file system.
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}"
+
+
+def _check_replaceable(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
         raise OutputError(
             path,
             expected="a folder or an unused name",
             found="a file",
             remedy="choose another output path",
         )
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
+    if path.is_mount() or path == Path.cwd():
+        # One cannot be renamed, and whoever stands in the other would not see the new one.
+        raise OutputError(
+            path,
+            expected="an output folder that can be replaced as a whole",
+            found="a mount point or the working directory",
+            remedy="name a new folder inside it",
+        )
+    if any(path.iterdir()) and not overwrite:
         raise OutputError(
             path,
             expected="an empty or new output folder",
             found="a folder with files in it",
             remedy="choose another with -o, or pass --overwrite to replace it",
         )
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    except OSError as error:
-        raise _not_writable(path, error) from error
-    try:
-        yield temporary
-        _replace_directory(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _replace_directory(source: Path, target: Path) -> None:
-    if target.is_dir():
-        old = target.with_name(f"{source.name}.old")
-        os.replace(target, old)
+    if not target.is_dir():
         os.replace(source, target)
-        shutil.rmtree(old)
-    else:
+        return
+    old = target.with_name(f"{source.name}.old")
+    os.replace(target, old)
+    try:
         os.replace(source, target)
+    except BaseException:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)
 
 
-def _not_writable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        path,
-        expected="an output path in a writable folder",
-        found=error.strerror or str(error),
-        remedy="choose another output path or change the folder's permissions",
-    )
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    """What the operating system refuses about `path`, as an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            path,
+            expected="an output path in a writable folder",
+            found=_found(error),
+            remedy="choose another output path or change the folder's permissions",
+        ) from error
+
+
+def _found(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file where a folder belongs"
+    return error.strerror or str(error)
+
+
+@contextmanager
+def _device_errors(path: Path) -> Iterator[None]:
+    """A device that takes no more bytes, as an OutputError; other errors are the caller's own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DEVICE_REFUSES:
+            raise
+        raise OutputError(
+            path,
+            expected="room for the whole output",
+            found=_DEVICE_REFUSES[error.errno],
+            remedy="free some space or choose another output path; nothing was written",
+        ) from error

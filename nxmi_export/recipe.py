@@ -26,9 +26,10 @@ from nxmi_export.errors import RecipeError
 
 __all__ = ["Component", "Pattern", "Placement", "Recipe", "Scheme", "SchemeField"]
 
-_PATTERN = re.compile(r"(\d+):(\d+)")
+_PATTERN = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 MAX_GROUP = 32  # the widest group that storage and accuracy studies use
+_INT = "tag:yaml.org,2002:int"
 
 
 class Component(StrEnum):
@@ -88,7 +89,7 @@ class Scheme(BaseModel):
         match = _PATTERN.fullmatch(parts[0])
         pattern = None
         if match:
-            pattern = Pattern(keep=int(match[1]), group=int(match[2]))
+            pattern = _pattern(int(match[1]), int(match[2]))
             parts = parts[1:]
         if len(parts) > 1 or (parts and parts[0] not in _WEIGHT_BITS) or not (parts or pattern):
             raise ValueError(
@@ -101,6 +102,14 @@ class Scheme(BaseModel):
         names = [str(self.pattern)] if self.pattern else []
         names += [f"int{self.bits}"] if self.bits else []
         return "+".join(names) or "dense"
+
+
+def _pattern(keep: int, group: int) -> Pattern:
+    try:
+        return Pattern(keep=keep, group=group)
+    except ValidationError as error:
+        # pydantic's own text has three lines and a link
+        raise ValueError(f"{keep}:{group} is not a pattern: {_sentence(error)}") from error
 
 
 def _scheme(value: Any) -> Any:
@@ -149,7 +158,7 @@ class Recipe(BaseModel):
     def from_yaml(cls, path: Path) -> Self:
         """Read a recipe file; raises RecipeError if it is missing, no YAML, or invalid."""
         try:
-            mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+            mapping = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)  # a SafeLoader
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RecipeError(
                 path,
@@ -164,12 +173,25 @@ class Recipe(BaseModel):
         return self.model_dump(mode="json")
 
 
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.1 without its base-60 integers, in which `2:4` is the number 124."""
+
+
+_RecipeLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _INT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_RecipeLoader.add_implicit_resolver(_INT, re.compile(r"[0-9]+$"), list("0123456789"))
+
+
 def _recipe_error(error: ValidationError, source: object) -> RecipeError:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    loc = [str(part) for part in first["loc"] if part != "[key]"]
+    place = ".".join(loc)
     if first["type"] == "extra_forbidden":
-        known = list(Recipe.model_fields)
-        near = difflib.get_close_matches(place, known, n=1)
+        nested = [*Scheme.model_fields, *Pattern.model_fields]
+        known = list(Recipe.model_fields) if len(loc) == 1 else nested
+        near = difflib.get_close_matches(loc[-1], known, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
         return RecipeError(
             source, expected="known recipe keys", found=f"the key {place!r}", remedy=remedy
@@ -178,5 +200,10 @@ def _recipe_error(error: ValidationError, source: object) -> RecipeError:
         source,
         expected=f"a valid value for {place or 'the recipe'}",
         found=repr(first["input"]),
-        remedy=first["msg"].removeprefix("Value error, "),
+        remedy=_sentence(error),
     )
+
+
+def _sentence(error: ValidationError) -> str:
+    text = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]

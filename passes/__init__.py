@@ -1,6 +1,6 @@
 """Graph passes over captured encoders: each rewrites one thing and accounts for every decision.
 
-A leaf package: numpy, onnx and onnx_ir, no framework and no runtime. `lower` runs passes in order
+A leaf package: numpy and onnx_ir, no framework and no runtime. `lower` runs passes in order
 and holds them to their promises; `README.md` says what each pass takes and gives.
 """
 

@@ -66,6 +66,12 @@ class GraphPass(ir.passes.InPlacePass):
         """The name of the pass in ledgers and messages."""
         return type(self).__name__
 
+    def __call__(self, model_or_result: ir.Model | ir.passes.PassResult, /) -> Rewritten:
+        """Check what is assumed, rewrite, check what is established; raises `PassError`."""
+        result = super().__call__(model_or_result)
+        assert isinstance(result, Rewritten), "`call` makes no other"
+        return result
+
     def requires(self, model: ir.Model) -> None:
         """Check what the pass assumes; raises `InvariantViolated`."""
         for assumption in self.assumes:

@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 
-class PassError(Exception):
+# onnx_ir wraps whatever `requires` and `ensures` raise, except these two bases: inheriting from
+# both lets the sentence, and not "Pre-condition for pass ... failed", reach the caller.
+class PassError(ir.passes.PreconditionError, ir.passes.PostconditionError):
     """Base of every deliberate error here; `str(error)` is one sentence for the user."""
 
     def __init__(self, subject: object, *, expected: str, found: str, remedy: str) -> None:
@@ -68,9 +70,7 @@ class SparsityRefuted(RefusedGraph):
     """Stored weights with more non-zeros in a group than the pattern allows."""
 
 
-# onnx_ir wraps whatever `requires` and `ensures` raise, except these two bases: inheriting from
-# both lets the sentence, and not "Pre-condition for pass ... failed", reach the caller.
-class InvariantViolated(PassError, ir.passes.PreconditionError, ir.passes.PostconditionError):
+class InvariantViolated(PassError):
     """Something that was promised of a graph does not hold."""
 
 

@@ -42,16 +42,17 @@ def lower(
         before = None if work_dir is None else model.clone()
         try:
             result = graph_pass(model)
-            assert isinstance(result, Rewritten), "GraphPass.call makes no other"
             structure = _check_promises(result, structure)
             established = [each for each in established if each not in graph_pass.retires]
             established += [each for each in graph_pass.establishes if each not in established]
             if check_each:
                 _check_all(established, model)
         except Exception as error:
-            kept = _keep(before, work_dir, f"{index:02d}_before_{graph_pass.name}")
             _void(model, graph_pass.name)
+            kept = _keep(before, work_dir, f"{index:02d}_before_{graph_pass.name}")
             raise _failure(graph_pass.name, error, kept) from error
+        if before is not None:
+            _release_tensors(before)
         records.append(PassRecord(graph_pass.name, result.entries))
     _check_at_the_end(established, model, work_dir)
     return Ledger(tuple(records))
@@ -102,8 +103,10 @@ def _check_at_the_end(
     try:
         _check_all(established, model)
     except PassError as error:
-        kept = _keep(model, work_dir, "after_the_last_pass")
-        _void(model, "the last check")
+        try:
+            kept = _keep(model, work_dir, "after_the_last_pass")
+        finally:  # even where the directory cannot be written
+            _void(model, "the last check")
         raise PassFailed(
             "lower",
             expected="everything that a pass established to hold after the last one",
@@ -125,10 +128,18 @@ def _keep(model: ir.Model | None, work_dir: Path | None, stem: str) -> Path | No
 def _void(model: ir.Model, failed: str) -> None:
     """Empty the graph: what is left cannot be mistaken for a model, saved or run."""
     model.metadata_props[VOID_KEY] = failed
-    for value in model.graph.initializers.values():
-        value.const_value = None
-    model.graph.initializers.clear()
+    _release_tensors(model)
     model.graph.remove(list(model.graph))
+
+
+def _release_tensors(model: ir.Model) -> None:
+    """Let go of the weights now: nodes and values refer to each other, so only the garbage
+    collector, some time later, would.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            value.const_value = None
+        graph.initializers.clear()
 
 
 def _failure(name: str, error: Exception, kept: Path | None) -> PassFailed:

@@ -147,7 +147,7 @@ def _quantizers(model: ir.Model) -> Iterator[Quantizer]:
             yield read_quantizer(node)
 
 
-def _all_equal(zero_point: npt.NDArray[Any] | None, number: int) -> bool:
+def _all_equal(zero_point: npt.NDArray[np.int64] | None, number: int) -> bool:
     return zero_point is not None and bool(np.all(zero_point == number))
 
 

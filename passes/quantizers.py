@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from passes.constants import constant_array
+from passes.constants import constant, constant_array
 from passes.errors import RefusedGraph
 from passes.provenance import describe
 
 __all__ = ["Quantizer", "is_dequantize", "is_quantize", "read_quantizer"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth; compare `key`
 class Quantizer:
     """The parameters of one QuantizeLinear or DequantizeLinear node."""
 
     node: ir.Node
     scale: npt.NDArray[Any] | None  # None where the graph computes it
-    zero_point: npt.NDArray[Any] | None  # None where the graph computes it; zeros where absent
+    zero_point: npt.NDArray[np.int64] | None  # None where computed; zeros where absent
     codes: ir.DataType  # of the integers
     axis: int | None  # the channel of the scale; None for one scale per tensor
 
@@ -81,21 +81,28 @@ def read_quantizer(node: ir.Node) -> Quantizer:
     point_value = node.inputs[2] if len(node.inputs) > 2 else None
     codes = _codes(node, point_value)
     if point_value is None:
-        size = 1 if scale is None else scale.size
-        zero_point: npt.NDArray[Any] | None = np.zeros(size, codes.numpy())
+        point: npt.NDArray[Any] | None = np.zeros(1 if scale is None else scale.shape)
     else:
-        zero_point = constant_array(point_value)
+        point = constant_array(point_value)
+    zero_point = None if point is None else point.astype(np.int64)
     return Quantizer(node, scale, zero_point, codes, _axis(node, scale))
 
 
 def _codes(node: ir.Node, zero_point: ir.Value | None) -> ir.DataType:
     """The integer type: of the zero-point if there is one, else as the operator defaults."""
+    tensor = constant(zero_point)  # a Constant node's output need not state its type
+    if tensor is not None:
+        return tensor.dtype
     if zero_point is not None and zero_point.dtype is not None:
         return zero_point.dtype
     if is_dequantize(node):
         source = node.inputs[0]
-        known = None if source is None else source.dtype
-        return ir.DataType.UNDEFINED if known is None else known
+        if source is not None and source.dtype is not None:
+            return source.dtype
+        producer = None if source is None else source.producer()
+        if producer is None or not is_quantize(producer):
+            return ir.DataType.UNDEFINED
+        return read_quantizer(producer).codes
     return ir.DataType(node.attributes.get_int("output_dtype", 0) or ir.DataType.UINT8)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass
 
 from passes.errors import RefusedGraph
 
@@ -38,12 +38,13 @@ class Structure:
     """Everything of a model but its large tensors, which are held by reference."""
 
     interface: Interface
-    proto: onnx.ModelProto
+    skeleton: ir.Model  # its large initializers are graph inputs
+    text: bytes  # the skeleton, serialized
     tensors: Mapping[str, ir.TensorProtocol]
 
     @classmethod
     def of(cls, model: ir.Model) -> Self:
-        """Read `model`, leaving it untouched; its large initializers become graph inputs."""
+        """Read `model`, leaving it untouched."""
         copy = model.clone()
         tensors: dict[str, ir.TensorProtocol] = {}
         for depth, graph in enumerate(tuple(copy.graphs())):
@@ -62,20 +63,22 @@ class Structure:
                 value.type = ir.TensorType(tensor.dtype)
                 if value not in graph.inputs:
                     copy.graph.inputs.append(value)
-        return cls(Interface.of(model), ir.to_proto(copy), tensors)
+        text = ir.to_proto(copy).SerializeToString(deterministic=True)
+        return cls(Interface.of(model), copy, bytes(text), tensors)
 
     def check(self) -> None:
         """Raise `RefusedGraph` unless ONNX's checker and strict shape inference accept it."""
-        if self.proto.functions:
+        functions = self.skeleton.functions.values()
+        if functions:
             raise RefusedGraph(
                 "structure",
                 expected="a graph without local functions",
-                found=", ".join(function.name for function in self.proto.functions),
+                found=", ".join(function.name for function in functions),
                 remedy="inline the functions before lowering",
             )
         try:
-            onnx.checker.check_model(self.proto, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            CheckerPass(full_check=True)(self.skeleton)
+        except Exception as error:  # onnx's own two, which this leaf does not import to name
             raise RefusedGraph(
                 "structure",
                 expected="a graph that ONNX's checker and strict shape inference accept",
@@ -85,12 +88,9 @@ class Structure:
 
     def same_as(self, other: "Structure") -> bool:
         """Whether both describe the same bytes; a tensor changed inside its buffer goes unseen."""
-        if self._bytes() != other._bytes() or self.tensors.keys() != other.tensors.keys():
+        if self.text != other.text or self.tensors.keys() != other.tensors.keys():
             return False
         return all(_same(tensor, other.tensors[name]) for name, tensor in self.tensors.items())
-
-    def _bytes(self) -> bytes:
-        return bytes(self.proto.SerializeToString(deterministic=True))
 
 
 def _same(left: ir.TensorProtocol, right: ir.TensorProtocol) -> bool:

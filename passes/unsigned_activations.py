@@ -37,7 +37,11 @@ class UnsignedActivations(GraphPass):
         every_quantize_has_its_dequantize,
         zero_points_are_centred,
     )
-    establishes = (zero_points_are_centred, activations_are_unsigned)
+    establishes = (
+        every_quantize_has_its_dequantize,
+        zero_points_are_centred,
+        activations_are_unsigned,
+    )
     retires = (zero_points_are_zero,)
 
     def rewrite(self, graph: ir.Graph) -> Iterator[Change]:

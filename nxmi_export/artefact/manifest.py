@@ -69,7 +69,7 @@ class Manifest(_Record):
         """Read `directory`/manifest.json; raises ArtefactError where that is no manifest."""
         path = directory / MANIFEST
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise ArtefactError(
                 directory,

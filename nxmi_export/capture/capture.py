@@ -1,11 +1,10 @@
-"""A PyTorch task model in, a `CapturedGraph` out: ONNX operators, each naming its PyTorch module."""
+"""A PyTorch task model in, a `CapturedGraph` out: ONNX nodes, each naming its PyTorch module."""
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -78,12 +77,8 @@ class _Logits(nn.Module):
 
 def _example(name: str) -> Tensor:
     # Sizes of 0 and 1 would be baked in as constants by the tracer.
-    shape = (2, 8)
-    return torch.ones(shape, dtype=torch.int64) if name == "attention_mask" else _ids(shape)
-
-
-def _ids(shape: tuple[int, int]) -> Tensor:
-    return torch.zeros(shape, dtype=torch.int64)
+    make = torch.ones if name == "attention_mask" else torch.zeros
+    return make(2, 2, dtype=torch.int64)
 
 
 def _name_nodes_after_modules(graph: ir.Graph) -> None:
@@ -97,13 +92,14 @@ def _name_nodes_after_modules(graph: ir.Graph) -> None:
 
 
 def _module_of(node: ir.Node) -> str:
-    """The innermost module in the scopes; the last scope is the traced operation itself."""
-    text = node.metadata_props.get(_SCOPES_KEY)
-    if text is None:
-        return ""  # made by the exporter's own optimizer, for no module in particular
-    scopes: list[Any] = [part.strip(" '\"") for part in text.strip("[]").split(",")]
-    module = scopes[-2] if len(scopes) > 1 else ""
-    return str(module).removeprefix(_WRAPPED).removeprefix(".")
+    """The innermost module in the scopes; the last scope is the traced operation itself.
+
+    "" for what belongs to no module: the sizes of the inputs, and the model's own operations.
+    """
+    text = node.metadata_props.get(_SCOPES_KEY, "[]")
+    scopes = [part.strip(" '\"") for part in text.strip("[]").split(",")][:-1]
+    modules = [scope for scope in scopes if scope.split(".")[0] == _WRAPPED]
+    return modules[-1].removeprefix(_WRAPPED).removeprefix(".") if modules else ""
 
 
 @contextmanager

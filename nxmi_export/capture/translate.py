@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnxscript import opset20 as op
+from onnxscript import opset20
 
 from nxmi_export.fake_quantize import ACTIVATION_INT8
 
 __all__ = ["TRANSLATIONS"]
+
+op: Any = opset20  # its types describe onnxscript functions, not the values traced through it
 
 
 def _fake_quantize(x: Any, scale: Any, low: int, high: int, axis: int) -> Any:

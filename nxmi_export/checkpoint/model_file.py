@@ -4,44 +4,50 @@ Format 1 has the keys of `CompressedCheckpoint` and a "format" key. Everything i
 `torch.load(weights_only=True)`; a pickle that asks for more is refused before anything runs.
 """
 
+import json
 import pickle
+import pickletools
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from nxmi_export.checkpoint.compressed import CompressedCheckpoint
 from nxmi_export.errors import CheckpointError, TruncatedCheckpoint, UnsafeCheckpoint
 from nxmi_export.output_files import atomic_file
-from nxmi_export.recipe import Recipe
 
-__all__ = ["load_mapping", "parse_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "load_mapping", "write_checkpoint"]
 
 FORMAT = "nxmi-export/1"
 _ZIP_MAGIC = b"PK\x03\x04"
+_IMPORTING = {"GLOBAL", "INST", "STACK_GLOBAL"}  # the pickle opcodes that name a thing to import
 
 
 def write_checkpoint(path: Path, checkpoint: CompressedCheckpoint) -> None:
-    """Write `path` atomically."""
+    """Write `path` atomically; raises OutputError where that cannot be done.
+
+    Raises TypeError, before anything is written, for provenance that is no plain data.
+    """
     content = {
         "format": FORMAT,
         "architecture": checkpoint.architecture,
         "config": dict(checkpoint.config),
         "recipe": checkpoint.recipe.as_mapping() if checkpoint.recipe else None,
-        "provenance": dict(checkpoint.provenance),
+        # numpy's numbers turn into Python's: the safe loader refuses them
+        "provenance": json.loads(json.dumps(dict(checkpoint.provenance))),
         "tokenizer": {
             # bytes are no plain data to the safe loader; a uint8 tensor is
-            name: torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            name: torch.from_numpy(np.frombuffer(data, np.uint8).copy())
             for name, data in checkpoint.tokenizer.items()
-            if data
         },
         "state": {name: tensor.detach().cpu() for name, tensor in checkpoint.state.items()},
     }
     with atomic_file(path) as temporary:
-        torch.save(content, temporary)
+        _save(content, temporary)
 
 
 def load_mapping(path: Path) -> dict[str, Any]:
@@ -50,16 +56,18 @@ def load_mapping(path: Path) -> dict[str, Any]:
     Raises UnsafeCheckpoint for a pickle with code in it, TruncatedCheckpoint for a damaged file
     and CheckpointError for anything that is no dictionary.
     """
-    with path.open("rb") as file:
-        is_archive = file.read(4) == _ZIP_MAGIC
-    if is_archive and not zipfile.is_zipfile(path):
-        raise _truncated(path, "an archive without its directory at the end")
+    is_archive = _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive or None)
+        with warnings.catch_warnings():
+            # a pickle by other hands than torch.save; whether it loads is what counts
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=is_archive or None
+            )
     except pickle.UnpicklingError as error:
         raise _unloadable(path, error) from error
-    except (EOFError, RuntimeError, OSError, ValueError) as error:
-        raise _truncated(path, " ".join(str(error).split())[:120] or "an early end") from error
+    except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
+        raise _truncated(path, "data that cannot be read to its end") from error
     if not isinstance(content, dict):
         raise CheckpointError(
             path,
@@ -70,48 +78,74 @@ def load_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_checkpoint(content: Mapping[str, Any], source: Path) -> CompressedCheckpoint:
-    """Read the dictionary of a format-1 file; raises CheckpointError for any other format."""
-    if content.get("format") != FORMAT:
-        raise CheckpointError(
-            source,
-            expected=f"the format {FORMAT!r}",
-            found=repr(content.get("format")),
-            remedy="install the version of nxmi-export that wrote it",
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        # torch's archive writer hides a full disk behind an error of its own
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def _check_archive(path: Path) -> bool:
+    """Whether `path` is a zip archive; raises if it is a damaged one or a TorchScript program.
+
+    torch does not compare the checksums in the archive, so a flipped bit would pass for a weight.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != _ZIP_MAGIC:
+                return False
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            names = archive.namelist()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        raise _truncated(path, "an archive without its directory at the end") from error
+    except OSError as error:
+        raise _truncated(path, error.strerror or "an unreadable file") from error
+    if damaged is not None:
+        raise _truncated(path, f"a wrong checksum of {damaged}")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise UnsafeCheckpoint(
+            path,
+            expected="tensors and plain data only",
+            found="a TorchScript program, which was not executed",
+            remedy="save model.state_dict() instead",
         )
-    missing = {"architecture", "config", "recipe", "tokenizer", "state"} - content.keys()
-    if missing:
-        raise CheckpointError(
-            source,
-            expected="a complete compressed checkpoint",
-            found=f"no {', '.join(sorted(missing))}",
-            remedy="write it again with nxmi_export.checkpoint.write_checkpoint",
-        )
-    recipe = content["recipe"]
-    state: dict[str, Tensor] = content["state"]
-    return CompressedCheckpoint(
-        architecture=content["architecture"],
-        config=content["config"],
-        state=state,
-        tokenizer={
-            name: tensor.numpy().tobytes() for name, tensor in content["tokenizer"].items()
-        },
-        recipe=None if recipe is None else Recipe.from_mapping(recipe, source=source),
-        provenance=content.get("provenance", {}),
-    )
+    return True
 
 
 def _unloadable(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
     text = str(error)
-    if "GLOBAL" not in text and "global" not in text:
-        return _truncated(path, "a pickle stream that breaks off")
-    found = text.split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in text else "a custom class"
+    if "GLOBAL " in text:
+        wanted = text.split("GLOBAL ")[-1].split(" ")[0]
+    elif imported := _first_import(path):
+        wanted = imported
+    else:
+        return _truncated(path, "data that cannot be read to its end")
     return UnsafeCheckpoint(
         path,
         expected="tensors and plain data only",
-        found=f"a pickle that wants to import {found}, which was not executed",
+        found=f"a pickle that wants to import {wanted}, which was not executed",
         remedy="save model.state_dict() instead of the model object",
     )
+
+
+def _first_import(path: Path) -> str | None:
+    """What a bare pickle imports first, found by reading its opcodes and executing none."""
+    texts: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name in _IMPORTING:
+                    return ".".join(texts[-2:] if argument is None else str(argument).split())
+                if isinstance(argument, str):
+                    texts.append(argument)
+    except ValueError:
+        pass  # where the opcodes end is where the damage begins
+    return None
 
 
 def _truncated(path: Path, found: str) -> TruncatedCheckpoint:

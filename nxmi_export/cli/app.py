@@ -3,17 +3,17 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from nxmi_export._version import __version__
 from nxmi_export.cli import build, doctor, export, inspect, parity
-from nxmi_export.cli.console import say_error
+from nxmi_export.cli.console import say_error, say_interrupted
 from nxmi_export.errors import NxmiError
 
 __all__ = ["run"]
 
 DEFAULT_VERB = "export"
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 app = typer.Typer(
     name="nxmi-export",
@@ -37,21 +37,21 @@ app.command("doctor")(doctor.doctor_command)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; only Ctrl-C and bugs are raised."""
+    """Run one command line and return its exit code; only bugs are raised."""
     verbs = {command.name for command in app.registered_commands}
     if arguments and arguments[0] not in verbs and not arguments[0].startswith("-"):
         arguments = [DEFAULT_VERB, *arguments]
     try:
-        code = app(arguments, standalone_mode=False)
+        app(arguments, prog_name="nxmi-export")
     except NxmiError as error:
         say_error(error)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Abort:
-        raise KeyboardInterrupt from None
-    return int(code or 0)
+    except SystemExit as end:  # how typer ends: usage errors printed, Ctrl-C as 130
+        code = end.code if isinstance(end.code, int) else 0
+        if code == INTERRUPTED:
+            say_interrupted()
+        return code
+    raise AssertionError("typer always exits")
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from nxmi_export.backends.tensorrt_engine.library import LibraryName
 from nxmi_export.cli.console import RESULTS, bars
 from nxmi_export.errors import GateFailed
 from nxmi_export.report.tables import engine_table
@@ -26,14 +27,17 @@ def build_command(
     directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
     shapes: Annotated[
         str | None,
-        typer.Option(help="Batch x sequence the engine is built for: min=1x8,opt=32x128,max=64x512"),
+        typer.Option(
+            metavar="SHAPES",
+            help="Batch x sequence the engine is built for, such as min=1x8,opt=32x128,max=64x512.",
+        ),
     ] = None,
     compute_capability: Annotated[
         str | None,
         typer.Option(help="The GPU generation to build for without a GPU, e.g. sm86 (RTX only)."),
     ] = None,
     library: Annotated[
-        str | None, typer.Option(help="tensorrt or tensorrt_rtx; default: what is installed.")
+        LibraryName | None, typer.Option(help="Which library builds; default: what is installed.")
     ] = None,
     optimization_level: Annotated[
         int | None, typer.Option(min=0, max=5, help="0 builds fastest, 5 searches longest.")

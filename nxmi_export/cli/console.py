@@ -1,13 +1,13 @@
 """What the command line says: results on standard output, everything else on standard error."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -38,7 +38,7 @@ ERRORS = Console(stderr=True)
 
 def say_error(error: NxmiError) -> None:
     """The error's one sentence; no trace, it is meant for the user."""
-    ERRORS.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+    ERRORS.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
 
 
 def say_interrupted() -> None:
@@ -61,9 +61,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def stages() -> Iterator[Any]:
-    """Yields a function that announces the next stage; a spinner and the time while it lasts."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=ERRORS, transient=not _terminal()) as progress:
+    """Yields a function that announces the next stage; a spinner and the time while it lasts.
+
+    Silent where standard error is no terminal.
+    """
+    columns = (SpinnerColumn(), _description(), TimeElapsedColumn())
+    with Progress(*columns, console=ERRORS, disable=not ERRORS.is_terminal) as progress:
         running: list[Any] = []
 
         def begin(stage: str) -> None:
@@ -81,16 +84,19 @@ def _finish(progress: Progress, running: list[Any]) -> None:
 
 @contextmanager
 def bars() -> Iterator[Any]:
-    """Yields a function (what, done, total) that moves the bar of each `what`."""
+    """Yields a function (what, done, total) that moves the bar of each `what`.
+
+    Silent where standard error is no terminal.
+    """
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        _description(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=ERRORS) as progress:
+    with Progress(*columns, console=ERRORS, disable=not ERRORS.is_terminal) as progress:
         tasks: dict[str, Any] = {}
 
         def move(what: str, done: int, total: int) -> None:
@@ -101,9 +107,6 @@ def bars() -> Iterator[Any]:
         yield move
 
 
-def _terminal() -> bool:
-    return sys.stderr.isatty()
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _description() -> TextColumn:
+    # A task, a layer or a file may be named "[red]", which is no markup.
+    return TextColumn("{task.description}", markup=False)

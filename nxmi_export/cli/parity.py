@@ -1,1 +1,112 @@
-"""`nxmi-export parity ARTEFACT`."""
+"""`nxmi-export parity ARTEFACT`: is what runs what was trained?"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nxmi_export.cli.console import RESULTS, bars, write_json
+from nxmi_export.errors import GateFailed
+from nxmi_export.glue import TASKS, task_named
+
+__all__ = ["parity_command"]
+
+_EXAMPLES = """
+Examples
+
+    nxmi-export parity model.artefact --task sst2 --data glue
+
+    nxmi-export parity model.artefact --task mrpc --data glue_data --dense ./fine-tuned
+
+    nxmi-export parity model.artefact --task mnli --max-drop 0.002 --json parity.json
+"""
+
+
+def parity_command(
+    directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
+    task: Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A directory of Parquet files or classic GLUE TSV; default: the hub."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="The exported checkpoint, where it was moved.")
+    ] = None,
+    dense: Annotated[
+        str | None, typer.Option(help="The uncompressed model, to show what compression costs.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per batch.")] = 32,
+    max_length: Annotated[int, typer.Option(min=2, help="Tokens per example at most.")] = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")] = None,
+    max_changed: Annotated[
+        int, typer.Option(min=0, help="Unexplained changed predictions that are allowed.")
+    ] = 0,
+    max_drop: Annotated[
+        float, typer.Option(min=0, help="Drop of the primary metric that is allowed, 0…1.")
+    ] = 0.001,
+    json_path: Annotated[
+        Path | None,
+        typer.Option("--json", help="Where to write the result; default: ARTEFACT/parity-TASK.json"),
+    ] = None,
+) -> None:
+    """Compare PyTorch, ONNX and onnxruntime on a dev set; exit code 1 where the gate fails."""
+    chosen = task_named(task)
+    from nxmi_export.artefact import read_artefact
+    from nxmi_export.parity import Gate
+    from nxmi_export.report.parity_tables import changes_table, ladder_table, proof_table
+    from nxmi_export.workflow.parity import ParityRequest, check_parity
+
+    artefact = read_artefact(directory)
+    request = ParityRequest(
+        task=chosen,
+        data_dir=data,
+        checkpoint=checkpoint,
+        dense=dense,
+        batch_size=batch_size,
+        max_length=max_length,
+        limit=limit,
+        gate=Gate(max_changed=max_changed, max_drop=max_drop),
+    )
+    with bars() as move:
+        splits = check_parity(artefact, request, on_progress=move)
+    engine = _engine(directory)
+    output = json_path or directory / f"parity-{task}.json"
+    write_json(
+        output,
+        {
+            "schema": "nxmi-export/parity-run/1",
+            "splits": [
+                {"ok": each.verdict.ok, "failures": each.verdict.failures, **each.result.as_json()}
+                for each in splits
+            ],
+        },
+    )
+    for split in splits:
+        RESULTS.print(ladder_table(split.result))
+        for step in split.result.steps[-2:]:
+            table = changes_table(step)
+            if table is not None:
+                RESULTS.print(table)
+        RESULTS.print(proof_table(split.result, split.verdict, artefact, engine))
+    RESULTS.print(f"everything in {output}", soft_wrap=True, highlight=False)
+    failures = [failure for split in splits for failure in split.verdict.failures]
+    if failures:
+        raise GateFailed(
+            f"parity of {directory}",
+            expected="the gate to hold",
+            found=" ".join(failures),
+            remedy=f"see {output}",
+        )
+
+
+def _engine(directory: Path) -> dict[str, Any] | None:
+    """The facts of the engine, where one was built."""
+    path = directory / "engine.json"
+    if not path.is_file():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return facts
+
+
+parity_command.__doc__ = f"{parity_command.__doc__}\n{_EXAMPLES}"

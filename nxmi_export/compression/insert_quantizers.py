@@ -37,6 +37,8 @@ def insert_quantizers(model: PreTrainedModel, recipe: Recipe) -> None:
     layers = tuple(layout_of(model, model.config.model_type))
     _check_overrides(layers, recipe)
     for layer in layers:
+        _check_widths(model, layer, recipe)  # all of them, before the first edit
+    for layer in layers:
         _insert_into(model, layer, recipe)
     model.set_attn_implementation(ATTENTION)
 
@@ -98,18 +100,24 @@ def _quantize_inputs(
 def _compress(model: nn.Module, name: str, scheme: Scheme) -> CompressedLinear:
     linear = model.get_submodule(name)
     assert isinstance(linear, nn.Linear)
-    pattern = scheme.pattern
-    if pattern is not None and linear.in_features % pattern.group:
-        raise UnsupportedWeight(
-            name,
-            expected=f"an input width that is a multiple of {pattern.group} for {pattern} sparsity",
-            found=f"width {linear.in_features}",
-            remedy="give the layer another scheme under overrides in the recipe",
-        )
     compressed = CompressedLinear(linear, scheme)
     compressed.train(linear.training)
     model.set_submodule(name, compressed)
     return compressed
+
+
+def _check_widths(model: nn.Module, layer: Layer, recipe: Recipe) -> None:
+    for component, name in layer.components.items():
+        pattern = recipe.scheme_of(component, name).pattern
+        linear = model.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        if pattern is not None and linear.in_features % pattern.group:
+            raise UnsupportedWeight(
+                name,
+                expected=f"an input width that is a multiple of {pattern.group} for {pattern}",
+                found=f"width {linear.in_features}",
+                remedy="give the layer another scheme under overrides in the recipe",
+            )
 
 
 def _check_overrides(layers: tuple[Layer, ...], recipe: Recipe) -> None:

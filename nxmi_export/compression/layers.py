@@ -1,4 +1,4 @@
-"""Drop-in linear and LayerNorm modules that carry fake quantizers; parameter names do not change."""
+"""Linear and LayerNorm modules that carry fake quantizers; parameter names do not change."""
 
 from typing import Self
 
@@ -32,6 +32,7 @@ class CompressedLinear(nn.Linear):
         self.output_quantizer: ActivationQuantizer | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """The linear map of quantized values, (…, in) to (…, out)."""
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
         weight = self.weight
@@ -66,4 +67,5 @@ class QuantizedLayerNorm(nn.LayerNorm):
         return quantized
 
     def forward(self, x: Tensor) -> Tensor:
+        """The quantized normalization of `x`, in the shape of `x`."""
         return self.output_quantizer(super().forward(x))  # type: ignore[no-any-return]

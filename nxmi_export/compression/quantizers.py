@@ -6,17 +6,18 @@ Scales are buffers, so they travel in the state dict and reach the exported grap
 import torch
 from torch import Tensor, nn
 
+from nxmi_export.compression.magnitude_histogram import MagnitudeHistogram
 from nxmi_export.fake_quantize import ACTIVATION_INT8, fake_quantize, quantize, weight_range
 
 __all__ = ["ActivationQuantizer", "WeightQuantizer"]
 
-DEAD_CHANNEL_SCALE = 1.0  # an all-zero channel has no maximum; TensorRT refuses a zero scale
+DEAD_CHANNEL_SCALE = 1.0  # for a channel of zeros, which has no maximum; engines refuse 0
 
 
 class ActivationQuantizer(nn.Module):
     """One static per-tensor INT8 scale for one value of the network.
 
-    States: observing (values pass unchanged, the largest magnitude is kept) and quantizing.
+    States: observing (values pass unchanged and are counted) and quantizing.
     A fixed `scale` (softmax: 1/127, its outputs never exceed 1) needs no observing.
     """
 
@@ -27,12 +28,12 @@ class ActivationQuantizer(nn.Module):
         self.fixed = scale is not None
         # NaN until calibrated: a forgotten calibration then shows in every output.
         self.register_buffer("scale", torch.tensor(scale if scale is not None else torch.nan))
-        self.observing = False
-        self.largest = 0.0
+        self.histogram: MagnitudeHistogram | None = None  # while observing
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.observing:
-            self.largest = max(self.largest, float(x.detach().abs().amax()))
+        """`x` as its INT8 codes carry it; `x` itself while observing."""
+        if self.histogram is not None:
+            self.histogram.add(x)
             return x
         return fake_quantize(x, self.scale, ACTIVATION_INT8)
 
@@ -41,15 +42,15 @@ class ActivationQuantizer(nn.Module):
         return quantize(x, self.scale, ACTIVATION_INT8)
 
     def observe(self) -> None:
-        """Start collecting the range of the value; a fixed scale stays as it is."""
-        self.observing = not self.fixed
-        self.largest = 0.0
+        """Start counting the values; a fixed scale stays as it is."""
+        self.histogram = None if self.fixed else MagnitudeHistogram()
 
     def calibrate(self) -> None:
-        """Stop observing and take the max-abs scale, largest / 127."""
-        if self.observing:
-            self.scale.fill_(self.largest / ACTIVATION_INT8.high or DEAD_CHANNEL_SCALE)
-        self.observing = False
+        """Stop observing and take the scale with the least squared error over what was seen."""
+        if self.histogram is not None:
+            scale = self.histogram.least_error_scale(ACTIVATION_INT8.high)
+            self.scale.fill_(scale or DEAD_CHANNEL_SCALE)
+        self.histogram = None
 
 
 class WeightQuantizer(nn.Module):
@@ -64,6 +65,7 @@ class WeightQuantizer(nn.Module):
         self.register_buffer("scale", torch.full((out_features,), torch.nan))
 
     def forward(self, weight: Tensor) -> Tensor:
+        """`weight` as its codes carry it; while training, under the scale of the weight itself."""
         if self.training:
             self.fit(weight)
         return fake_quantize(weight, self.scale, self.limits, axis=0)
@@ -75,6 +77,7 @@ class WeightQuantizer(nn.Module):
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
         """Take the max-abs scale of each output channel."""
-        largest = weight.detach().abs().amax(dim=1)
-        dead = largest == 0
-        self.scale.copy_(torch.where(dead, DEAD_CHANNEL_SCALE, largest / self.limits.high))
+        scale = weight.detach().abs().amax(dim=1) / self.limits.high
+        # Of a subnormal scale the largest weight no longer lands on the largest code.
+        dead = scale < torch.finfo(scale.dtype).tiny
+        self.scale.copy_(torch.where(dead, DEAD_CHANNEL_SCALE, scale))

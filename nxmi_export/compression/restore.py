@@ -20,14 +20,10 @@ __all__ = ["check_patterns", "check_scales", "restore"]
 def restore(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
     """Rebuild the model in eval mode, quantizers in place; its weights share the checkpoint's.
 
-    Raises CheckpointMismatch where keys or shapes do not fit, InvalidScale for a scale that is not
-    positive and finite, UnsupportedWeight for a weight that breaks its own pattern.
+    Raises CheckpointMismatch where keys, shapes or types do not fit, InvalidScale for a scale that
+    is not positive and finite, UnsupportedWeight for a weight that breaks its own pattern.
     """
-    architecture: type[PreTrainedModel] = getattr(transformers, checkpoint.architecture)
-    settings = dict(checkpoint.config)
-    config: Any = architecture.config_class
-    with init_empty_weights(include_buffers=False):  # no random weights that are then thrown away
-        model = architecture._from_config(config.from_dict(settings), attn_implementation="eager")
+    model = _without_weights(checkpoint)
     if checkpoint.recipe is not None:
         insert_quantizers(model, checkpoint.recipe)
     _load(model, checkpoint.state, checkpoint.architecture)
@@ -69,19 +65,35 @@ def check_patterns(model: nn.Module) -> None:
             )
 
 
+def _without_weights(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
+    architecture: Any = getattr(transformers, checkpoint.architecture)
+    try:
+        config = architecture.config_class.from_dict(dict(checkpoint.config))
+        with init_empty_weights(include_buffers=False):  # no random weights to throw away
+            model: PreTrainedModel = architecture._from_config(config, attn_implementation="eager")
+    except Exception as error:  # transformers' own checks of a configuration raise many kinds
+        raise CheckpointMismatch(
+            "configuration",
+            expected=f"one that builds {checkpoint.architecture}",
+            found=" ".join(str(error).split()),
+            remedy="save the model again",
+        ) from error
+    return model
+
+
 def _load(model: nn.Module, state: Mapping[str, Tensor], architecture: str) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted = {name: _kind(tensor) for name, tensor in model.state_dict().items()}
     missing = sorted(wanted.keys() - state.keys())
     # older transformers saved buffers (position_ids) that newer ones rebuild
     rebuilt = {name for name, _ in model.named_buffers()} - wanted.keys()
     unexpected = sorted(state.keys() - wanted.keys() - rebuilt)
-    unfit = [name for name, shape in wanted.items() if name in state and state[name].shape != shape]
+    unfit = [name for name in wanted if name in state and _kind(state[name]) != wanted[name]]
     if not (missing or unexpected or unfit):
         model.load_state_dict({name: state[name] for name in wanted}, assign=True)
         return
     if unfit:
         name = unfit[0]
-        found = f"{name} of shape {tuple(state[name].shape)} where {wanted[name]} belongs"
+        found = f"{name} as {_kind(state[name])} where {wanted[name]} belongs"
     elif missing:
         found = f"{len(missing)} missing weights, the first being {missing[0]}"
     else:
@@ -92,3 +104,8 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], architecture: str) -> N
         found=found,
         remedy="use the configuration and recipe that the weights were trained with",
     )
+
+
+def _kind(tensor: Tensor) -> str:
+    """Element type and shape, e.g. "float32 (2, 32)"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -5,8 +5,8 @@ with fake-quantized weights and activations in the forward pass and identity gra
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -46,8 +46,13 @@ class Step:
     loss: float
 
 
-def calibrate(model: PreTrainedModel, data: EncodedDataset, *, batches: int, batch_size: int) -> None:
-    """Fix every activation scale to max-abs / 127 over `batches` batches spread over the lengths."""
+def calibrate(
+    model: PreTrainedModel, data: EncodedDataset, *, batches: int, batch_size: int
+) -> None:
+    """Fix every scale, those of activations over `batches` batches spread over the lengths.
+
+    Leaves the model in eval mode. Raises InvalidScale where a value of the network is not finite.
+    """
     quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
     for linear in compressed_linears(model).values():
         if linear.weight_quantizer is not None:
@@ -55,11 +60,11 @@ def calibrate(model: PreTrainedModel, data: EncodedDataset, *, batches: int, bat
     for quantizer in quantizers:
         quantizer.observe()
     model.eval()
-    every = max(1, len(data) // (batches * batch_size))
-    chosen = data.by_length()[::every]
+    count = min(len(data), batches * batch_size)
+    chosen = data.by_length()[np.linspace(0, len(data) - 1, count).astype(np.int64)]
     with torch.inference_mode():
-        for batch in islice(data.batches(batch_size, order=chosen), batches):
-            model(**_tensors(batch))
+        for batch in data.batches(batch_size, order=chosen):
+            model(**_tensors(batch, model.device))
     for quantizer in quantizers:
         quantizer.calibrate()
     check_scales(model)
@@ -75,16 +80,31 @@ def train(
     """Train in place; linears with a pattern are projected first and keep their mask throughout.
 
     A model without compressed linears is fine-tuned as it is. Ends in eval mode with the weight
-    scales of the final weights.
+    scales of the final weights. Raises InvalidScale for a model that was never calibrated.
     """
+    check_scales(model)
+    embeddings = model.get_input_embeddings()
+    with _frozen(embeddings) if schedule.freeze_embeddings else nullcontext():
+        _optimize(model, data, schedule, on_step)
+    for linear in compressed_linears(model).values():
+        if linear.weight_quantizer is not None:
+            linear.weight_quantizer.fit(linear.weight)
+    model.eval()
+
+
+def _optimize(
+    model: PreTrainedModel,
+    data: EncodedDataset,
+    schedule: Schedule,
+    on_step: Callable[[Step], None],
+) -> None:
     accelerator = Accelerator()
     torch.manual_seed(schedule.seed)
+    model.to(accelerator.device)  # before the masks, which must be where the weights are
     linears = compressed_linears(model)
     masks = magnitude_masks(linears)
     weights = {name: linears[name].weight for name in masks}
     _apply(masks, weights)
-    if schedule.freeze_embeddings:
-        model.get_input_embeddings().requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     total = schedule.epochs * -(-len(data) // schedule.batch_size)
     optimizer = torch.optim.AdamW(
@@ -94,7 +114,8 @@ def train(
     prepared, optimizer = accelerator.prepare(model, optimizer)
     prepared.train()
     for number, batch in enumerate(_epochs(data, schedule), start=1):
-        loss = prepared(**_tensors(batch), labels=_labels(data, batch)).loss
+        feeds = _tensors(batch, accelerator.device)
+        loss = prepared(**feeds, labels=_labels(data, batch).to(accelerator.device)).loss
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trainable, schedule.clip_norm)
         optimizer.step()
@@ -102,15 +123,22 @@ def train(
         optimizer.zero_grad()
         _apply(masks, weights)  # momentum would otherwise move pruned weights away from zero
         on_step(Step(number, total, float(loss.detach())))
-    for linear in linears.values():
-        if linear.weight_quantizer is not None:
-            linear.weight_quantizer.fit(linear.weight)
-    model.eval()
-    model.requires_grad_(True)
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Keep the parameters of `module` out of training, and leave them as they were."""
+    wanted = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in wanted.items():
+            parameter.requires_grad_(requires_grad)
 
 
 @torch.no_grad()
-def _apply(masks: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter]) -> None:
+def _apply(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     for name, mask in masks.items():
         weights[name].mul_(mask)
 
@@ -130,9 +158,11 @@ def _epochs(data: EncodedDataset, schedule: Schedule) -> Iterator[Batch]:
             yield batches[index]
 
 
-def _tensors(batch: Batch) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in batch.feeds.items()}
+def _tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array).to(device) for name, array in batch.feeds.items()}
 
 
 def _labels(data: EncodedDataset, batch: Batch) -> Tensor:
-    return torch.from_numpy(data.dataset.labels[batch.indices])
+    labels = torch.from_numpy(data.dataset.labels[batch.indices])
+    # scores are float64, and the squared error must have the type of the logits
+    return labels.float() if labels.is_floating_point() else labels

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from nxmi_export.artefact import Artefact
 from nxmi_export.doctor import Diagnosis
 
-__all__ = ["artefact_table", "diagnosis_table", "engine_table", "megabytes"]
+__all__ = ["artefact_table", "diagnosis_table", "engine_table", "inspection_table", "megabytes"]
 
 _VERDICT_STYLE = {"proved": "green", "refuted": "bold red", "unproven": "yellow"}
 _STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
@@ -18,16 +19,17 @@ _STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
 def artefact_table(artefact: Artefact) -> Table:
     """What was exported: layers by how they are stored, and every file."""
     manifest = artefact.manifest
-    table = Table(title=f"{artefact.directory}", title_justify="left", show_header=False)
+    table = Table(title="Artefact", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    table.add_row("written to", escape(str(artefact.directory)))
     table.add_row("model", f"{manifest.architecture}, {manifest.position_limit} tokens at most")
     storage = Counter(record.storage for record in manifest.linears.values())
     table.add_row("linears", ", ".join(f"{count} x {name}" for name, count in storage.items()))
     if manifest.recipe is not None:
         table.add_row("placement", str(manifest.recipe["placement"]))
     for name, record in manifest.files.items():
-        table.add_row(name, f"{megabytes(record.bytes)}  sha256 {record.sha256[:12]}…")
+        table.add_row(escape(name), f"{megabytes(record.bytes)}  sha256 {record.sha256[:12]}…")
     return table
 
 
@@ -53,7 +55,7 @@ def engine_table(facts: Mapping[str, Any]) -> Table:
         verdict = facts[key]["verdict"]
         reason = facts[key].get("reason")
         text = f"[{_VERDICT_STYLE[verdict]}]{verdict}[/]"
-        table.add_row(name, f"{text}: {reason}" if reason else text)
+        table.add_row(name, f"{text}: {escape(reason)}" if reason else text)
     return table
 
 
@@ -73,13 +75,29 @@ def diagnosis_table(diagnosis: Diagnosis) -> Table:
         gpus = ", ".join(gpu.name for gpu in driver.gpus) or "no GPU"
         table.add_row("GPU", "[green]ok[/]", f"driver {driver.version}: {gpus}", "")
     for each in diagnosis.components:
-        name = f"{each.name} \\[{each.extra}]" if each.extra else each.name
+        name = f"{each.name} [{each.extra}]" if each.extra else each.name
         found = " ".join(part for part in (each.version, each.detail) if part)
         status = f"[{_STATUS_STYLE[each.status]}]{each.status}[/]"
-        table.add_row(name, status, found, each.remedy or "")
+        table.add_row(escape(name), status, escape(found), escape(each.remedy or ""))
+    return table
+
+
+def inspection_table(facts: Mapping[str, Any]) -> Table:
+    """One row per linear; `facts` is `Inspection.as_json()`."""
+    title = escape(f"{facts['subject']}: {facts['architecture']}")
+    table = Table(title=title, title_justify="left")
+    table.add_column("linear", overflow="fold")
+    table.add_column("stored as")
+    table.add_column("in x out", justify="right")
+    table.add_column("zeros", justify="right")
+    for name, each in facts["linears"].items():
+        shape = f"{each['inputs']} x {each['outputs']}"
+        table.add_row(name, each["scheme"], shape, f"{each['zeros']:.1%}")
+    if not facts["linears"]:
+        table.add_row("none compressed", "", "", "")
     return table
 
 
 def megabytes(size: int) -> str:
     """A size in bytes, as decimal megabytes."""
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e6:.{1 if size > 1e6 else 3}f} MB"

@@ -34,6 +34,7 @@ from nxmi_export.output_files import atomic_directory
 __all__ = ["ExportRequest", "export"]
 
 _LIBRARIES = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+_OUR_NOTES = "nxmi."
 _INLINE_BELOW = 256  # bytes; scales and shapes stay in the ONNX file, where a reader sees them
 
 
@@ -64,6 +65,7 @@ def export(
         graph = capture(
             model, input_names=facts.input_names, position_limit=facts.position_limit
         ).model
+        _drop_exporter_notes(graph)
         on_stage("lowering for TensorRT")
         tensorrt = lower(graph, tensorrt_passes(_patterns(linears)))
         ir.save(
@@ -79,6 +81,21 @@ def export(
         on_stage("writing the manifest")
         _write_facts(folder, request, checkpoint, facts, {"tensorrt": tensorrt, "onnxruntime": cpu})
     return read_artefact(request.output)
+
+
+def _drop_exporter_notes(model: ir.Model) -> None:
+    """Keep of all metadata only our own.
+
+    The exporter notes a stack trace with every node: most of the file's bytes, and the paths and
+    line numbers of this machine, which are nobody else's business and differ on the next one.
+    """
+    graph = model.graph
+    values = (*graph.inputs, *graph.initializers.values())
+    results = (value for node in graph for value in node.outputs)
+    for each in (model, graph, *graph, *values, *results):
+        notes = each.metadata_props
+        for key in [key for key in notes if not key.startswith(_OUR_NOTES)]:
+            del notes[key]
 
 
 def _patterns(linears: dict[str, CompressedLinear]) -> dict[str, tuple[int, int]]:

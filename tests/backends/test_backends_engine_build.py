@@ -1,8 +1,11 @@
 import hashlib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx.parser
 import pytest
 
@@ -104,23 +107,65 @@ def test_options_reach_the_builder(encoder_path: Path, tmp_path: Path, rtx: Libr
     assert result.sha256 != plain.sha256
 
 
-def test_weight_scales_on_the_reduction_axis_are_refuted(
-    encoder_model: onnx.ModelProto, tmp_path: Path, rtx: Library
+QUANTIZED = """
+    codes = QuantizeLinear (hidden, scale, zero)
+    data = DequantizeLinear (codes, scale, zero)"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "verdict"),
+    [
+        (QUANTIZED + "weight = DequantizeLinear <axis = 1> (integers, scales)", Verdict.PROVED),
+        (QUANTIZED + "weight = DequantizeLinear (integers, scale)", Verdict.PROVED),
+        (QUANTIZED + "weight = DequantizeLinear <axis = 0> (integers, scales)", Verdict.REFUTED),
+        (QUANTIZED + "weight = Identity (floats)", Verdict.REFUTED),
+        (
+            "data = Identity (hidden) weight = DequantizeLinear <axis = 1> (integers, scales)",
+            Verdict.REFUTED,
+        ),
+        ("data = Identity (hidden) weight = Identity (floats)", Verdict.REFUTED),
+    ],
+    ids=[
+        "scales on the output axis",
+        "one scale",
+        "scales on the reduction axis",
+        "data alone quantized",
+        "weight alone quantized",
+        "float",
+    ],
+)
+def test_what_the_builder_really_multiplies(
+    steps: str, verdict: Verdict, tmp_path: Path, rtx: Library
 ) -> None:
-    """The parser accepts them and silently multiplies in float."""
-    model = onnx.ModelProto()
-    model.CopyFrom(encoder_model)
-    [weight] = [node for node in model.graph.node if node.output[0] == "output_weight"]
-    weight.attribute[0].i = 0
+    """Each of these parses and builds without a warning; only the log tells them apart."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 20]>
+        g (int64[batch, sequence] ids) => (float[batch, sequence, 64] y)
+        <float scale = {{0.01}}, int8 zero = {{0}}>
+        {{
+          hidden = Gather (table, ids)
+          {steps}
+          ["a/MatMul"] product = MatMul (data, weight)
+          y = Tanh (product)
+        }}"""
+    )
+    numbers = np.random.default_rng(0)
+    arrays = {
+        "table": numbers.normal(size=(32, 64)).astype(np.float32),
+        "floats": numbers.normal(size=(64, 64)).astype(np.float32),
+        "integers": numbers.integers(-127, 128, (64, 64), dtype=np.int8),
+        "scales": np.linspace(0.01, 0.02, 64, dtype=np.float32),
+    }
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
+    )
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     result = build_engine(path, tmp_path / "model.plan", profile=PROFILE, library=rtx)
-    coverage = int8_coverage(
-        result.layers, module_of=MODULE_OF, linears=LINEARS, attentions=[ATTENTION]
-    )
-    refuted = [each.module for each in coverage.linears if each.verdict is Verdict.REFUTED]
-    assert refuted == ["layer.0.output"]
-    assert coverage.int8_linears == 5
+    [evidence] = int8_coverage(
+        result.layers, module_of={"a/MatMul": "a"}, linears=["a"], attentions=[]
+    ).linears
+    assert evidence.verdict is verdict, evidence.reason
 
 
 def test_progress_is_reported_step_by_step(
@@ -135,7 +180,9 @@ def test_progress_is_reported_step_by_step(
         on_progress=steps.append,
     )
     outermost = [step for step in steps if step.parent is None]
-    assert [step.done for step in outermost] == list(range(1, outermost[0].total + 1))
+    assert [step.done for step in outermost] == list(range(1, len(outermost) + 1))
+    assert {step.phase for step in outermost} == {"Building engine"}
+    assert {step.parent for step in steps} > {None, "Building engine"}
     assert all(1 <= step.done <= step.total for step in steps)
 
 
@@ -158,6 +205,22 @@ def test_an_interrupted_build_leaves_no_file(
             on_progress=interrupt,
         )
     assert len(seen) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_of_the_logger_reaches_the_caller(
+    encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    """The bindings would print it and build on; a severity without a name stands for Ctrl-C."""
+
+    def builder_that_interrupts(logger: Any) -> Any:
+        logger.log("no severity", "text")
+        return rtx.module.Builder(logger)
+
+    module = _module_like(rtx, {"Builder": builder_that_interrupts})
+    broken = Library(module, "tensorrt_rtx", rtx.version)
+    with pytest.raises(AttributeError, match="'str' object has no attribute 'name'"):
+        build_engine(encoder_path, tmp_path / "model.plan", profile=PROFILE, library=broken)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -374,8 +437,8 @@ def test_a_build_that_ran_out_of_memory_is_refused(
 ) -> None:
     line = "Skipping tactic 0 due to insufficient memory on requested size of 1290442752"
 
-    def builder_that_complains(logger: object) -> object:
-        logger.log(rtx.module.ILogger.Severity.WARNING, line)  # type: ignore[attr-defined]
+    def builder_that_complains(logger: Any) -> Any:
+        logger.log(rtx.module.ILogger.Severity.WARNING, line)
         return rtx.module.Builder(logger)
 
     module = _module_like(rtx, {"Builder": builder_that_complains})

@@ -149,6 +149,11 @@ def test_a_rescaling_kernel_that_lists_the_product_proves_nothing() -> None:
     assert evidence.reason == "a/MatMul only within layers of type kgen"
 
 
+def test_a_fused_rescaling_does_not_hide_the_product() -> None:
+    rescaling = _gemm(HALF, name="__myl_MulAddRelu_myl0_2", kind="fusion")
+    assert _judge(_gemm(INT8, WEIGHT), rescaling).verdict is Verdict.PROVED
+
+
 def test_a_neighbours_int8_product_proves_nothing() -> None:
     neighbour = _gemm(INT8, WEIGHT, nodes=("b/MatMul", "a/MatMul"), name="b/MatMul_myl0_3")
     assert _judge(neighbour).verdict is Verdict.UNPROVEN
@@ -189,6 +194,23 @@ def test_one_float_layer_among_several_is_not_proved() -> None:
 )
 def test_data_types_and_kernel_decide(layer: EngineLayer, verdict: Verdict) -> None:
     assert _judge(layer).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("name", "operands", "verdict"),
+    [
+        ("__myl_FcMulAdd_myl0_2", (INT8, WEIGHT), Verdict.PROVED),
+        ("__myl_CastMulCastMulCastFc_myl0_2", (INT8, WEIGHT), Verdict.REFUTED),
+        ("__myl_CastMulFc_myl0_2", (HALF, WEIGHT), Verdict.REFUTED),
+        ("__myl_MulMinMaxRounCastFc_myl0_2", (HALF, WEIGHT), Verdict.UNPROVEN),
+        ("__myl_CastMulAddEtc_myl0_2", (INT8, WEIGHT), Verdict.UNPROVEN),
+        ("__myl_FcTanh_myl0_2", (HALF, HALF), Verdict.REFUTED),
+    ],
+)
+def test_the_steps_of_a_fused_kernel_decide(
+    name: str, operands: tuple[Operand, ...], verdict: Verdict
+) -> None:
+    assert _judge(_gemm(*operands, name=name, kind="runtime_fusion")).verdict is verdict
 
 
 def test_an_int8_output_is_counted() -> None:

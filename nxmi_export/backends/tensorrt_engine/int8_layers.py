@@ -10,6 +10,9 @@ _GEMM_TYPE = re.compile(r"gemm|conv|^matmul$|^fc$|^(runtime_)?fusion$", re.IGNOR
 _FUSED_ATTENTION = re.compile(r"gemm_mha|fused_mha|_mha_v\d", re.IGNORECASE)
 # cask names kernels <operand><output>_<operand><accumulator>: i8i8_i8i32, i8f32_i8i32.
 _INT8_KERNEL = re.compile(r"_i8(i8|f16|bf16|f32|i32)_i8i32")
+# A fused kernel is named after its steps in order; before the product: how its operands are made.
+_FUSION = re.compile(r"fusion$", re.IGNORECASE)
+_STEPS_BEFORE = re.compile(r"__myl_(\w*?)(?:Fc|Gemm|MatMul|Bmm|Conv)")
 _FLOATS = {"Half", "FP16", "BFloat16", "BF16", "Float", "FP32"}
 _FEWEST_ATTENTION_OPERANDS = 3  # query, key, value
 
@@ -22,19 +25,28 @@ def is_fused_attention(layer: EngineLayer) -> bool:
 def is_gemm(layer: EngineLayer) -> bool:
     """Whether it is a matrix product: not the elementwise kernels (`kgen`) around one.
 
-    Those list the same ONNX nodes, because they hold the rescaling of its result.
+    Those list the same ONNX nodes, because they hold the rescaling of its result; so may a fused
+    kernel without a product among its steps.
     """
-    return bool(_GEMM_TYPE.search(layer.type)) and not is_fused_attention(layer)
+    if is_fused_attention(layer) or not _GEMM_TYPE.search(layer.type):
+        return False
+    return not _FUSION.search(layer.type) or _steps_before_product(layer) is not None
 
 
 def multiplies_int8(layer: EngineLayer) -> bool | None:
-    """True or False where the log decides it, None where INT8 and float operands mix.
+    """True or False where the log decides it, None where it does not.
 
-    Float operands beside INT8 ones may be a bias or a residual, or the data of a product whose
-    weights alone are INT8; then only the kernel's own name tells.
+    1. The name of an INT8 kernel is proof.
+    2. A fused kernel may read INT8 and still multiply floats: weights with scales on the reduction
+       axis become `CastMulCastMulCastFc`, which dequantizes both operands before the product (Fc).
+       Or it may read floats and quantize them itself (`Roun`), which its operands do not show.
+    3. Otherwise the operands decide. Floats beside INT8 may be a bias or a residual, or the data of
+       a product whose weights alone are INT8: not decided.
     """
     if _INT8_KERNEL.search(layer.tactic):
         return True
+    if _FUSION.search(layer.type) and (steps := _steps_before_product(layer)):
+        return None if "Roun" in steps or "Cast" not in steps else False
     inputs = [operand.datatype for operand in layer.inputs if _is_data(operand)]
     if "Int8" not in inputs:
         return False if inputs else None
@@ -42,10 +54,8 @@ def multiplies_int8(layer: EngineLayer) -> bool | None:
         # A float operand beside three INT8 ones is an additive mask.
         few = inputs.count("Int8") < _FEWEST_ATTENTION_OPERANDS
         return None if few and set(inputs) != {"Int8"} else True
-    operands = {
-        operand.datatype for operand in (*layer.inputs, *layer.constants) if _is_data(operand)
-    }
-    return True if operands == {"Int8"} else None
+    constants = [operand.datatype for operand in layer.constants if _is_data(operand)]
+    return True if {*inputs, *constants} == {"Int8"} else None
 
 
 def describe(layer: EngineLayer) -> str:
@@ -54,6 +64,12 @@ def describe(layer: EngineLayer) -> str:
     outputs = ", ".join(operand.datatype for operand in layer.outputs)
     kernel = f" by {layer.tactic}" if layer.tactic else ""
     return f"{layer.type} {layer.name}: {inputs or 'nothing'} to {outputs or 'nothing'}{kernel}"
+
+
+def _steps_before_product(layer: EngineLayer) -> str | None:
+    """Abbreviated steps before the product, "" if it comes first, None if the name hides it."""
+    found = _STEPS_BEFORE.search(layer.name)
+    return found.group(1) if found else None
 
 
 def _is_data(operand: Operand) -> bool:

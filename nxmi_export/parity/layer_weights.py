@@ -1,0 +1,132 @@
+"""One PyTorch linear and the layers of the ONNX graph made from it in, what differs out.
+
+Everything is compared bit for bit: an exported weight is a copy, not an approximation. Positions
+are PyTorch's, (out, in), whichever way the graph stores the matrix.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nxmi_export.compression.layers import CompressedLinear
+from passes.constants import constant_array
+from passes.linear_layers import LinearLayer, Weight
+from passes.numerics import group_violations
+
+__all__ = ["Mismatch", "array_mismatches", "layer_mismatches"]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One thing that the ONNX file has otherwise than the PyTorch model."""
+
+    module: str
+    what: str  # "code", "scale", "zero-point", "weight", "bias", "pattern", "layer", …
+    expected: str
+    found: str
+    position: tuple[int, ...] = ()  # of the first that differs
+    count: int = 1  # how many differ
+
+    def __str__(self) -> str:
+        place = f" at {list(self.position)}" if self.position else ""
+        more = f", the first of {self.count}" if self.count > 1 else ""
+        return f"{self.module}: {self.what}{place} is {self.found}, not {self.expected}{more}"
+
+
+def layer_mismatches(name: str, linear: nn.Linear, layer: LinearLayer) -> Iterator[Mismatch]:
+    """Compare weight, scale, zero-point, pattern and bias of one layer."""
+    weight = layer.weight
+    shape = (linear.in_features, linear.out_features)
+    if weight.shape != shape:
+        yield Mismatch(name, "shape (in, out)", str(shape), str(weight.shape))
+        return
+    quantizer = linear.weight_quantizer if isinstance(linear, CompressedLinear) else None
+    if isinstance(linear, CompressedLinear) and quantizer is not None:
+        yield from _quantized_mismatches(name, linear, weight)
+    elif weight.is_integer or weight.dequantize is not None:
+        yield Mismatch(name, "storage", "float32 values", "quantized ones")
+    else:
+        yield from array_mismatches(name, "weight", _array(linear.weight), weight.matrix.T)
+    if isinstance(linear, CompressedLinear) and linear.scheme.pattern is not None:
+        pattern = linear.scheme.pattern
+        yield from _pattern_mismatches(name, pattern.keep, pattern.group, weight)
+    yield from _bias_mismatches(name, linear, layer)
+
+
+def array_mismatches(
+    module: str, what: str, expected: NDArray[Any], found: NDArray[Any]
+) -> Iterator[Mismatch]:
+    """At most one mismatch: another type, another shape, or the first element with other bits."""
+    if expected.dtype != found.dtype:
+        yield Mismatch(module, f"type of {what}", str(expected.dtype), str(found.dtype))
+    elif expected.shape != found.shape:
+        yield Mismatch(module, f"shape of {what}", str(expected.shape), str(found.shape))
+    else:
+        differing = np.argwhere(_bits(expected) != _bits(found))
+        if len(differing):
+            at = tuple(int(i) for i in differing[0])
+            values = str(expected[at]), str(found[at])
+            yield Mismatch(module, what, *values, position=at, count=len(differing))
+
+
+def _quantized_mismatches(
+    name: str, linear: CompressedLinear, weight: Weight
+) -> Iterator[Mismatch]:
+    if not weight.is_integer or weight.dequantize is None:
+        yield Mismatch(name, "storage", "int8 codes", f"{weight.stored.dtype} values")
+        return
+    assert linear.weight_quantizer is not None
+    yield from array_mismatches(name, "code", _array(linear.codes()), weight.matrix.T)
+    if weight.scale is None:
+        yield Mismatch(name, "scale", "constants", "values that the graph computes")
+    else:
+        if weight.scale_axis != weight.output_axis:
+            yield Mismatch(name, "axis of the scale", "the output axis", str(weight.scale_axis))
+        expected = _array(linear.weight_quantizer.scale)
+        yield from array_mismatches(name, "scale", expected, weight.scale)
+    point = weight.dequantize.zero_point
+    if point is None:
+        yield Mismatch(name, "zero-point", "0", "a value that the graph computes")
+    else:
+        yield from array_mismatches(name, "zero-point", np.zeros_like(point), point)
+
+
+def _pattern_mismatches(name: str, keep: int, group: int, weight: Weight) -> Iterator[Mismatch]:
+    """The pattern must hold on the stored numbers, along K, where sparse kernels skip."""
+    crowded = group_violations(weight.matrix, keep, group, axis=0)
+    if len(crowded):
+        start, channel = int(crowded[0][0]) * group, int(crowded[0][1])
+        numbers = weight.matrix[start : start + group, channel].tolist()
+        yield Mismatch(
+            name,
+            "pattern",
+            f"{keep}:{group} sparse",
+            str(numbers),
+            position=(channel, start),
+            count=len(crowded),
+        )
+
+
+def _bias_mismatches(name: str, linear: nn.Linear, layer: LinearLayer) -> Iterator[Mismatch]:
+    bias = dict(linear.named_parameters()).get("bias")
+    found = constant_array(layer.bias)
+    if bias is not None and found is not None:
+        yield from array_mismatches(name, "bias", _array(bias), found)
+    elif bias is not None:
+        yield Mismatch(name, "bias", "a constant one", "missing")
+    elif found is not None:
+        yield Mismatch(name, "bias", "absent", "a constant one")
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
+
+
+def _bits(array: NDArray[Any]) -> NDArray[Any]:
+    """As unsigned integers: NaN then equals itself and −0 does not equal 0."""
+    return np.ascontiguousarray(array).view(f"u{array.itemsize}")

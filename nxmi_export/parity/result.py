@@ -1,0 +1,119 @@
+"""Everything one parity run found, as a value and as JSON."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nxmi_export.parity.codes import CodeAgreement
+from nxmi_export.parity.ladder import Comparison, RungResult, Stage
+from nxmi_export.parity.rounding_ties import Explanation
+from nxmi_export.parity.shapes import ShapeParity
+from nxmi_export.parity.weights import WeightParity
+
+__all__ = ["SCHEMA", "ParityResult", "Step"]
+
+SCHEMA = "nxmi-export/parity/1"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Two rungs compared, and what is known of the changed examples."""
+
+    reference: Stage
+    candidate: Stage
+    comparison: Comparison
+    explanations: tuple[Explanation, ...] = ()
+
+    @property
+    def unexplained(self) -> tuple[int, ...]:
+        """The changed examples that nothing explains: no explanation, a refused one, or none."""
+        explained = {e.index for e in self.explanations if e.explained}
+        return tuple(c.index for c in self.comparison.changes if c.index not in explained)
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """What was run and compared; what was not is absent, which `verdict` notices."""
+
+    rungs: Mapping[Stage, RungResult]
+    steps: tuple[Step, ...] = ()
+    weights: WeightParity | None = None
+    shapes: tuple[ShapeParity, ...] = ()
+    codes: tuple[CodeAgreement, ...] = ()
+    environment: Mapping[str, str] | None = None  # library → version, as the caller knows them
+
+    def step(self, reference: Stage, candidate: Stage) -> Step | None:
+        """The comparison of these two rungs, if there was one."""
+        for step in self.steps:
+            if (step.reference, step.candidate) == (reference, candidate):
+                return step
+        return None
+
+    @property
+    def last(self) -> Stage | None:
+        """The rung furthest from the dense model."""
+        return next((stage for stage in reversed(Stage) if stage in self.rungs), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data under the schema `SCHEMA`; a number that is NaN or infinite becomes null."""
+        document = {
+            "schema": SCHEMA,
+            "dataset": self._dataset(),
+            "rungs": {
+                stage.value: _rung(self.rungs[stage]) for stage in Stage if stage in self.rungs
+            },
+            "steps": [_step(step) for step in self.steps],
+            "weights": self.weights and {"equal": self.weights.equal, **asdict(self.weights)},
+            "shapes": [asdict(shape) for shape in self.shapes],
+            "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],
+            "environment": dict(self.environment or {}),
+        }
+        plain: dict[str, Any] = _plain(document)
+        return plain
+
+    def _dataset(self) -> dict[str, Any] | None:
+        rung = next(iter(self.rungs.values()), None)
+        if rung is None:
+            return None
+        dataset = rung.dataset
+        return {
+            "task": dataset.task.name,
+            "split": dataset.split,
+            "examples": len(dataset),
+            "source": dataset.source,
+            "sha256": dataset.sha256,
+        }
+
+
+def _rung(rung: RungResult) -> dict[str, Any]:
+    return {
+        "name": rung.name,
+        "batch_size": rung.batch_size,
+        "scores": dict(rung.scores),
+        "primary": rung.primary,
+        "non_finite_examples": rung.non_finite.tolist(),
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "reference": step.reference.value,
+        "candidate": step.candidate.value,
+        "comparison": asdict(step.comparison),
+        "explanations": [asdict(explanation) for explanation in step.explanations],
+        "unexplained": step.unexplained,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON has it: lists for tuples, null for what is no number."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case _:
+            return value

@@ -1,0 +1,191 @@
+"""Changed predictions in, an explanation of each out: rounding ties, or a fault and its place.
+
+PyTorch and onnxruntime add the terms of a dot product in different orders. Their float32 sums then
+differ in the last bits, and where a value lies at the tie between two INT8 codes, that decides
+which of them it gets. From there on everything differs, and now and then a prediction. That much
+is explained; anything else is not (see `tie_replay` and `judge`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from nxmi_export.backends import Outputs
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.torch_eager import TorchRunner
+from nxmi_export.encoding import Batch, EncodedDataset
+from nxmi_export.glue import predict
+from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
+from nxmi_export.parity.judge import CodeDifference
+from nxmi_export.parity.ladder import Comparison, RungResult
+from nxmi_export.parity.logits import Float32Array, changed, non_finite_rows
+from nxmi_export.parity.noise import rounding_noise, widest_sum
+from nxmi_export.parity.replay import logits_with_visits
+from nxmi_export.parity.tie_replay import Findings, TieReplay
+
+__all__ = ["Explanation", "Observed", "explain", "explain_unobserved"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Two rungs whose codes can be read: PyTorch, and its ONNX file with optimizations off."""
+
+    model: nn.Module
+    onnx_path: Path
+    reference: RungResult  # of `model`
+    candidate: RungResult  # of `onnx_path`, run with `optimize=False`
+    threads: int | None = None  # of the candidate's runner, so that its sums are repeated
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where one example's difference comes from."""
+
+    index: int  # into the dataset
+    explained: bool | None  # None: the codes cannot be observed
+    reason: str  # one sentence
+    first_difference: CodeDifference | None = None  # in order of execution
+    differing_codes: int = 0  # from equal inputs, over all quantizers
+    largest_gap: float = 0.0  # between pre-rounding ratios, in steps of a scale
+
+
+def explain(
+    observed: Observed,
+    data: EncodedDataset,
+    indices: Sequence[int],
+    *,
+    on_example: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Explanation, ...]:
+    """Explain these examples, in the order given; `on_example` gets those done and their total.
+
+    Each runs again in the batch it was in, because sums may depend on the shape of a batch. Peak
+    memory is every quantized value of one batch, as float32 and codes. Raises ArtefactError for a
+    file that cannot be read.
+    """
+    pairing = pair_quantizers(observed.model, open_graph(observed.onnx_path).graph)
+    if pairing.complaint:
+        return tuple(Explanation(index, False, f"{pairing.complaint}.") for index in indices)
+    wanted = set(indices)
+    found: dict[int, Explanation] = {}
+    quantizers = pairing.require(observed.onnx_path)
+    with _onnx_runner(observed, quantizers) as runner:
+        for batch in data.batches(observed.candidate.batch_size):
+            rows = [row for row, index in enumerate(batch.indices) if int(index) in wanted]
+            if not rows:
+                continue
+            outputs = {name: array[rows] for name, array in runner.run(batch.feeds).items()}
+            for explanation in _explain_rows(observed, quantizers, outputs, batch, rows):
+                found[explanation.index] = explanation
+                on_example(len(found), len(wanted))
+    return tuple(found[index] for index in indices)
+
+
+def explain_unobserved(
+    comparison: Comparison, written: RungResult, explanations: Sequence[Explanation]
+) -> tuple[Explanation, ...]:
+    """Explanations for a rung whose codes cannot be read (onnxruntime optimized, an engine).
+
+    A change that the rung `written` shows as well takes over that rung's explanation; any other is
+    reported as not observable.
+    """
+    known = {explanation.index: explanation for explanation in explanations}
+    task = written.dataset.task
+    result = []
+    for change in comparison.changes:
+        explanation = known.get(change.index)
+        if (
+            explanation is None
+            or written.predictions is None
+            or changed(task, written.predictions[[change.index]], np.array([change.after])).any()
+        ):
+            reason = f"The codes inside {comparison.candidate} are not observable."
+            explanation = Explanation(change.index, None, reason)
+        result.append(explanation)
+    return tuple(result)
+
+
+def _onnx_runner(observed: Observed, quantizers: Mapping[str, GraphQuantizer]) -> OnnxRuntimeRunner:
+    tensors = [name for q in quantizers.values() for name in (q.value, q.codes)]
+    return OnnxRuntimeRunner(
+        observed.onnx_path,
+        optimize=False,
+        threads=observed.threads,
+        extra_outputs=tuple(dict.fromkeys(tensors)),
+    )
+
+
+def _explain_rows(
+    observed: Observed,
+    quantizers: Mapping[str, GraphQuantizer],
+    outputs: Outputs,  # of the rows
+    batch: Batch,
+    rows: list[int],
+) -> Iterator[Explanation]:
+    free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"][rows]
+    widest = widest_sum(observed.model)
+    replay = TieReplay(quantizers, outputs, widest)
+    feeds = {name: ids[rows] for name, ids in batch.feeds.items()}
+    forced = logits_with_visits(observed.model, feeds, replay.visit)
+    for row, findings in enumerate(replay.findings):
+        index = int(batch.indices[rows[row]])
+        objection = (
+            _objection_to_rerun(observed.reference, index, free[row])
+            or _objection_to_rerun(observed.candidate, index, outputs["logits"][row])
+            or findings.objection
+            or _objection_to_coverage(findings, quantizers)
+            or _objection_to_logits(forced[row], outputs["logits"][row], widest)
+        )
+        yield Explanation(
+            index=index,
+            explained=objection is None,
+            reason=f"{objection or _explanation(findings)}.",
+            first_difference=findings.first,
+            differing_codes=findings.differing,
+            largest_gap=findings.largest_gap,
+        )
+
+
+def _objection_to_rerun(rung: RungResult, index: int, logits: Float32Array) -> str | None:
+    """An explanation of another result than the one that was reported is none."""
+    task = rung.dataset.task
+    if rung.predictions is None or len(non_finite_rows(logits[np.newaxis])):
+        return f"{rung.name} has no finite logits for example {index}"
+    again = predict(task, logits[np.newaxis])
+    if changed(task, rung.predictions[[index]], again).any():
+        return (
+            f"{rung.name} gave {rung.predictions[index]:g} for example {index} and "
+            f"{again[0]:g} when it ran again"
+        )
+    return None
+
+
+def _objection_to_coverage(
+    findings: Findings, quantizers: Mapping[str, GraphQuantizer]
+) -> str | None:
+    unseen = sorted(quantizers.keys() - findings.judged)
+    return f"the PyTorch model never ran {unseen[0]}" if unseen else None
+
+
+def _objection_to_logits(
+    reference: Float32Array, candidate: Float32Array, widest: int
+) -> str | None:
+    """From equal codes, the rest of the network must give equal logits up to noise."""
+    gap = float(np.abs(candidate.astype(np.float64) - reference).max())
+    # Sums of terms around 1 may cancel to smaller logits, and their noise does not.
+    noise = rounding_noise(widest, max(1.0, float(np.abs(reference).max())))
+    if gap <= noise:
+        return None
+    return (
+        f"from equal codes the logits lie {gap:.2g} apart where summation order "
+        f"accounts for {noise:.2g}"
+    )
+
+
+def _explanation(findings: Findings) -> str:
+    if findings.first is None:
+        return "No code differs and the logits agree up to summation order"
+    text = f"The first differing code is a rounding tie ({findings.first})"
+    return f"{text}, as are all {findings.differing}" if findings.differing > 1 else text

@@ -1,0 +1,133 @@
+"""A `ParityResult` and a `Gate` in, yes or no with every reason out.
+
+What was not checked is a reason for no: an empty result fails.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nxmi_export.parity.ladder import RungResult, Stage
+from nxmi_export.parity.result import ParityResult, Step
+
+__all__ = ["Gate", "Verdict", "verdict"]
+
+ROUNDING = 1e-9  # differences of scores that are equal on paper
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a result must keep to.
+
+    `max_shape_changed` is not zero because batch size and padding change the order of sums, which
+    tips rounding ties; a mask that leaks changes far more.
+    """
+
+    max_changed: int = 0  # unexplained, from compressed PyTorch to ONNX as written
+    max_drop: float = 0.001  # of the primary score, from compressed PyTorch to the last rung
+    max_shape_changed: float = 0.01  # share of predictions, where shapes were compared
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Every failed condition, one sentence each."""
+
+    failures: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all conditions were checked and hold."""
+        return not self.failures
+
+
+def verdict(result: ParityResult, gate: Gate) -> Verdict:
+    """Hold `result` to `gate`; conditions that could not be checked count as failed."""
+    return Verdict(
+        (
+            *_rung_failures(result),
+            *_change_failures(result, gate),
+            *_drop_failures(result, gate),
+            *_weight_failures(result),
+            *_shape_failures(result, gate),
+        )
+    )
+
+
+def _rung_failures(result: ParityResult) -> Iterator[str]:
+    for stage in (Stage.COMPRESSED, Stage.WRITTEN):
+        if stage not in result.rungs:
+            yield f"The rung {stage.value!r} was not run."
+    for rung in result.rungs.values():
+        if not len(rung.dataset):
+            yield f"{rung.name} was run over no examples."
+        if len(rung.non_finite):
+            yield (
+                f"{rung.name} gave NaN or infinite logits for {len(rung.non_finite)} of "
+                f"{len(rung.dataset)} examples, the first of them example {rung.non_finite[0]}."
+            )
+
+
+def _change_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    step = result.step(Stage.COMPRESSED, Stage.WRITTEN)
+    if step is None:
+        yield "Compressed PyTorch was not compared with the ONNX file as written."
+        return
+    comparison = step.comparison
+    if not comparison.comparable or not comparison.examples:
+        yield f"{comparison.candidate} cannot be compared with {comparison.reference}."
+    elif len(step.unexplained) > gate.max_changed:
+        yield (
+            f"{comparison.candidate} changed {len(step.unexplained)} of {comparison.examples} "
+            f"predictions of {comparison.reference} without an explanation, where "
+            f"{gate.max_changed} may; example {step.unexplained[0]}: {_reason(step)}"
+        )
+
+
+def _reason(step: Step) -> str:
+    first = step.unexplained[0]
+    reasons = (e.reason for e in step.explanations if e.index == first)
+    return next(reasons, "It was not examined.")
+
+
+def _drop_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    last = result.last
+    if Stage.COMPRESSED not in result.rungs or last in (None, Stage.DENSE, Stage.COMPRESSED):
+        yield "No score was compared with that of compressed PyTorch."
+        return
+    assert last is not None
+    reference, candidate = result.rungs[Stage.COMPRESSED], result.rungs[last]
+    drop = reference.primary - candidate.primary
+    if not drop <= gate.max_drop + ROUNDING:  # written so that NaN fails
+        yield (
+            f"The {_metric(reference)} fell from {reference.primary:.4f} in {reference.name} to "
+            f"{candidate.primary:.4f} in {candidate.name}, where {gate.max_drop:.4f} is allowed."
+        )
+
+
+def _metric(rung: RungResult) -> str:
+    return rung.dataset.task.primary_metric
+
+
+def _weight_failures(result: ParityResult) -> Iterator[str]:
+    weights = result.weights
+    if weights is None:
+        yield "The stored weights were not compared."
+    elif weights.mismatches:
+        yield (
+            f"The ONNX file differs from the PyTorch model in {len(weights.mismatches)} places, "
+            f"the first being {weights.mismatches[0]}."
+        )
+    elif not weights.equal:
+        yield "No stored weight was compared, because the PyTorch model has no linear layer."
+
+
+def _shape_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    for shapes in result.shapes:
+        if not shapes.settings or not shapes.examples:
+            yield f"{shapes.name} was to run in several shapes and ran in one."
+        for setting in shapes.settings:
+            padding = f" padded to {setting.pad_to} tokens" if setting.pad_to else ""
+            where = f"{shapes.name} in batches of {setting.batch_size}{padding}"
+            if not setting.finite:
+                yield f"{where} gave NaN or infinite logits."
+            elif setting.changed > gate.max_shape_changed * shapes.examples:
+                yield f"{where} changed {setting.changed} of {shapes.examples} predictions."

@@ -1,0 +1,125 @@
+"""A PyTorch model and its ONNX file in, whether the file stores exactly what was trained out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+from torch import nn
+
+from nxmi_export.compression.layers import CompressedLinear
+from nxmi_export.compression.quantizers import ActivationQuantizer
+from nxmi_export.parity.graph_quantizers import (
+    GraphQuantizer,
+    Pairing,
+    module_names,
+    open_graph,
+    pair_quantizers,
+)
+from nxmi_export.parity.layer_weights import Mismatch, array_mismatches, layer_mismatches
+from passes.errors import InvariantViolated
+from passes.linear_layers import LinearLayer, linear_layers
+from passes.quantizer_invariants import UNSIGNED_ZERO_POINT, every_quantize_has_its_dequantize
+
+__all__ = ["Mismatch", "WeightParity", "weight_parity"]
+
+
+@dataclass(frozen=True)
+class WeightParity:
+    """What was compared, and everything that differs; counts are of PyTorch modules."""
+
+    linears: int
+    compressed: int  # of the linears: those with a scheme
+    patterned: int  # of the compressed: those with a sparsity pattern
+    quantizers: int  # of activations
+    mismatches: tuple[Mismatch, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether something was compared and nothing differs."""
+        return self.linears > 0 and not self.mismatches
+
+
+def weight_parity(model: nn.Module, onnx_path: Path) -> WeightParity:
+    """Compare every linear's stored numbers and every activation's scale, bit for bit.
+
+    Layers are found by module name. One that either side lacks is a mismatch, also where the
+    PyTorch model holds a linear that it never runs. Raises ArtefactError for a file that cannot
+    be read.
+    """
+    onnx_model = open_graph(onnx_path)
+    linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    compressed = [m for m in linears.values() if isinstance(m, CompressedLinear)]
+    pairing = pair_quantizers(model, onnx_model.graph)
+    mismatches = (
+        *_linear_mismatches(model, linears, onnx_model.graph),
+        *_quantizer_mismatches(model, pairing),
+        *_broken_pairs(onnx_model),
+    )
+    return WeightParity(
+        linears=len(linears),
+        compressed=len(compressed),
+        patterned=sum(linear.scheme.pattern is not None for linear in compressed),
+        quantizers=len(pairing.pairs) + len(pairing.missing),
+        mismatches=mismatches,
+    )
+
+
+def _linear_mismatches(
+    model: nn.Module, linears: dict[str, nn.Linear], graph: ir.Graph
+) -> Iterator[Mismatch]:
+    names = module_names(model)
+    found: dict[str, list[LinearLayer]] = {}
+    for layer in linear_layers(graph):
+        name = names.get(layer.module, layer.module)
+        found.setdefault(name, []).append(layer)
+    for name, linear in linears.items():
+        for layer in found.get(name, ()):
+            yield from layer_mismatches(name, linear, layer)
+        if name not in found:
+            yield Mismatch(name, "layer", "a linear layer", "missing from the graph")
+    for name, layers in found.items():
+        if name not in linears:
+            where = name or str(layers[0].node.name)
+            yield Mismatch(where, "layer", "none in the PyTorch model", "a linear layer")
+
+
+def _quantizer_mismatches(model: nn.Module, pairing: Pairing) -> Iterator[Mismatch]:
+    for name, nodes in pairing.pairs.items():
+        module = model.get_submodule(name)
+        assert isinstance(module, ActivationQuantizer)
+        for node in nodes:
+            yield from _parameter_mismatches(name, module, node)
+    for name in pairing.missing:
+        yield Mismatch(name, "quantizer", "a QuantizeLinear", "missing from the graph")
+    for name in pairing.extra:
+        yield Mismatch(name, "quantizer", "none in the PyTorch model", "a QuantizeLinear")
+
+
+def _parameter_mismatches(
+    name: str, module: ActivationQuantizer, node: GraphQuantizer
+) -> Iterator[Mismatch]:
+    scale, point = node.parameters.scale, node.parameters.zero_point
+    if scale is None or point is None:
+        yield Mismatch(name, "quantizer", "constants", "parameters that the graph computes")
+        return
+    yield from array_mismatches(name, "scale", module.scale.detach().cpu().numpy(), scale)
+    codes = node.parameters.codes
+    # int8 around 0 and uint8 around 128 are the same codes; x86 CPUs multiply the latter.
+    centre = UNSIGNED_ZERO_POINT if codes == ir.DataType.UINT8 else 0
+    if codes not in {ir.DataType.INT8, ir.DataType.UINT8} or (point != centre).any():
+        found = ", ".join(map(str, point.reshape(-1)[:4]))
+        yield Mismatch(
+            name,
+            "zero-point",
+            f"int8 0 or uint8 {UNSIGNED_ZERO_POINT}",
+            f"{codes.name.lower()} {found}",
+        )
+
+
+def _broken_pairs(onnx_model: ir.Model) -> Iterator[Mismatch]:
+    """What a QuantizeLinear rounds, a DequantizeLinear must give back by the same parameters."""
+    try:
+        every_quantize_has_its_dequantize.check(onnx_model)
+    except InvariantViolated as error:
+        yield Mismatch(error.subject, "pair", error.expected, error.found)

@@ -1,0 +1,76 @@
+"""A checkpoint or an artefact in, a table of its linears out: what is really stored in each."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nxmi_export.artefact import MANIFEST, read_artefact
+from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.compression import compressed_linears, restore
+
+__all__ = ["Inspection", "StoredLinear", "inspect"]
+
+
+@dataclass(frozen=True)
+class StoredLinear:
+    """One linear: what was asked for, and the share of zeros that is there."""
+
+    scheme: str
+    inputs: int
+    outputs: int
+    zeros: float  # 0…1
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a model is made of."""
+
+    subject: str
+    kind: str  # "checkpoint" or "artefact"
+    architecture: str
+    recipe: Mapping[str, Any] | None
+    provenance: Mapping[str, Any]
+    linears: Mapping[str, StoredLinear]  # by module name
+    files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data with a versioned schema."""
+        return {"schema": "nxmi-export/inspection/1", **asdict(self)}
+
+
+def inspect(subject: str, *, base: str | None = None) -> Inspection:
+    """Read and verify `subject`: hashes of an artefact, scales and patterns of a checkpoint."""
+    if (Path(subject) / MANIFEST).is_file():
+        manifest = read_artefact(Path(subject)).manifest
+        return Inspection(
+            subject=subject,
+            kind="artefact",
+            architecture=manifest.architecture,
+            recipe=manifest.recipe,
+            provenance=manifest.provenance,
+            linears={
+                name: StoredLinear(each.storage, each.inputs, each.outputs, each.zeros)
+                for name, each in manifest.linears.items()
+            },
+            files={name: record.bytes for name, record in manifest.files.items()},
+        )
+    checkpoint = read_checkpoint(subject, base=base)
+    linears = compressed_linears(restore(checkpoint))
+    return Inspection(
+        subject=subject,
+        kind="checkpoint",
+        architecture=checkpoint.architecture,
+        recipe=checkpoint.recipe.as_mapping() if checkpoint.recipe else None,
+        provenance=dict(checkpoint.provenance),
+        linears={
+            name: StoredLinear(
+                scheme=str(linear.scheme),
+                inputs=linear.in_features,
+                outputs=linear.out_features,
+                zeros=float((linear.weight == 0).float().mean()),
+            )
+            for name, linear in linears.items()
+        },
+        files={},
+    )

@@ -1,0 +1,248 @@
+"""An artefact and a task in, the whole ladder run and judged out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, sha256_of
+from nxmi_export.backends import Runner
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.torch_eager import TorchRunner
+from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.compression import restore
+from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.errors import ArtefactError
+from nxmi_export.glue import Dataset, Task, load_dataset
+from nxmi_export.model_facts import model_facts
+from nxmi_export.parity import (
+    CodeAgreement,
+    Gate,
+    Observed,
+    ParityResult,
+    RungResult,
+    ShapeParity,
+    Stage,
+    Step,
+    Verdict,
+    code_agreement,
+    compare,
+    explain,
+    explain_unobserved,
+    run_rung,
+    shape_parity,
+    verdict,
+    weight_parity,
+)
+from nxmi_export.workflow.task_head import InTaskOrder, label_order
+
+__all__ = ["ParityRequest", "SplitParity", "check_parity"]
+
+OnProgress = Callable[[str, int, int], None]
+_NAMES = {
+    Stage.DENSE: "PyTorch dense",
+    Stage.COMPRESSED: "PyTorch compressed",
+    Stage.WRITTEN: "onnxruntime, optimizations off",
+    Stage.OPTIMIZED: "onnxruntime",
+}
+_BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
+_PADDED = (64, 128, 256)  # and the position table's whole length
+
+
+@dataclass(frozen=True)
+class ParityRequest:
+    """What to compare, over which data, and what is allowed."""
+
+    task: Task
+    data_dir: Path | None  # None: the hub
+    checkpoint: str | None = None  # None: the one the manifest names
+    dense: str | None = None  # the uncompressed model, for the first rung
+    batch_size: int = 32
+    max_length: int = 128  # tokens
+    limit: int | None = None  # examples a split; None: all
+    shape_examples: int = 32  # 0: shapes are not compared
+    code_examples: int = 64  # 0: activation codes are not compared
+    gate: Gate = field(default_factory=Gate)
+
+
+@dataclass(frozen=True)
+class SplitParity:
+    """One dev split: what was found, and whether the gate holds."""
+
+    result: ParityResult
+    verdict: Verdict
+
+
+def check_parity(
+    artefact: Artefact, request: ParityRequest, *, on_progress: OnProgress
+) -> tuple[SplitParity, ...]:
+    """Run every dev split of the task; MNLI has two."""
+    checkpoint = _checkpoint(artefact, request)
+    ladder = _Ladder.open(artefact, checkpoint, request)
+    return tuple(
+        ladder.climb(load_dataset(request.task, split, request.data_dir), on_progress)
+        for split in request.task.dev_splits
+    )
+
+
+@dataclass(frozen=True)
+class _Ladder:
+    """Everything that does not depend on the split."""
+
+    artefact: Artefact
+    request: ParityRequest
+    model: nn.Module
+    dense: nn.Module | None
+    tokenizer: object
+    orders: Mapping[Stage, tuple[int, ...]]
+
+    @classmethod
+    def open(
+        cls, artefact: Artefact, checkpoint: CompressedCheckpoint, request: ParityRequest
+    ) -> "_Ladder":
+        manifest, task = artefact.manifest, request.task
+        order = label_order(str(artefact.directory), manifest.labels, task)
+        orders = {stage: order for stage in Stage}
+        dense = None
+        if request.dense is not None:
+            source = read_checkpoint(request.dense)
+            labels = model_facts(source.config).labels
+            orders[Stage.DENSE] = label_order(request.dense, labels, task)
+            dense = restore(source)
+        tokenizer = load_tokenizer(checkpoint.tokenizer, source=artefact.source())
+        return cls(artefact, request, restore(checkpoint), dense, tokenizer, orders)
+
+    def climb(self, dataset: Dataset, on_progress: OnProgress) -> SplitParity:
+        request = self.request
+        data = self._encode(dataset if request.limit is None else dataset.head(request.limit))
+        rungs = {
+            stage: self._run(stage, data, on_progress)
+            for stage in Stage
+            if stage is not Stage.DENSE or self.dense is not None
+        }
+        result = ParityResult(
+            rungs=rungs,
+            steps=self._steps(rungs, data, on_progress),
+            weights=weight_parity(self.model, self.artefact.path(MODEL)),
+            shapes=self._shapes(data, on_progress),
+            codes=self._codes(data, on_progress),
+            environment=self.artefact.manifest.versions,
+        )
+        return SplitParity(result, verdict(result, request.gate))
+
+    def _encode(self, dataset: Dataset) -> EncodedDataset:
+        manifest = self.artefact.manifest
+        return encode(
+            dataset,
+            self.tokenizer,
+            input_names=manifest.input_names,
+            max_length=min(self.request.max_length, manifest.position_limit),
+        )
+
+    def _runner(self, stage: Stage) -> Runner:
+        """A runner of this rung, its logits in the task's order."""
+        names, runner = self.artefact.manifest.input_names, None
+        if stage is Stage.WRITTEN:
+            runner = OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
+        elif stage is Stage.OPTIMIZED:
+            runner = OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=True)
+        else:
+            model = self.dense if stage is Stage.DENSE else self.model
+            assert model is not None
+            runner = TorchRunner(model, names)
+        return InTaskOrder(runner, self.orders[stage], _NAMES[stage])
+
+    def _run(self, stage: Stage, data: EncodedDataset, on_progress: OnProgress) -> RungResult:
+        with self._runner(stage) as runner:
+            return run_rung(
+                runner,
+                data,
+                batch_size=self.request.batch_size,
+                on_batch=lambda done, total: on_progress(_NAMES[stage], done, total),
+            )
+
+    def _steps(
+        self, rungs: Mapping[Stage, RungResult], data: EncodedDataset, on_progress: OnProgress
+    ) -> tuple[Step, ...]:
+        compressed, written = rungs[Stage.COMPRESSED], rungs[Stage.WRITTEN]
+        first = compare(compressed, written)
+        observed = Observed(self.model, self.artefact.path(MODEL), compressed, written)
+        explanations = explain(
+            observed,
+            data,
+            [change.index for change in first.changes],
+            on_example=lambda done, total: on_progress("explaining changes", done, total),
+        )
+        second = compare(compressed, rungs[Stage.OPTIMIZED])
+        inherited = explain_unobserved(second, written, explanations)
+        steps = [
+            Step(Stage.COMPRESSED, Stage.WRITTEN, first, explanations),
+            Step(Stage.COMPRESSED, Stage.OPTIMIZED, second, inherited),
+        ]
+        if Stage.DENSE in rungs:
+            # Compression is meant to change the model, so there is nothing to explain.
+            dense = compare(rungs[Stage.DENSE], compressed)
+            steps.insert(0, Step(Stage.DENSE, Stage.COMPRESSED, dense))
+        return tuple(steps)
+
+    def _shapes(self, data: EncodedDataset, on_progress: OnProgress) -> tuple[ShapeParity, ...]:
+        sample = data.select(_spread(len(data), self.request.shape_examples))
+        if not len(sample):
+            return ()
+        longest, limit = int(sample.lengths.max()), self.artefact.manifest.position_limit
+        lengths = [each for each in (*_PADDED, limit) if longest < each <= limit]
+        results = []
+        for stage in (Stage.WRITTEN, Stage.OPTIMIZED):
+            title = f"shapes, {_NAMES[stage]}"
+            with self._runner(stage) as runner:
+                shapes = shape_parity(
+                    runner,
+                    sample,
+                    batch_sizes=_BATCH_SIZES,
+                    pad_to=sorted(set(lengths)),
+                    on_setting=lambda done, total, title=title: on_progress(title, done, total),
+                )
+            results.append(shapes)
+        return tuple(results)
+
+    def _codes(self, data: EncodedDataset, on_progress: OnProgress) -> tuple[CodeAgreement, ...]:
+        indices = _spread(len(data), self.request.code_examples)
+        if not len(indices) or self.artefact.manifest.recipe is None:
+            return ()
+        return code_agreement(
+            self.model,
+            self.artefact.path(MODEL),
+            data,
+            indices=indices,
+            batch_size=self.request.batch_size,
+            on_batch=lambda done, total: on_progress("activation codes", done, total),
+        )
+
+
+def _spread(total: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """At most `count` indices, evenly spread over `total`."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+
+
+def _checkpoint(artefact: Artefact, request: ParityRequest) -> CompressedCheckpoint:
+    """The checkpoint the artefact was exported from; its hash must be the manifest's."""
+    source = artefact.manifest.source
+    path = Path(request.checkpoint) if request.checkpoint else artefact.source()
+    if isinstance(path, Path) and path.is_file():
+        if source.sha256 is not None and sha256_of(path) != source.sha256:
+            raise ArtefactError(
+                path,
+                expected=f"the checkpoint with SHA-256 {source.sha256[:12]}… that was exported",
+                found="another file",
+                remedy="export it again, or pass the original with --checkpoint",
+            )
+    elif source.sha256 is not None:
+        raise ArtefactError(
+            path,
+            expected="the checkpoint that the artefact was exported from",
+            found="no such file",
+            remedy="pass its new place with --checkpoint",
+        )
+    return read_checkpoint(str(path), base=source.base)

@@ -1,0 +1,240 @@
+"""The stored weights: every number compared, and one that is off found where it is."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from parity_models import (
+    DOWN,
+    EMBEDDINGS,
+    KEY,
+    LAYER,
+    QUERY,
+    Exported,
+    edited,
+    layer_of,
+    node_of,
+    replace_constant,
+    rescale,
+)
+from torch import nn
+
+from nxmi_export.errors import ArtefactError
+from nxmi_export.parity import WeightParity, weight_parity
+from passes import MODULE_KEY
+
+CLASSIFIER = "classifier"
+UP = LAYER.format(0) + ".intermediate.dense"
+
+
+def _complaints(parity: WeightParity) -> list[str]:
+    return [str(mismatch) for mismatch in parity.mismatches]
+
+
+def _rename(module: str, op_type: str, new: str) -> object:
+    def edit(model: ir.Model) -> None:
+        node_of(model, module, op_type).metadata_props[MODULE_KEY] = new
+
+    return edit
+
+
+def _change_weight(module: str, change: object) -> object:
+    """An edit of the stored matrix (K, N), in place."""
+
+    def edit(model: ir.Model) -> None:
+        weight = layer_of(model, module).weight
+        reader = weight.path[0] if weight.path else layer_of(model, module).node
+        replace_constant(reader, 1 - len(weight.path[:1]), change)
+
+    return edit
+
+
+def test_a_lowered_file_stores_what_was_trained(sparse: Exported) -> None:
+    parity = weight_parity(sparse.model, sparse.path)
+    assert parity == WeightParity(14, compressed=12, patterned=12, quantizers=20, mismatches=())
+    assert parity.equal
+
+
+def test_int4_float_and_dense_weights_are_compared_too(mixed: Exported) -> None:
+    parity = weight_parity(mixed.model, mixed.path)
+    assert parity == WeightParity(14, compressed=10, patterned=4, quantizers=4, mismatches=())
+
+
+def test_unsigned_activations_are_the_same_quantizers(sparse: Exported) -> None:
+    assert weight_parity(sparse.model, sparse.cpu_path).equal
+
+
+def test_a_flipped_integer_is_found_with_layer_and_index(sparse: Exported, tmp_path: Path) -> None:
+    channel, feature = 7, 2
+    trained = int(sparse.model.get_submodule(QUERY).codes()[channel, feature])
+
+    def flip(codes: np.ndarray) -> np.ndarray:
+        codes[feature, channel] = trained ^ 1  # stored (K, N)
+        return codes
+
+    path = edited(sparse.path, tmp_path, _change_weight(QUERY, flip))
+    found = _complaints(weight_parity(sparse.model, path))
+    assert found[0] == f"{QUERY}: code at [7, 2] is {trained ^ 1}, not {trained}"
+    assert {text.split(":")[0] for text in found} == {QUERY}
+
+
+def test_a_scale_that_is_one_ulp_off_is_found(sparse: Exported, tmp_path: Path) -> None:
+    trained = sparse.model.get_submodule(DOWN).weight_quantizer.scale.numpy()[5]
+    above = np.nextafter(trained, np.float32(1))
+
+    def nudge(scale: np.ndarray) -> np.ndarray:
+        scale[5] = above
+        return scale
+
+    def edit(model: ir.Model) -> None:
+        replace_constant(layer_of(model, DOWN).weight.path[0], 1, nudge)
+
+    found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
+    assert found == [f"{DOWN}: scale at [5] is {above}, not {trained}"]
+
+
+def test_swapped_layers_are_found_both(sparse: Exported, tmp_path: Path) -> None:
+    def swap(model: ir.Model) -> None:
+        query, key = layer_of(model, QUERY), layer_of(model, KEY)
+        query.node.metadata_props[MODULE_KEY] = KEY
+        key.node.metadata_props[MODULE_KEY] = QUERY
+
+    parity = weight_parity(sparse.model, edited(sparse.path, tmp_path, swap))
+    assert {(m.module, m.what) for m in parity.mismatches} == {
+        (module, what) for module in (QUERY, KEY) for what in ("code", "scale")
+    }
+
+
+def test_a_layer_that_is_missing_and_one_too_many_are_found(
+    sparse: Exported, tmp_path: Path
+) -> None:
+    path = edited(sparse.path, tmp_path, _rename(QUERY, "MatMul", "somewhere.else"))
+    assert _complaints(weight_parity(sparse.model, path)) == [
+        f"{QUERY}: layer is missing from the graph, not a linear layer",
+        "somewhere.else: layer is a linear layer, not none in the PyTorch model",
+    ]
+
+
+def test_a_quantizer_that_is_missing_and_one_too_many_are_found(
+    sparse: Exported, tmp_path: Path
+) -> None:
+    path = edited(sparse.path, tmp_path, _rename(EMBEDDINGS, "QuantizeLinear", "elsewhere"))
+    assert _complaints(weight_parity(sparse.model, path)) == [
+        f"{EMBEDDINGS}: quantizer is missing from the graph, not a QuantizeLinear",
+        "elsewhere: quantizer is a QuantizeLinear, not none in the PyTorch model",
+    ]
+
+
+def test_a_shared_quantizer_is_known_by_each_of_its_names(mixed: Exported, tmp_path: Path) -> None:
+    first, other = f"{QUERY}.input_quantizer", f"{KEY}.input_quantizer"
+    path = edited(mixed.path, tmp_path, _rename(first, "QuantizeLinear", other))
+    assert weight_parity(mixed.model, path).equal
+
+
+def test_an_activation_scale_that_is_off_is_found(sparse: Exported, tmp_path: Path) -> None:
+    path = edited(sparse.path, tmp_path, rescale(EMBEDDINGS, 1.01))
+    (mismatch,) = weight_parity(sparse.model, path).mismatches
+    assert (mismatch.module, mismatch.what) == (EMBEDDINGS, "scale")
+
+
+def test_a_dequantizer_with_a_scale_of_its_own_is_found(sparse: Exported, tmp_path: Path) -> None:
+    def edit(model: ir.Model) -> None:
+        node = node_of(model, EMBEDDINGS, "DequantizeLinear")
+        replace_constant(node, 1, lambda scale: scale * np.float32(1.01))
+
+    (mismatch,) = weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)).mismatches
+    assert mismatch.what == "pair"
+    assert mismatch.module.startswith(EMBEDDINGS)
+
+
+def test_a_shifted_zero_point_of_a_weight_is_found(sparse: Exported, tmp_path: Path) -> None:
+    def edit(model: ir.Model) -> None:
+        shift = layer_of(model, KEY).weight.path[0]
+        replace_constant(shift, 2, lambda point: np.full_like(point, 3))
+
+    found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
+    assert found == [f"{KEY}: zero-point at [0] is 3, not 0, the first of 32"]
+
+
+def test_a_float_weight_that_is_one_ulp_off_is_found(mixed: Exported, tmp_path: Path) -> None:
+    trained = mixed.model.classifier.weight.detach().numpy()[1, 4]
+    above = np.nextafter(trained, np.float32(9))
+
+    def edit(model: ir.Model) -> None:
+        weight = layer_of(model, CLASSIFIER).weight
+
+        def nudge(stored: np.ndarray) -> np.ndarray:
+            stored[(1, 4) if weight.reduction_axis == 1 else (4, 1)] = above
+            return stored
+
+        replace_constant(layer_of(model, CLASSIFIER).node, 1, nudge)
+
+    found = _complaints(weight_parity(mixed.model, edited(mixed.path, tmp_path, edit)))
+    assert found == [f"{CLASSIFIER}: weight at [1, 4] is {above}, not {trained}"]
+
+
+def test_a_bias_that_is_off_is_found(sparse: Exported, tmp_path: Path) -> None:
+    def edit(model: ir.Model) -> None:
+        add = layer_of(model, UP).add
+        assert add is not None
+        replace_constant(add, 1, lambda bias: bias + np.float32(1))
+
+    found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
+    assert found == [f"{UP}: bias at [0] is 1.0, not 0.0, the first of 64"]
+
+
+def test_a_group_with_three_non_zeros_is_named(sparse: Exported, tmp_path: Path) -> None:
+    def fill(codes: np.ndarray) -> np.ndarray:
+        codes[8:12, 3] = 1  # inputs 8…11 of channel 3
+        return codes
+
+    path = edited(sparse.path, tmp_path, _change_weight(UP, fill))
+    found = _complaints(weight_parity(sparse.model, path))
+    assert found[-1] == f"{UP}: pattern at [3, 8] is [1, 1, 1, 1], not 2:4 sparse"
+
+
+def test_the_pattern_of_a_float_weight_is_checked(mixed: Exported, tmp_path: Path) -> None:
+    def fill(weight: np.ndarray) -> np.ndarray:
+        weight[:4, 0] = 0.5
+        return weight
+
+    path = edited(mixed.path, tmp_path, _change_weight(DOWN, fill))
+    found = _complaints(weight_parity(mixed.model, path))
+    assert found[-1] == f"{DOWN}: pattern at [0, 0] is [0.5, 0.5, 0.5, 0.5], not 2:4 sparse"
+
+
+def test_weights_that_were_not_lowered_to_integers_fail(sparse: Exported) -> None:
+    parity = weight_parity(sparse.model, sparse.captured)
+    assert len(parity.mismatches) == parity.compressed
+    assert str(parity.mismatches[0]) == f"{QUERY}: storage is float32 values, not int8 codes"
+
+
+def test_the_file_of_another_model_fails(sparse: Exported, mixed: Exported) -> None:
+    assert not weight_parity(sparse.model, mixed.path).equal
+    assert not weight_parity(mixed.model, sparse.path).equal
+
+
+def test_a_comparison_of_nothing_is_not_equal() -> None:
+    assert not WeightParity(0, 0, 0, 0, ()).equal
+
+
+def test_a_model_without_the_graphs_layers_is_not_equal(sparse: Exported) -> None:
+    assert not weight_parity(nn.Identity(), sparse.path).equal
+
+
+def test_a_missing_file_is_named(sparse: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ArtefactError) as error:
+        weight_parity(sparse.model, path)
+    assert str(error.value) == (
+        f"{path}: expected a readable ONNX model, found [Errno 2] No such file or directory: "
+        f"'{path}'; export the model again or correct the path"
+    )
+
+
+def test_a_damaged_file_is_named(sparse: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(sparse.path.read_bytes()[:-100])
+    with pytest.raises(ArtefactError, match="expected a readable ONNX model"):
+        weight_parity(sparse.model, path)

@@ -1,0 +1,212 @@
+import functools
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import onnx.parser
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nxmi_export.fake_quantize import (
+    ACTIVATION_INT8,
+    IntegerRange,
+    fake_quantize,
+    quantize,
+    weight_range,
+)
+from passes import numerics
+
+Floats = NDArray[np.float32]
+INT8_WEIGHT, INT4_WEIGHT = weight_range(8), weight_range(4)
+
+VALUES = st.floats(width=32, allow_nan=False, allow_subnormal=True)
+SCALES = st.floats(2**-126, 2**100, width=32)
+
+
+@functools.cache
+def _onnx(axis: int | None) -> onnxruntime.InferenceSession:
+    where, shape = ("", "") if axis is None else (f"<axis = {axis}>", "[channels]")
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 20]>
+        quantize (float[rows, columns] x, float{shape} scale, int8{shape} zero)
+            => (int8[rows, columns] codes, float[rows, columns] y) {{
+          codes = QuantizeLinear {where} (x, scale, zero)
+          y = DequantizeLinear {where} (codes, scale, zero)
+        }}""")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def _run_onnx(x: Floats, scale: Floats, axis: int | None) -> tuple[NDArray[np.int8], Floats]:
+    zero = np.zeros(scale.shape, np.int8)
+    codes, y = _onnx(axis).run(None, {"x": x, "scale": scale, "zero": zero})
+    return codes, y
+
+
+@st.composite
+def quantizations(draw: st.DrawFn) -> tuple[Floats, Floats, int | None]:
+    """Values, scales and axis; half of the values are ties of the scale."""
+    shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=5))
+    axis = draw(st.sampled_from([None, 0, 1]))
+    scale = draw(hnp.arrays(np.float32, () if axis is None else shape[axis], elements=SCALES))
+    if draw(st.booleans()):
+        return draw(hnp.arrays(np.float32, shape, elements=VALUES)), scale, axis
+    halves = draw(hnp.arrays(np.int16, shape, elements=st.integers(-520, 520)))
+    return (halves * np.float32(0.5) * _along(scale, axis)).astype(np.float32), scale, axis
+
+
+def _along(scale: Floats, axis: int | None) -> Floats:
+    return scale[:, None] if axis == 0 else scale
+
+
+def _bits(array: Floats) -> NDArray[np.int32]:
+    """Zero has two signs and one value; which one a multiplication gives is compared too."""
+    return np.ascontiguousarray(array).view(np.int32)
+
+
+@given(quantizations())
+def test_codes_and_values_are_those_of_onnxruntime(case: tuple[Floats, Floats, int | None]) -> None:
+    x, scale, axis = case
+    codes, y = _run_onnx(x, scale, axis)
+    tensors = torch.from_numpy(x), torch.from_numpy(np.asarray(scale))
+    np.testing.assert_array_equal(quantize(*tensors, ACTIVATION_INT8, axis).numpy(), codes)
+    fake = fake_quantize(*tensors, ACTIVATION_INT8, axis).numpy()
+    # DequantizeLinear multiplies an integer, which has no negative zero.
+    np.testing.assert_array_equal(_bits(fake + np.float32(0)), _bits(y + np.float32(0)))
+
+
+@pytest.mark.parametrize("limits", [ACTIVATION_INT8, INT8_WEIGHT, INT4_WEIGHT], ids=str)
+@given(case=quantizations())
+def test_codes_and_values_are_those_of_the_passes(
+    limits: IntegerRange, case: tuple[Floats, Floats, int | None]
+) -> None:
+    x, scale, axis = case
+    expected = numerics.quantize(
+        x, scale, numerics.IntegerRange(limits.low, limits.high), axis=axis
+    )
+    tensors = torch.from_numpy(x), torch.from_numpy(np.asarray(scale))
+    np.testing.assert_array_equal(quantize(*tensors, limits, axis).numpy(), expected)
+    np.testing.assert_array_equal(
+        fake_quantize(*tensors, limits, axis).numpy(),
+        numerics.dequantize(expected, scale, axis=axis),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "code"),
+    [
+        (0.5, 0),
+        (1.5, 2),
+        (2.5, 2),
+        (-0.5, 0),
+        (-1.5, -2),
+        (126.5, 126),
+        (127.5, 127),
+        (-128.5, -128),
+    ],
+)
+@pytest.mark.parametrize("scale", [2.0**-10, 1.0, 3.0])
+def test_ties_round_to_even_before_they_saturate(ratio: float, code: int, scale: float) -> None:
+    x, step = torch.tensor([[ratio * scale]]), torch.tensor(scale)
+    assert quantize(x, step, ACTIVATION_INT8).item() == code
+    assert fake_quantize(x, step, ACTIVATION_INT8).item() == code * scale
+    assert _run_onnx(x.numpy(), step.numpy(), None)[0].item() == code
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 3.4e38, -3.4e38])
+def test_what_lies_outside_saturates_at_the_limits(value: float) -> None:
+    x, step = torch.tensor([[value]]), torch.tensor(2.0**-20)
+    for limits in (ACTIVATION_INT8, INT8_WEIGHT, INT4_WEIGHT):
+        wanted = limits.high if value > 0 else limits.low
+        assert quantize(x, step, limits).item() == wanted
+        assert fake_quantize(x, step, limits).item() == wanted * 2.0**-20
+    assert _run_onnx(x.numpy(), step.numpy(), None)[0].item() == (127 if value > 0 else -128)
+
+
+@pytest.mark.parametrize("value", [1e-45, -1e-45, 1e-40, 2.0**-127])
+def test_denormals_are_not_flushed_before_the_division(value: float) -> None:
+    x, step = torch.tensor([[value]]), torch.tensor(2.0**-126)
+    assert quantize(x, step, ACTIVATION_INT8).item() == round(value / 2.0**-126)
+
+
+def test_a_nan_stays_visible() -> None:
+    x = torch.tensor([torch.nan, 1.0], requires_grad=True)
+    y = fake_quantize(x, torch.tensor(1.0), ACTIVATION_INT8)
+    assert y.isnan().tolist() == [True, False]
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 1.0]
+
+
+def test_a_nan_scale_poisons_everything() -> None:
+    y = fake_quantize(torch.ones(3), torch.tensor(torch.nan), ACTIVATION_INT8)
+    assert y.isnan().all()
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(4, 7), (8, 127)])
+def test_weight_ranges_are_symmetric(bits: int, limit: int) -> None:
+    assert weight_range(bits) == IntegerRange(-limit, limit)
+
+
+def test_activations_saturate_where_quantize_linear_does() -> None:
+    info = np.iinfo(np.int8)
+    assert IntegerRange(info.min, info.max) == ACTIVATION_INT8
+
+
+@given(quantizations(), st.sampled_from([ACTIVATION_INT8, INT8_WEIGHT, INT4_WEIGHT]))
+def test_the_gradient_is_one_inside_the_range_and_zero_outside(
+    case: tuple[Floats, Floats, int | None], limits: IntegerRange
+) -> None:
+    array, scale, axis = case
+    x = torch.from_numpy(array).requires_grad_()
+    fake_quantize(x, torch.from_numpy(np.asarray(scale)), limits, axis).sum().backward()
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = array / _along(scale, axis)
+    assert x.grad is not None
+    gradient = x.grad.numpy()
+    assert (gradient[(ratio > limits.low - 0.49) & (ratio < limits.high + 0.49)] == 1).all()
+    assert (gradient[(ratio < limits.low - 0.51) | (ratio > limits.high + 0.51)] == 0).all()
+    assert np.isin(gradient, [0, 1]).all()
+
+
+def test_the_gradient_is_that_of_the_rounded_identity() -> None:
+    """Differences over whole steps, where rounding is exact, agree with the straight-through rule."""
+    step = torch.tensor(0.25)
+    x = torch.tensor([-40.0, -32.0, -3.25, 0.0, 3.25, 31.75, 40.0], requires_grad=True)
+    weights = torch.arange(1.0, 8.0)
+    (fake_quantize(x, step, ACTIVATION_INT8) * weights).sum().backward()
+    with torch.no_grad():
+        above = fake_quantize(x + step, step, ACTIVATION_INT8)
+        below = fake_quantize(x - step, step, ACTIVATION_INT8)
+        inside = (x > -32) & (x < 31.75)
+        central = (above - below) / (2 * step) * weights
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad[inside], central[inside], rtol=0, atol=0)
+    assert x.grad[[0, -1]].tolist() == central[[0, -1]].tolist() == [0.0, 0.0]
+
+
+def test_the_scale_gets_no_gradient() -> None:
+    scale = torch.tensor(0.5, requires_grad=True)
+    fake_quantize(torch.ones(3, requires_grad=True), scale, ACTIVATION_INT8).sum().backward()
+    assert scale.grad is None
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_the_operator_meets_the_contract_of_torch_library(axis: int) -> None:
+    x = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    scale = torch.tensor(0.1) if axis < 0 else torch.full((3,), 0.1)
+    results = torch.library.opcheck(
+        torch.ops.nxmi.fake_quantize.default, (x, scale, -128, 127, axis)
+    )
+    assert set(results.values()) == {"SUCCESS"}
+
+
+def test_the_input_is_left_as_it_was() -> None:
+    x = torch.tensor([0.3, 200.0])
+    fake_quantize(x, torch.tensor(1.0), ACTIVATION_INT8)
+    assert x.tolist() == torch.tensor([0.3, 200.0]).tolist()
