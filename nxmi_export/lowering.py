@@ -12,7 +12,7 @@ import onnx_ir as ir
 import passes
 from nxmi_export.errors import LoweringFailed
 
-__all__ = ["LoweredGraph", "onnxruntime_passes", "lower", "tensorrt_passes"]
+__all__ = ["LoweredGraph", "lower", "onnxruntime_passes", "tensorrt_passes"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ def tensorrt_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passes.Gra
     )
 
 
-def onnxruntime_passes() -> tuple[passes.GraphPass, ...]:
+def onnxruntime_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passes.GraphPass, ...]:
     """`model.cpu.onnx`, made from `model.onnx`: the same codes, activations shifted to uint8.
 
-    onnxruntime multiplies uint8 by int8 far faster than int8 by int8 on x86.
+    onnxruntime multiplies uint8 by int8 far faster than int8 by int8 on x86. The weights are
+    certified again, because this file is deployed on its own.
     """
-    return (passes.UnsignedActivations(),)
+    return (passes.CertifySparsity(patterns), passes.UnsignedActivations())
 
 
 def lower(

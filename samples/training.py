@@ -26,9 +26,11 @@ from nxmi_export.compression import (
     Step,
     calibrate,
     checkpoint_of,
+    compressed_linears,
     insert_quantizers,
     train,
 )
+from nxmi_export.compression.sparsity import project
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import TASKS, load_dataset, task_named
 from nxmi_export.output_files import atomic_directory
@@ -40,7 +42,7 @@ SEED = 0
 MAX_LENGTH = 128  # tokens
 RECIPE = Recipe(default=Scheme.parse("2:4+int8"), placement=Placement.SPARSE)
 DENSE = Schedule(epochs=1, learning_rate=1e-4, seed=SEED)
-QAT = Schedule(epochs=1, learning_rate=3e-4, seed=SEED)
+QAT = Schedule(epochs=1, learning_rate=1e-4, seed=SEED)
 CALIBRATION_BATCHES = 16
 CONSOLE = Console(stderr=True)
 
@@ -72,6 +74,7 @@ def compress(data: TrainingData, dense: Path, output: Path, recipe: Recipe = REC
     model = AutoModelForSequenceClassification.from_pretrained(dense)
     examples = _encoded(data, dense)
     insert_quantizers(model, recipe)
+    project(compressed_linears(model))
     CONSOLE.print("calibrating the activation scales")
     calibrate(model, examples, batches=CALIBRATION_BATCHES, batch_size=QAT.batch_size)
     _train(model, examples, QAT, f"training with {recipe.default}, placement {recipe.placement}")

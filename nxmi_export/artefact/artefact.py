@@ -47,7 +47,7 @@ class Artefact:
 
 
 def read_artefact(directory: Path) -> Artefact:
-    """Open an artefact; raises ArtefactError for a file that is missing or not as it was written."""
+    """Open an artefact; raises ArtefactError for a file that is missing or was changed since."""
     manifest = Manifest.read(directory)
     for name, record in manifest.files.items():
         path = directory / name

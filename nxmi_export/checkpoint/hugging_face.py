@@ -24,6 +24,8 @@ from nxmi_export.errors import (
 
 __all__ = ["architecture_of", "read_configuration", "read_hugging_face"]
 
+_WEIGHT_FILES = ("model*.safetensors*", "pytorch_model*.bin*")
+
 
 def read_hugging_face(model: str) -> CompressedCheckpoint:
     """Read a whole fine-tuned task model; a weight that is missing or does not fit is refused."""
@@ -127,19 +129,19 @@ def _load(model: str, directory: Path, architecture: str) -> tuple[Any, dict[str
             found="a weight file whose pickle wants more, which was not executed",
             remedy="save the model again with model.save_pretrained(directory)",
         ) from error
-    except (SafetensorError, EOFError, RuntimeError) as error:
+    except (SafetensorError, EOFError, RuntimeError, OSError) as error:
+        if not any(path for pattern in _WEIGHT_FILES for path in directory.glob(pattern)):
+            raise CheckpointNotFound(
+                model,
+                expected="model.safetensors or pytorch_model.bin beside config.json",
+                found="neither",
+                remedy="save the model with model.save_pretrained(directory)",
+            ) from error
         raise TruncatedCheckpoint(
             model,
             expected="whole weight files",
-            found="a damaged one",
+            found="a damaged or missing part",
             remedy="copy or download the directory again",
-        ) from error
-    except OSError as error:
-        raise CheckpointNotFound(
-            model,
-            expected="model.safetensors or pytorch_model.bin beside config.json",
-            found="neither, or not every part of it",
-            remedy="save the model with model.save_pretrained(directory)",
         ) from error
     except Exception as error:  # transformers' own checks of a configuration raise many kinds
         raise CheckpointMismatch(

@@ -64,7 +64,9 @@ def _print_version(wanted: bool) -> None:
 def _nxmi_export(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Hold the options that stand before the verb."""

@@ -29,7 +29,7 @@ def build_command(
         str | None,
         typer.Option(
             metavar="SHAPES",
-            help="Batch x sequence the engine is built for, such as min=1x8,opt=32x128,max=64x512.",
+            help="Batch x sequence: the smallest, the one to tune for, the largest; as above.",
         ),
     ] = None,
     compute_capability: Annotated[
@@ -43,7 +43,8 @@ def build_command(
         int | None, typer.Option(min=0, max=5, help="0 builds fastest, 5 searches longest.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on what is unproven, not only on what is refuted.")
+        bool,
+        typer.Option("--strict", help="Fail on what is unproven, not only on what is refuted."),
     ] = False,
 ) -> None:
     """Build model.plan ahead of time; TensorRT-RTX needs no GPU for it."""

@@ -29,7 +29,9 @@ def export_command(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The artefact directory; default: MODEL's name + .artefact"),
+        typer.Option(
+            "-o", "--output", help="The artefact directory; default: MODEL's name + .artefact"
+        ),
     ] = None,
     base: Annotated[
         str | None,

@@ -47,7 +47,9 @@ def parity_command(
     ] = 0.001,
     json_path: Annotated[
         Path | None,
-        typer.Option("--json", help="Where to write the result; default: ARTEFACT/parity-TASK.json"),
+        typer.Option(
+            "--json", help="Where to write the result; default: ARTEFACT/parity-TASK.json"
+        ),
     ] = None,
 ) -> None:
     """Compare PyTorch, ONNX and onnxruntime on a dev set; exit code 1 where the gate fails."""

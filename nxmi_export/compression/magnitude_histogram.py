@@ -17,7 +17,7 @@ CANDIDATES = 100  # clipping points tried, evenly spaced up to the largest magni
 
 
 class MagnitudeHistogram:
-    """Counts of |x| over every tensor added, and their exact maximum."""
+    """Counts of |x| > 0 over every tensor added, and their exact maximum."""
 
     def __init__(self) -> None:
         self.counts = torch.zeros(BINS, dtype=torch.int64)
@@ -29,9 +29,12 @@ class MagnitudeHistogram:
         if math.isnan(self.largest):
             return  # for good: max() of Python would lose the NaN again
         magnitudes = x.detach().abs().flatten()
+        magnitudes = magnitudes[magnitudes != 0]  # zero is exact under every scale
+        if not len(magnitudes):
+            return
         largest = float(magnitudes.max())
         self.largest = largest if math.isnan(largest) else max(largest, self.largest)
-        if not math.isfinite(self.largest) or largest == 0:
+        if not math.isfinite(self.largest):
             return
         self._grow(math.frexp(largest)[1])
         assert self.exponent is not None

@@ -8,7 +8,7 @@ from torch import Tensor
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.recipe import Pattern
 
-__all__ = ["magnitude_masks", "pattern_mask"]
+__all__ = ["magnitude_masks", "pattern_mask", "project"]
 
 
 def pattern_mask(weight: Tensor, pattern: Pattern) -> Tensor:
@@ -31,3 +31,13 @@ def magnitude_masks(linears: Mapping[str, CompressedLinear]) -> dict[str, Tensor
         for name, linear in linears.items()
         if linear.scheme.pattern is not None
     }
+
+
+@torch.no_grad()
+def project(linears: Mapping[str, CompressedLinear]) -> None:
+    """Prune every linear that has a pattern, in place, by magnitude.
+
+    Comes before calibration: the values that scales are fitted to are those of the pruned model.
+    """
+    for name, mask in magnitude_masks(linears).items():
+        linears[name].weight.mul_(mask)

@@ -21,6 +21,10 @@ from nxmi_export.parity.noise import rounding_noise
 __all__ = ["CodeDifference", "Judgement", "Side", "judge"]
 
 
+# Steps. One absurdly large value in a tensor must not make every difference in it look like noise.
+STILL_A_TIE = 0.1
+
+
 @dataclass(frozen=True)
 class Side:
     """What one side made of one example's value."""
@@ -61,7 +65,8 @@ def judge(module: str, reference: Side, candidate: Side, widest: int) -> Judgeme
     if reference.codes.shape != candidate.codes.shape:
         shapes = f"{reference.codes.shape} and {candidate.codes.shape}"
         return Judgement(0, None, np.nan, f"{module}: the values have the shapes {shapes}")
-    noise = rounding_noise(widest, float(np.abs(reference.ratios).max(initial=0)))
+    finite = np.abs(reference.ratios[np.isfinite(reference.ratios)])
+    noise = min(rounding_noise(widest, float(finite.max(initial=0))), STILL_A_TIE)
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
         gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
     differing = np.argwhere(reference.codes != candidate.codes)

@@ -41,7 +41,9 @@ def engine_table(facts: Mapping[str, Any]) -> Table:
     library, plan, int8 = facts["library"], facts["plan"], facts["int8"]
     table.add_row("built by", f"{library['name']} {library['version']}")
     table.add_row("for", f"{facts['compute_capability'] or 'this GPU'}, shapes {facts['shapes']}")
-    table.add_row("plan", f"{plan['name']}  {megabytes(plan['bytes'])}  in {facts['seconds']:.1f} s")
+    table.add_row(
+        "plan", f"{plan['name']}  {megabytes(plan['bytes'])}  in {facts['seconds']:.1f} s"
+    )
     linears, attentions = int8["linears"], int8["attentions"]
     table.add_row(
         "INT8 linears",

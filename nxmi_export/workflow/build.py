@@ -112,13 +112,16 @@ def build(
 ) -> EngineReport:
     """Build `model.onnx` into `model.plan` and write `engine.json` and `build.log` beside it.
 
-    Raises as `build_engine` does; the manifest names the new files only after all were written.
+    Raises as `build_engine` does. The manifest names the new files only after all were written; an
+    earlier engine is gone once the build begins.
     """
     directory = artefact.directory
     modules = QuantizedModules.read(artefact.path(MODEL))
     # An earlier engine is no part of the artefact while its files are being replaced.
     kept = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
     artefact.manifest.model_copy(update={"files": kept}).write(directory)
+    for name in _WRITTEN:  # nor must a failed build leave a plan that looks like its own
+        (directory / name).unlink(missing_ok=True)
     result = build_engine(
         artefact.path(MODEL),
         directory / PLAN,

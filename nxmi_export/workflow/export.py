@@ -60,14 +60,14 @@ def export(
         checkpoint = read_checkpoint(request.model, base=request.base)
         facts = model_facts(checkpoint.config)
         model = restore(checkpoint)
-        linears = compressed_linears(model)
+        patterns = _patterns(compressed_linears(model))
         on_stage("capturing the graph")
         graph = capture(
             model, input_names=facts.input_names, position_limit=facts.position_limit
         ).model
         _drop_exporter_notes(graph)
         on_stage("lowering for TensorRT")
-        tensorrt = lower(graph, tensorrt_passes(_patterns(linears)))
+        tensorrt = lower(graph, tensorrt_passes(patterns))
         ir.save(
             tensorrt.model,
             folder / MODEL,
@@ -76,7 +76,7 @@ def export(
         )
         on_stage("lowering for onnxruntime")
         # Read back, so that the tensors stay on disk and both files share them.
-        cpu = lower(ir.load(folder / MODEL), onnxruntime_passes())
+        cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns))
         ir.save(cpu.model, folder / CPU_MODEL)
         on_stage("writing the manifest")
         _write_facts(folder, request, checkpoint, facts, {"tensorrt": tensorrt, "onnxruntime": cpu})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ class _Ladder:
     ) -> "_Ladder":
         manifest, task = artefact.manifest, request.task
         order = label_order(str(artefact.directory), manifest.labels, task)
-        orders = {stage: order for stage in Stage}
+        orders = dict.fromkeys(Stage, order)
         dense = None
         if request.dense is not None:
             source = read_checkpoint(request.dense)
@@ -143,16 +144,16 @@ class _Ladder:
 
     def _runner(self, stage: Stage) -> Runner:
         """A runner of this rung, its logits in the task's order."""
-        names, runner = self.artefact.manifest.input_names, None
+        return InTaskOrder(self._backend(stage), self.orders[stage], _NAMES[stage])
+
+    def _backend(self, stage: Stage) -> Runner:
         if stage is Stage.WRITTEN:
-            runner = OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
-        elif stage is Stage.OPTIMIZED:
-            runner = OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=True)
-        else:
-            model = self.dense if stage is Stage.DENSE else self.model
-            assert model is not None
-            runner = TorchRunner(model, names)
-        return InTaskOrder(runner, self.orders[stage], _NAMES[stage])
+            return OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
+        if stage is Stage.OPTIMIZED:
+            return OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=True)
+        model = self.dense if stage is Stage.DENSE else self.model
+        assert model is not None  # `climb` runs the dense rung only where there is one
+        return TorchRunner(model, self.artefact.manifest.input_names)
 
     def _run(self, stage: Stage, data: EncodedDataset, on_progress: OnProgress) -> RungResult:
         with self._runner(stage) as runner:
@@ -160,7 +161,7 @@ class _Ladder:
                 runner,
                 data,
                 batch_size=self.request.batch_size,
-                on_batch=lambda done, total: on_progress(_NAMES[stage], done, total),
+                on_batch=partial(on_progress, _NAMES[stage]),
             )
 
     def _steps(
@@ -173,7 +174,7 @@ class _Ladder:
             observed,
             data,
             [change.index for change in first.changes],
-            on_example=lambda done, total: on_progress("explaining changes", done, total),
+            on_example=partial(on_progress, "explaining changes"),
         )
         second = compare(compressed, rungs[Stage.OPTIMIZED])
         inherited = explain_unobserved(second, written, explanations)
@@ -195,14 +196,14 @@ class _Ladder:
         lengths = [each for each in (*_PADDED, limit) if longest < each <= limit]
         results = []
         for stage in (Stage.WRITTEN, Stage.OPTIMIZED):
-            title = f"shapes, {_NAMES[stage]}"
+            move = partial(on_progress, f"shapes, {_NAMES[stage]}")
             with self._runner(stage) as runner:
                 shapes = shape_parity(
                     runner,
                     sample,
                     batch_sizes=_BATCH_SIZES,
                     pad_to=sorted(set(lengths)),
-                    on_setting=lambda done, total, title=title: on_progress(title, done, total),
+                    on_setting=move,
                 )
             results.append(shapes)
         return tuple(results)
@@ -217,7 +218,7 @@ class _Ladder:
             data,
             indices=indices,
             batch_size=self.request.batch_size,
-            on_batch=lambda done, total: on_progress("activation codes", done, total),
+            on_batch=partial(on_progress, "activation codes"),
         )
 
 

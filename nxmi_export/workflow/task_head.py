@@ -1,4 +1,4 @@
-"""A model's label names and a task in, the runner whose logits follow the task's label order out."""
+"""A runner whose logits follow the order of a task's labels, and how that order is found."""
 
 from types import TracebackType
 from typing import Self

@@ -91,7 +91,7 @@ def test_a_scale_that_is_one_ulp_off_is_found(sparse: Exported, tmp_path: Path) 
         replace_constant(layer_of(model, DOWN).weight.path[0], 1, nudge)
 
     found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
-    assert found == [f"{DOWN}: scale at [5] is {above}, not {trained}"]
+    assert found == [f"{DOWN}: scale at [5] is {above!s}, not {trained!s}"]
 
 
 def test_swapped_layers_are_found_both(sparse: Exported, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_swapped_layers_are_found_both(sparse: Exported, tmp_path: Path) -> None
 
     parity = weight_parity(sparse.model, edited(sparse.path, tmp_path, swap))
     assert {(m.module, m.what) for m in parity.mismatches} == {
-        (module, what) for module in (QUERY, KEY) for what in ("code", "scale")
+        (module, what) for module in (QUERY, KEY) for what in ("code", "scale", "bias")
     }
 
 
@@ -171,17 +171,28 @@ def test_a_float_weight_that_is_one_ulp_off_is_found(mixed: Exported, tmp_path: 
         replace_constant(layer_of(model, CLASSIFIER).node, 1, nudge)
 
     found = _complaints(weight_parity(mixed.model, edited(mixed.path, tmp_path, edit)))
-    assert found == [f"{CLASSIFIER}: weight at [1, 4] is {above}, not {trained}"]
+    assert found == [f"{CLASSIFIER}: weight at [1, 4] is {above!s}, not {trained!s}"]
 
 
 def test_a_bias_that_is_off_is_found(sparse: Exported, tmp_path: Path) -> None:
     def edit(model: ir.Model) -> None:
         add = layer_of(model, UP).add
         assert add is not None
-        replace_constant(add, 1, lambda bias: bias + np.float32(1))
+        replace_constant(add, 1, lambda bias: np.where(np.arange(64) == 9, np.float32(3), bias))
+
+    trained = sparse.model.get_submodule(UP).bias.detach().numpy()[9]
+    found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
+    assert found == [f"{UP}: bias at [9] is 3.0, not {trained!s}"]
+
+
+def test_a_bias_that_is_not_added_is_found(sparse: Exported, tmp_path: Path) -> None:
+    def edit(model: ir.Model) -> None:
+        add = layer_of(model, UP).add
+        assert add is not None
+        add.outputs[0].replace_all_uses_with(layer_of(model, UP).node.outputs[0])
 
     found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
-    assert found == [f"{UP}: bias at [0] is 1.0, not 0.0, the first of 64"]
+    assert found == [f"{UP}: bias is missing, not a constant one"]
 
 
 def test_a_group_with_three_non_zeros_is_named(sparse: Exported, tmp_path: Path) -> None:

@@ -205,6 +205,14 @@ def test_equal_magnitudes_go_to_the_lowest_index() -> None:
     assert project(weight, 2, 4).tolist() == [[-1, 1, 0, 0, 0, 2, 2, 0]]
 
 
+def test_equal_magnitudes_go_to_the_lowest_index_in_wide_groups_too() -> None:
+    """Sorting algorithms that are unstable only show it from about 16 elements on."""
+    weight = np.random.default_rng(0).integers(-2, 3, (64, 32)).astype(np.float32)
+    for row, mask in zip(weight, keep_mask(weight, 16, 32), strict=True):
+        first = sorted(range(32), key=lambda index: -abs(row[index]))[:16]  # stable by promise
+        assert set(np.flatnonzero(mask)) == set(first)
+
+
 def test_the_lowest_int8_is_the_largest_magnitude() -> None:
     weight = np.array([-128, 127, 126, 1], np.int8)
     assert keep_mask(weight, 1, 4).tolist() == [True, False, False, False]

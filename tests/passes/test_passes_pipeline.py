@@ -1,6 +1,8 @@
 """The pipeline: what it records, and that a pass that lies or fails leaves no result."""
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -312,6 +314,28 @@ def test_local_functions_are_refused() -> None:
         "structure: expected a graph without local functions, found Twice; "
         "inline the functions before lowering"
     )
+
+
+def test_a_float_weight_is_gone_once_it_is_stored_as_integers(tmp_path: Path) -> None:
+    """At once, not when the garbage collector gets to the copy kept for `work_dir`."""
+    model = model_of(
+        """g (float[S,32] x) => (float[S,32] y) <float s = {0.5}, int8 z = {0}> {
+      [a__Q] q = QuantizeLinear(w, s, z)
+      [a__DQ] d = DequantizeLinear(q, s, z)
+      [a__MatMul] y = MatMul(x, d)
+    }""",
+        {"w": np.zeros((32, 32), np.float32)},
+    )
+    weight = np.ones((32, 32), np.float32)
+    model.graph.initializers["w"].const_value = ir.Tensor(weight, name="w")
+    alive = weakref.ref(weight)
+    del weight
+    gc.disable()
+    try:
+        lower(model, (FoldWeightQuantization(),), check_each=True, work_dir=tmp_path)
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_lowering_leaves_the_tensors_it_does_not_touch_where_they_are() -> None:

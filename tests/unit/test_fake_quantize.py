@@ -175,7 +175,7 @@ def test_the_gradient_is_one_inside_the_range_and_zero_outside(
 
 
 def test_the_gradient_is_that_of_the_rounded_identity() -> None:
-    """Differences over whole steps, where rounding is exact, agree with the straight-through rule."""
+    """Differences over whole steps, which rounding leaves exact, agree with the gradient."""
     step = torch.tensor(0.25)
     x = torch.tensor([-40.0, -32.0, -3.25, 0.0, 3.25, 31.75, 40.0], requires_grad=True)
     weights = torch.arange(1.0, 8.0)

@@ -1,0 +1,231 @@
+"""The gate: every condition fails by itself, and what was not checked fails too."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from parity_models import rung
+
+from nxmi_export.parity import (
+    CodeAgreement,
+    Explanation,
+    Gate,
+    ParityResult,
+    RungResult,
+    ShapeParity,
+    Stage,
+    Step,
+    WeightParity,
+    compare,
+    verdict,
+)
+from nxmi_export.parity.layer_weights import Mismatch
+from nxmi_export.parity.shapes import ShapeSetting
+
+RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
+EXAMPLES = 2000
+LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
+WEIGHTS = WeightParity(14, 12, 12, 20, ())
+
+
+def _result(written: RungResult, optimized: RungResult | None = None) -> ParityResult:
+    compressed = rung(LOGITS, name="pytorch")
+    rungs = {Stage.COMPRESSED: compressed, Stage.WRITTEN: written}
+    if optimized is not None:
+        rungs[Stage.OPTIMIZED] = optimized
+    step = Step(Stage.COMPRESSED, Stage.WRITTEN, compare(compressed, written))
+    return ParityResult(rungs, (step,), WEIGHTS)
+
+
+def _with_wrong(count: int, name: str) -> RungResult:
+    logits = LOGITS.copy()
+    logits[:count] = logits[:count, ::-1]
+    return rung(logits, name=name)
+
+
+@pytest.fixture(scope="module")
+def perfect() -> ParityResult:
+    return _result(rung(LOGITS, name="written"), rung(LOGITS, name="optimized"))
+
+
+def test_equal_rungs_and_weights_pass(perfect: ParityResult) -> None:
+    assert verdict(perfect, Gate()).failures == ()
+    assert verdict(perfect, Gate()).ok
+
+
+def test_nothing_checked_fails_every_condition() -> None:
+    empty = verdict(ParityResult({}), Gate())
+    assert not empty.ok
+    assert empty.failures == (
+        "The rung 'compressed' was not run.",
+        "The rung 'written' was not run.",
+        "Compressed PyTorch was not compared with the ONNX file as written.",
+        "No score was compared with that of compressed PyTorch.",
+        "The stored weights were not compared.",
+    )
+
+
+def test_rungs_that_were_not_compared_fail(perfect: ParityResult) -> None:
+    assert verdict(replace(perfect, steps=()), Gate()).failures == (
+        "Compressed PyTorch was not compared with the ONNX file as written.",
+    )
+
+
+def test_an_unexplained_change_fails() -> None:
+    result = _result(_with_wrong(1, "written"))
+    assert verdict(result, Gate()).failures == (
+        "written changed 1 of 2000 predictions of pytorch without an explanation, where 0 may; "
+        "example 0: It was not examined.",
+    )
+
+
+@pytest.mark.parametrize("explained", [False, None])
+def test_a_refused_or_unobservable_explanation_is_none(explained: bool | None) -> None:
+    result = _result(_with_wrong(1, "written"))
+    step = replace(result.steps[0], explanations=(Explanation(0, explained, "Not a tie."),))
+    (failure,) = verdict(replace(result, steps=(step,)), Gate()).failures
+    assert failure.endswith("example 0: Not a tie.")
+
+
+def test_explained_changes_pass() -> None:
+    result = _result(_with_wrong(2, "written"))
+    ties = tuple(Explanation(index, True, "A tie.") for index in (0, 1))
+    step = replace(result.steps[0], explanations=ties)
+    assert verdict(replace(result, steps=(step,)), Gate()).ok
+
+
+def test_as_many_unexplained_changes_as_allowed_pass() -> None:
+    result = _result(_with_wrong(2, "written"))
+    assert verdict(result, Gate(max_changed=2)).ok
+    assert not verdict(result, Gate(max_changed=1)).ok
+
+
+def test_a_drop_of_a_tenth_of_a_point_passes_and_more_fails() -> None:
+    written = rung(LOGITS, name="written")
+    assert verdict(_result(written, _with_wrong(2, "optimized")), Gate()).ok
+    worse = verdict(_result(written, _with_wrong(3, "optimized")), Gate())
+    assert worse.failures == (
+        "The accuracy fell from 1.0000 in pytorch to 0.9985 in optimized, where 0.0010 is allowed.",
+    )
+
+
+def test_the_last_rung_that_ran_is_the_one_scored() -> None:
+    result = _result(_with_wrong(100, "written"))
+    assert "in written, where" in verdict(result, Gate(max_changed=100)).failures[0]
+
+
+def test_logits_that_are_no_numbers_fail() -> None:
+    broken = LOGITS.copy()
+    broken[[7, 9], 1] = math.nan
+    failures = verdict(_result(rung(broken, name="written")), Gate()).failures
+    assert failures == (
+        "written gave NaN or infinite logits for 2 of 2000 examples, the first of them example 7.",
+        "written cannot be compared with pytorch.",
+        "The accuracy fell from 1.0000 in pytorch to nan in written, where 0.0010 is allowed.",
+    )
+
+
+def test_logits_that_are_no_numbers_fail_on_both_sides_too() -> None:
+    broken = rung(np.full_like(LOGITS, math.inf))
+    rungs = dict.fromkeys((Stage.COMPRESSED, Stage.WRITTEN), broken)
+    step = Step(Stage.COMPRESSED, Stage.WRITTEN, compare(broken, broken))
+    assert not verdict(ParityResult(rungs, (step,), WEIGHTS), Gate()).ok
+
+
+def test_weights_that_differ_fail(perfect: ParityResult) -> None:
+    mismatches = (Mismatch("query", "code", "3", "4", (1, 2)), Mismatch("key", "code", "3", "4"))
+    weights = replace(WEIGHTS, mismatches=mismatches)
+    assert verdict(replace(perfect, weights=weights), Gate()).failures == (
+        "The ONNX file differs from the PyTorch model in 2 places, "
+        "the first being query: code at [1, 2] is 4, not 3.",
+    )
+
+
+def test_a_comparison_of_no_weights_fails(perfect: ParityResult) -> None:
+    nothing = WeightParity(0, 0, 0, 0, ())
+    assert verdict(replace(perfect, weights=nothing), Gate()).failures == (
+        "No stored weight was compared, because the PyTorch model has no linear layer.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "failure"),
+    [
+        ((), "onnx was to run in several shapes and ran in one."),
+        ((ShapeSetting(8, None, 3, 0.5),), "onnx in batches of 8 changed 3 of 200 predictions."),
+        (
+            (ShapeSetting(1, 64, 3, 0.5),),
+            "onnx in batches of 1 padded to 64 tokens changed 3 of 200 predictions.",
+        ),
+        (
+            (ShapeSetting(8, None, 200, math.nan),),
+            "onnx in batches of 8 gave NaN or infinite logits.",
+        ),
+    ],
+)
+def test_shapes_that_decide_otherwise_fail(
+    perfect: ParityResult, settings: tuple[ShapeSetting, ...], failure: str
+) -> None:
+    result = replace(perfect, shapes=(ShapeParity("onnx", 200, settings),))
+    assert verdict(result, Gate()).failures == (failure,)
+
+
+def test_a_few_tipped_ties_between_shapes_pass(perfect: ParityResult) -> None:
+    settings = (ShapeSetting(8, None, 2, 0.5), ShapeSetting(1, 64, 0, 0.0))
+    assert verdict(replace(perfect, shapes=(ShapeParity("onnx", 200, settings),)), Gate()).ok
+
+
+def test_the_json_holds_everything_but_the_logits() -> None:
+    result = _result(_with_wrong(1, "written"))
+    step = replace(result.steps[0], explanations=(Explanation(0, True, "A tie."),))
+    result = replace(
+        result,
+        steps=(step,),
+        shapes=(ShapeParity("onnx", 4, (ShapeSetting(8, None, 4, math.inf),)),),
+        codes=(CodeAgreement("norm", 3, 1, 0),),
+        environment={"torch": "2.13.0"},
+    )
+    document = result.as_json()
+    assert document == json.loads(json.dumps(document, allow_nan=False))
+    assert document["schema"] == "nxmi-export/parity/1"
+    assert document["dataset"] == {
+        "task": "sst2",
+        "split": "validation",
+        "examples": EXAMPLES,
+        "source": "made up",
+        "sha256": "0" * 64,
+    }
+    assert document["rungs"]["compressed"] == {
+        "name": "pytorch",
+        "batch_size": 2,
+        "scores": {"accuracy": 1.0},
+        "primary": 1.0,
+        "non_finite_examples": [],
+    }
+    (step_json,) = document["steps"]
+    assert (step_json["reference"], step_json["candidate"]) == ("compressed", "written")
+    assert step_json["comparison"]["changes"][0]["texts"] == ["sentence 0"]
+    assert step_json["explanations"][0]["reason"] == "A tie."
+    assert step_json["unexplained"] == []
+    assert document["weights"]["equal"] is True
+    assert document["shapes"][0]["settings"][0]["largest_logit_gap"] is None
+    assert document["codes"] == [
+        {"module": "norm", "equal": 3, "off_by_one": 1, "worse": 0, "rate": 0.75}
+    ]
+    assert document["environment"] == {"torch": "2.13.0"}
+
+
+def test_a_score_that_is_no_number_is_null_in_the_json() -> None:
+    document = _result(rung(LOGITS * np.float32(math.nan), name="written")).as_json()
+    assert document["rungs"]["written"]["primary"] is None
+    assert document["steps"][0]["comparison"]["largest_logit_gap"] is None
+    json.dumps(document, allow_nan=False)
+
+
+def test_an_empty_result_has_a_json_too() -> None:
+    document = ParityResult({}).as_json()
+    assert document["dataset"] is None
+    assert document["weights"] is None
+    assert document["rungs"] == {}

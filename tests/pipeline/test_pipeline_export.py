@@ -1,0 +1,161 @@
+"""Other things to export, and an output that appears whole or not at all."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from nxmi_export.artefact import read_artefact
+from nxmi_export.errors import NxmiError
+from nxmi_export.recipe import Placement
+from nxmi_export.workflow.export import ExportRequest, export
+from tests.pipeline.exports import (
+    ENCODER_LINEARS,
+    LAYERS,
+    ONNX_FILES,
+    SIZES,
+    Exported,
+    arrays,
+    batch,
+    external_tensors,
+    load,
+)
+from tests.pipeline.test_pipeline_logits import NOISE, logits
+from tests.tiny_models import logits_of, tiny_model, write_hugging_face
+
+STAGES = (
+    "reading the checkpoint",
+    "capturing the graph",
+    "lowering for TensorRT",
+    "lowering for onnxruntime",
+    "writing the manifest",
+)
+
+
+@pytest.fixture(scope="session")
+def dense_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dense")
+    return write_hugging_face(folder / "model", tiny_model(**SIZES))
+
+
+@pytest.fixture(scope="session")
+def dense_export(dense_directory: Path) -> tuple[Path, list[str]]:
+    """The artefact, and the stages that its export announced."""
+    output, stages = dense_directory.parent / "artefact", list[str]()
+    export(ExportRequest(str(dense_directory), output), on_stage=stages.append)
+    return output, stages
+
+
+@pytest.fixture
+def dense_artefact(dense_export: tuple[Path, list[str]]) -> Path:
+    return dense_export[0]
+
+
+def test_a_dense_model_keeps_its_float_weights(dense_artefact: Path) -> None:
+    manifest = read_artefact(dense_artefact).manifest
+    assert manifest.recipe is None
+    assert len(manifest.linears) == ENCODER_LINEARS + 2
+    assert {(each.storage, each.zeros) for each in manifest.linears.values()} == {("dense", 0.0)}
+    for name in ONNX_FILES:
+        onnx.checker.check_model(dense_artefact / name, full_check=True)
+        operators = {node.op_type for node in load(dense_artefact / name).graph.node}
+        assert not operators & {"QuantizeLinear", "DequantizeLinear"}
+    own, cpu = (external_tensors(dense_artefact / name) for name in ONNX_FILES)
+    assert sorted(own.values()) == sorted(cpu.values())
+
+
+@pytest.mark.parametrize("name", ONNX_FILES)
+def test_a_dense_model_gives_the_logits_of_the_pytorch_model(
+    dense_artefact: Path, name: str
+) -> None:
+    expected = logits_of(tiny_model(**SIZES), batch()).numpy()
+    np.testing.assert_allclose(logits(dense_artefact / name), expected, rtol=0, atol=NOISE)
+
+
+def test_a_dense_directory_is_named_in_the_manifest_without_a_hash(
+    dense_directory: Path, dense_artefact: Path
+) -> None:
+    artefact = read_artefact(dense_artefact)
+    assert artefact.source() == dense_directory.resolve()
+    assert artefact.manifest.source.sha256 is None
+    assert {"tokenizer.json", "tokenizer_config.json"} <= artefact.manifest.files.keys()
+
+
+def test_a_state_dict_takes_its_configuration_from_base(
+    dense_directory: Path, dense_artefact: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save(tiny_model(**SIZES).state_dict(), weights)
+    request = ExportRequest(str(weights), tmp_path / "artefact", base=str(dense_directory))
+    artefact = export(request)
+    assert artefact.manifest.source.base == str(dense_directory)
+    assert artefact.source() == weights
+    for name in ("model.onnx", "model.onnx.data", "tokenizer.json"):
+        assert (artefact.directory / name).read_bytes() == (dense_artefact / name).read_bytes()
+
+
+def test_the_stages_are_announced_in_order(dense_export: tuple[Path, list[str]]) -> None:
+    assert tuple(dense_export[1]) == STAGES
+
+
+@pytest.mark.parametrize("stage", [STAGES[0], STAGES[-1]])
+def test_an_interrupted_export_leaves_what_was_there(
+    export_of: Callable[[Placement], Exported], tmp_path: Path, stage: str
+) -> None:
+    before = tmp_path / "artefact"
+    before.mkdir()
+    (before / "precious").write_text("kept")
+
+    def interrupt(begun: str) -> None:
+        if begun == stage:
+            raise KeyboardInterrupt
+
+    checkpoint = export_of(Placement.LINEAR).checkpoint
+    request = ExportRequest(str(checkpoint), before, overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        export(request, on_stage=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["artefact"]
+    assert [path.name for path in before.iterdir()] == ["precious"]
+
+
+def test_a_refused_model_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"nothing torch can read")
+    with pytest.raises(NxmiError):
+        export(ExportRequest(str(tmp_path / "model.pt"), tmp_path / "deep" / "artefact"))
+    assert {path.name for path in tmp_path.rglob("*")} <= {"model.pt", "deep"}
+
+
+def test_an_artefact_may_move_together_with_its_checkpoint(
+    export_of: Callable[[Placement], Exported], tmp_path: Path
+) -> None:
+    exported = export_of(Placement.LINEAR)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(exported.directory.parent, moved)
+    assert read_artefact(moved / "model.artefact").source() == moved / "model.pt"
+
+
+def test_an_artefact_without_its_checkpoint_says_where_that_was(
+    export_of: Callable[[Placement], Exported], tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere" / "model.artefact"
+    shutil.copytree(export_of(Placement.LINEAR).directory, moved)
+    assert read_artefact(moved).source() == "../model.pt"
+
+
+def test_a_weight_scale_follows_its_weight(exported: Exported) -> None:
+    """One scale per output channel, the one that PyTorch trained with."""
+    values = arrays(exported.directory / "model.onnx")
+    module = "bert.encoder.layer.1.output.dense"
+    trained = exported.model.get_submodule(module).weight_quantizer.scale.numpy()
+    assert LAYERS == 2
+    dequantize = next(
+        node
+        for node in load(exported.directory / "model.onnx").graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0].startswith(f"model.{module}.weight")
+    )
+    np.testing.assert_array_equal(values[dequantize.input[1]], trained)
+    assert [each.i for each in dequantize.attribute if each.name == "axis"] == [1]

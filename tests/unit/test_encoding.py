@@ -1,0 +1,211 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from nxmi_export.checkpoint import read_tokenizer_files
+from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.errors import CheckpointError, ShapeError
+from nxmi_export.glue import task_named
+from tests.tiny_models import tiny_tokenizer, toy_data, toy_dataset
+
+BERT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+CLS, SEP, PAD = 2, 3, 0
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, bytes]:
+    tiny_tokenizer().save_pretrained(tmp_path)
+    return read_tokenizer_files(tmp_path)
+
+
+def _encode(count: int = 10, *, task: str = "sst2", max_length: int = 64) -> EncodedDataset:
+    dataset = toy_dataset(count, task=task_named(task))
+    return encode(dataset, tiny_tokenizer(), input_names=BERT_INPUTS, max_length=max_length)
+
+
+@given(count=st.integers(1, 40), size=st.integers(1, 50))
+def test_batches_cover_every_example_once_and_are_never_longer_than_asked(
+    count: int, size: int
+) -> None:
+    data = toy_data(count)
+    batches = list(data.batches(size))
+    indices = np.concatenate([batch.indices for batch in batches])
+    assert sorted(indices) == list(range(count))
+    assert [len(batch.indices) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    assert 0 < len(batches[-1].indices) <= size
+
+
+def test_batches_go_from_short_to_long_so_that_they_pad_little() -> None:
+    data = toy_data(40)
+    longest = [batch.feeds["input_ids"].shape[1] for batch in data.batches(8)]
+    assert longest == sorted(longest)
+    assert longest[0] < longest[-1] == data.lengths.max()
+
+
+def test_a_batch_is_padded_on_the_right_to_its_longest_example() -> None:
+    data = toy_data(12)
+    for batch in data.batches(5):
+        length = max(data.lengths[batch.indices])
+        for row, index in enumerate(batch.indices):
+            own = data.lengths[index]
+            ids = batch.feeds["input_ids"][row]
+            assert ids.shape == (length,)
+            np.testing.assert_array_equal(ids[:own], data.rows[index]["input_ids"])
+            assert ids[0] == CLS
+            assert ids[own - 1] == SEP
+            assert (ids[own:] == PAD).all()
+            assert batch.feeds["attention_mask"][row].tolist() == [1] * own + [0] * (length - own)
+            assert (batch.feeds["token_type_ids"][row] == 0).all()
+        assert all(array.dtype == np.int64 for array in batch.feeds.values())
+
+
+def test_the_order_of_the_caller_is_kept() -> None:
+    data, order = toy_data(6), np.array([4, 0, 5])
+    batches = [batch.indices.tolist() for batch in data.batches(2, order=order)]
+    assert batches == [[4, 0], [5]]
+
+
+def test_padding_to_a_fixed_length() -> None:
+    data = toy_data(6)
+    shapes = {batch.feeds["input_ids"].shape for batch in data.batches(2, pad_to=40)}
+    assert shapes == {(2, 40)}
+
+
+def test_padding_below_the_longest_example_is_refused() -> None:
+    data = toy_data(6)
+    longest = data.lengths.max()
+    with pytest.raises(ShapeError) as caught:
+        list(data.batches(2, pad_to=8))
+    assert str(caught.value).endswith("found 8; pad to a larger length")
+    with pytest.raises(ShapeError) as caught:
+        data.padded(range(6), 8)
+    assert str(caught.value) == (
+        f"padding: expected at least the {longest} tokens of the longest example, found 8; pad to "
+        "a larger length"
+    )
+
+
+def test_a_pair_is_one_row_with_two_token_types() -> None:
+    data = _encode(task="mrpc")
+    for row in data.rows:
+        ids, types = row["input_ids"].tolist(), row["token_type_ids"].tolist()
+        assert ids.count(SEP) == 2
+        end_of_first = ids.index(SEP) + 1
+        assert types == [0] * end_of_first + [1] * (len(ids) - end_of_first)
+
+
+def test_a_pair_is_cut_at_its_longer_half() -> None:
+    data = _encode(40, task="mrpc", max_length=12)
+    assert data.lengths.max() == 12
+    for row in data.rows:
+        assert row["input_ids"].tolist().count(SEP) == 2
+
+
+def test_texts_are_cut_to_the_maximum_length_and_keep_their_end_mark() -> None:
+    data = _encode(40, max_length=7)
+    assert data.lengths.max() == 7
+    assert all(row["input_ids"][-1] == SEP for row in data.rows)
+
+
+def test_only_the_inputs_of_the_model_are_made() -> None:
+    data = toy_data(4, model_type="roberta")
+    assert set(data.rows[0]) == set(data.padding) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize(("task", "max_length"), [("sst2", 1), ("mrpc", 2)])
+def test_a_length_without_room_for_the_special_tokens_is_refused(
+    task: str, max_length: int
+) -> None:
+    with pytest.raises(ShapeError) as caught:
+        _encode(task=task, max_length=max_length)
+    assert str(caught.value) == (
+        "tokenizing: expected a maximum length that has room for text and special tokens, found "
+        f"{max_length}; allow more tokens"
+    )
+
+
+def test_padding_and_truncation_baked_into_a_tokenizer_are_overridden(
+    files: dict[str, bytes],
+) -> None:
+    inner = Tokenizer.from_str(files["tokenizer.json"].decode())
+    inner.enable_padding(length=128, pad_id=0, pad_token="[PAD]")
+    inner.enable_truncation(5)
+    assert len(inner.encode("a film").ids) == 128
+    baked = load_tokenizer(files | {"tokenizer.json": inner.to_str().encode()}, source="model.pt")
+    dataset = toy_dataset(20)
+    encoded = encode(dataset, baked, input_names=BERT_INPUTS, max_length=64)
+    plain = encode(dataset, tiny_tokenizer(), input_names=BERT_INPUTS, max_length=64)
+    assert encoded.lengths.tolist() == plain.lengths.tolist()
+    assert encoded.lengths.min() < 20 < encoded.lengths.max() + 5
+    for row, expected in zip(encoded.rows, plain.rows, strict=True):
+        for name in BERT_INPUTS:
+            np.testing.assert_array_equal(row[name], expected[name])
+
+
+def test_a_tokenizer_that_pads_on_the_left_makes_no_difference() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.padding_side = "left"
+    dataset = toy_dataset(8)
+    data = encode(dataset, tokenizer, input_names=BERT_INPUTS, max_length=64)
+    feeds = data.padded(range(8), None)
+    assert (feeds["input_ids"][:, 0] == CLS).all()
+
+
+def test_a_tokenizer_that_names_no_attention_mask_still_gets_one() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_input_names = ["input_ids"]
+    data = encode(toy_dataset(2), tokenizer, input_names=BERT_INPUTS, max_length=64)
+    assert (data.rows[0]["attention_mask"] == 1).all()
+
+
+def test_a_loaded_tokenizer_gives_the_ids_of_the_saved_one(files: dict[str, bytes]) -> None:
+    text = "a great film with dull acting"
+    assert load_tokenizer(files, source="model.pt")(text) == tiny_tokenizer()(text)
+
+
+def _config(**changes: Any) -> bytes:
+    return json.dumps({"tokenizer_class": "BertTokenizer"} | changes).encode()
+
+
+BROKEN_TOKENIZERS = {
+    "nothing": ({}, "no tokenizer files"),
+    "no vocabulary": ({"tokenizer_config.json": _config()}, "tokenizer_config.json"),
+    "half a JSON": ({"tokenizer.json": b'{"version": '}, "tokenizer.json"),
+    "another JSON": ({"tokenizer.json": b"{}"}, "tokenizer.json"),
+    "an unknown model": (
+        {"tokenizer.json": b'{"added_tokens": [], "model": {"type": "Nope"}}'},
+        "tokenizer.json",
+    ),
+    "a list as configuration": (
+        {"tokenizer.json": b"{}", "tokenizer_config.json": b"[]"},
+        "tokenizer.json, tokenizer_config.json",
+    ),
+}
+
+
+@pytest.mark.parametrize(("broken", "found"), BROKEN_TOKENIZERS.values(), ids=BROKEN_TOKENIZERS)
+def test_a_missing_or_broken_tokenizer_is_refused(broken: dict[str, bytes], found: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        load_tokenizer(broken, source="model.pt")
+    assert str(caught.value) == (
+        f"model.pt: expected a whole tokenizer beside the weights, found {found}; save it with "
+        "tokenizer.save_pretrained next to the model"
+    )
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_without_a_question(
+    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(prompt: str = "") -> str:
+        pytest.fail(f"asked on the terminal: {prompt}")
+
+    monkeypatch.setattr("builtins.input", asked)
+    config = _config(tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
+    with pytest.raises(CheckpointError, match="expected a whole tokenizer"):
+        load_tokenizer(files | {"tokenizer_config.json": config}, source="model.pt")

@@ -1,0 +1,252 @@
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nxmi_export.errors import OutputError
+from nxmi_export.output_files import atomic_directory, atomic_file
+
+FULL = (
+    "expected room for the whole output, found {}; free some space or choose another output path; "
+    "nothing was written"
+)
+UNWRITABLE = (
+    "expected an output path in a writable folder, found {}; choose another output path or change "
+    "the folder's permissions"
+)
+OCCUPIED = (
+    "expected an empty or new output folder, found a folder with files in it; choose another with "
+    "-o, or pass --overwrite to replace it"
+)
+STOPS = [RuntimeError("stop"), KeyboardInterrupt()]
+
+
+def _write_directory(
+    path: Path, stop: BaseException | None = None, *, overwrite: bool = False
+) -> None:
+    with atomic_directory(path, overwrite=overwrite) as folder:
+        (folder / "model.onnx").write_text("new")
+        if stop:
+            raise stop
+
+
+def _write_file(path: Path, stop: BaseException | None = None) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text("new")
+        if stop:
+            raise stop
+
+
+@contextmanager
+def file_size_limit(limit: int) -> Iterator[None]:
+    """Writes beyond `limit` bytes fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_appears_when_its_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    with atomic_file(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.parent == tmp_path
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=repr)
+def test_an_interrupted_file_leaves_the_old_one(stop: BaseException, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(type(stop)):
+        _write_file(path, stop)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "report.json"
+    with pytest.raises(OutputError) as caught:
+        _write_file(path)
+    assert str(caught.value) == f"{path}: {UNWRITABLE.format('No such file or directory')}"
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.mkdir()
+    with pytest.raises(OutputError) as caught, atomic_file(path):
+        pytest.fail("the block ran")
+    assert str(caught.value) == f"{path}: {UNWRITABLE.format('a folder of this name')}"
+
+
+def test_a_file_that_outgrows_the_device_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with pytest.raises(OutputError) as caught, file_size_limit(2):
+        _write_file(path)
+    assert str(caught.value) == f"{path}: {FULL.format('a limit on the size of files')}"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "no space left on the device"),
+        (errno.EDQUOT, "an exhausted disk quota"),
+        (errno.EIO, "an input/output error of the device"),
+    ],
+)
+def test_a_full_device_is_an_output_error(code: int, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    with pytest.raises(OutputError) as caught, atomic_directory(path):
+        raise OSError(code, os.strerror(code))
+    assert str(caught.value) == f"{path}: {FULL.format(words)}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_block_are_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_directory(tmp_path / "artefact"):
+        (tmp_path / "source.txt").read_text()
+
+
+def test_a_directory_appears_when_its_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "parents" / "artefact"
+    with atomic_directory(path) as folder:
+        (folder / "model.onnx").write_text("new")
+        assert not path.exists()
+    assert [entry.name for entry in path.iterdir()] == ["model.onnx"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    path.mkdir()
+    _write_directory(path)
+    assert (path / "model.onnx").read_text() == "new"
+
+
+def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    path.mkdir()
+    (path / "thesis.tex").write_text("old")
+    with pytest.raises(OutputError) as caught:
+        _write_directory(path)
+    assert str(caught.value) == f"{path}: {OCCUPIED}"
+    assert [entry.name for entry in path.iterdir()] == ["thesis.tex"]
+
+
+def test_overwriting_replaces_the_folder_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    path.mkdir()
+    (path / "stale.plan").write_text("old")
+    _write_directory(path, overwrite=True)
+    assert [entry.name for entry in path.iterdir()] == ["model.onnx"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=repr)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_interrupted_directory_leaves_things_as_they_were(
+    stop: BaseException, overwrite: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "artefact"
+    if overwrite:
+        path.mkdir()
+        (path / "model.onnx").write_text("old")
+    with pytest.raises(type(stop)):
+        _write_directory(path, stop, overwrite=overwrite)
+    assert list(tmp_path.iterdir()) == ([path] if overwrite else [])
+    assert not overwrite or (path / "model.onnx").read_text() == "old"
+
+
+def test_a_failing_last_rename_brings_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "artefact"
+    path.mkdir()
+    (path / "model.onnx").write_text("old")
+    rename = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if target == path and not source.name.endswith(".old"):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OutputError) as caught:
+        _write_directory(path, overwrite=True)
+    assert str(caught.value) == f"{path}: {UNWRITABLE.format('Device or resource busy')}"
+    assert (path / "model.onnx").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    path.write_text("old")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError) as caught:
+            _write_directory(path, overwrite=overwrite)
+        assert str(caught.value) == (
+            f"{path}: expected a folder or an unused name, found a file; choose another output path"
+        )
+    assert path.read_text() == "old"
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    path = tmp_path / "file" / "artefact"
+    with pytest.raises(OutputError) as caught:
+        _write_directory(path)
+    assert str(caught.value) == f"{path}: {UNWRITABLE.format('a file where a folder belongs')}"
+
+
+def test_a_folder_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A superuser is denied nothing, so the denial is made here.
+    def denied(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    path = tmp_path / "artefact"
+    with pytest.raises(OutputError) as caught:
+        _write_directory(path)
+    assert str(caught.value) == f"{path}: {UNWRITABLE.format('Permission denied')}"
+
+
+@pytest.mark.parametrize("name", [".", "../here"])
+def test_the_working_directory_is_not_replaced(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(OutputError) as caught:
+        _write_directory(Path(name))
+    assert str(caught.value) == (
+        f"{here}: expected an output folder that can be replaced as a whole, found a mount point "
+        "or the working directory; name a new folder inside it"
+    )
+
+
+def test_a_mount_point_is_refused_before_any_work() -> None:
+    with pytest.raises(OutputError) as caught, atomic_directory(Path("/"), overwrite=True):
+        pytest.fail("the block ran")
+    assert caught.value.found == "a mount point or the working directory"
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    target = tmp_path / "large disk"
+    target.mkdir()
+    link = tmp_path / "artefact"
+    link.symlink_to(target)
+    _write_directory(link)
+    assert link.is_symlink()
+    assert (target / "model.onnx").read_text() == "new"
