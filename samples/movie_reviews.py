@@ -30,10 +30,13 @@ SEED = b"nxmi-export/reviews/1"
 
 
 def prepare_movie_reviews(directory: Path) -> Path:
-    """Write train.parquet and validation.parquet under `directory` unless they are there."""
+    """Write train.parquet and validation.parquet under `directory` unless they are there.
+
+    Raises OutputError for a folder that holds other files.
+    """
     if not (directory / "validation.parquet").is_file():
         rows = _labelled(_ratings(_download()))
-        with atomic_directory(directory, overwrite=True) as folder:
+        with atomic_directory(directory) as folder:
             for split, part in rows.items():
                 pq.write_table(pa.table(part), folder / f"{split}.parquet")
     return directory

@@ -38,7 +38,8 @@ def capture(
 ) -> CapturedGraph:
     """Trace `model` (in eval mode, eager attention) with dynamic batch and sequence.
 
-    Weights are not copied: the graph's initializers are views of the model's tensors.
+    Quantized weights and embeddings are not copied: the graph's initializers are the model's own
+    tensors. The exporter stores the weights of dense linears transposed, which copies those.
     """
     example = tuple(_example(name) for name in input_names)
     dynamic = {

@@ -1,14 +1,18 @@
-"""`nxmi-export parity ARTEFACT`: is what runs what was trained?"""
+"""`nxmi-export parity ARTEFACT`: does it still run what was trained."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nxmi_export.cli.console import RESULTS, bars, write_json
 from nxmi_export.errors import GateFailed
 from nxmi_export.glue import TASKS, task_named
+
+if TYPE_CHECKING:
+    from nxmi_export.workflow.parity import SplitParity  # loads torch, and --help should not
 
 __all__ = ["parity_command"]
 
@@ -56,8 +60,8 @@ def parity_command(
     chosen = task_named(task)
     from nxmi_export.artefact import read_artefact
     from nxmi_export.parity import Gate
-    from nxmi_export.report.parity_tables import changes_table, ladder_table, proof_table
-    from nxmi_export.workflow.parity import ParityRequest, check_parity
+    from nxmi_export.report.parity_tables import parity_tables
+    from nxmi_export.workflow.parity import ParityRequest, check_parity, run_document
 
     artefact = read_artefact(directory)
     request = ParityRequest(
@@ -72,26 +76,17 @@ def parity_command(
     )
     with bars() as move:
         splits = check_parity(artefact, request, on_progress=move)
-    engine = _engine(directory)
     output = json_path or directory / f"parity-{task}.json"
-    write_json(
-        output,
-        {
-            "schema": "nxmi-export/parity-run/1",
-            "splits": [
-                {"ok": each.verdict.ok, "failures": each.verdict.failures, **each.result.as_json()}
-                for each in splits
-            ],
-        },
-    )
+    write_json(output, run_document(splits))
+    engine = _engine(directory)
     for split in splits:
-        RESULTS.print(ladder_table(split.result))
-        for step in split.result.steps[-2:]:
-            table = changes_table(step)
-            if table is not None:
-                RESULTS.print(table)
-        RESULTS.print(proof_table(split.result, split.verdict, artefact, engine))
+        for table in parity_tables(split.result, split.verdict, artefact, engine):
+            RESULTS.print(table)
     RESULTS.print(f"everything in {output}", soft_wrap=True, highlight=False)
+    _gate(directory, splits, output)
+
+
+def _gate(directory: Path, splits: Sequence["SplitParity"], output: Path) -> None:
     failures = [failure for split in splits for failure in split.verdict.failures]
     if failures:
         raise GateFailed(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nxmi_export.parity.codes import CodeAgreement
@@ -38,7 +38,7 @@ class ParityResult:
 
     rungs: Mapping[Stage, RungResult]
     steps: tuple[Step, ...] = ()
-    weights: WeightParity | None = None
+    weights: Mapping[str, WeightParity] = field(default_factory=dict)  # by file name
     shapes: tuple[ShapeParity, ...] = ()
     codes: tuple[CodeAgreement, ...] = ()
     environment: Mapping[str, str] | None = None  # library → version, as the caller knows them
@@ -64,7 +64,9 @@ class ParityResult:
                 stage.value: _rung(self.rungs[stage]) for stage in Stage if stage in self.rungs
             },
             "steps": [_step(step) for step in self.steps],
-            "weights": self.weights and {"equal": self.weights.equal, **asdict(self.weights)},
+            "weights": {
+                name: {"equal": each.equal, **asdict(each)} for name, each in self.weights.items()
+            },
             "shapes": [asdict(shape) for shape in self.shapes],
             "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],
             "environment": dict(self.environment or {}),

@@ -38,6 +38,7 @@ class Observed:
     reference: RungResult  # of `model`
     candidate: RungResult  # of `onnx_path`, run with `optimize=False`
     threads: int | None = None  # of the candidate's runner, so that its sums are repeated
+    label_order: tuple[int, ...] | None = None  # the model's output of each label; None: as it is
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _explain_rows(
     rows: list[int],
 ) -> Iterator[Explanation]:
     free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"][rows]
+    order = slice(None) if observed.label_order is None else list(observed.label_order)
     widest = widest_sum(observed.model)
     replay = TieReplay(quantizers, outputs, widest)
     feeds = {name: ids[rows] for name, ids in batch.feeds.items()}
@@ -132,8 +134,8 @@ def _explain_rows(
     for row, findings in enumerate(replay.findings):
         index = int(batch.indices[rows[row]])
         objection = (
-            _objection_to_rerun(observed.reference, index, free[row])
-            or _objection_to_rerun(observed.candidate, index, outputs["logits"][row])
+            _objection_to_rerun(observed.reference, index, free[row][order])
+            or _objection_to_rerun(observed.candidate, index, outputs["logits"][row][order])
             or findings.objection
             or _objection_to_coverage(findings, quantizers)
             or _objection_to_logits(forced[row], outputs["logits"][row], widest)

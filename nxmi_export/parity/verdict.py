@@ -108,16 +108,16 @@ def _metric(rung: RungResult) -> str:
 
 
 def _weight_failures(result: ParityResult) -> Iterator[str]:
-    weights = result.weights
-    if weights is None:
+    if not result.weights:
         yield "The stored weights were not compared."
-    elif weights.mismatches:
-        yield (
-            f"The ONNX file differs from the PyTorch model in {len(weights.mismatches)} places, "
-            f"the first being {weights.mismatches[0]}."
-        )
-    elif not weights.equal:
-        yield "No stored weight was compared, because the PyTorch model has no linear layer."
+    for name, weights in result.weights.items():
+        if weights.mismatches:
+            yield (
+                f"{name} differs from the PyTorch model in {len(weights.mismatches)} places, "
+                f"the first being {weights.mismatches[0]}."
+            )
+        elif not weights.equal:
+            yield f"{name}: no stored weight was compared, because the model has no linear layer."
 
 
 def _shape_failures(result: ParityResult, gate: Gate) -> Iterator[str]:

@@ -1,17 +1,28 @@
 """Parity results in, rich tables out: the ladder, the proof of the weights, what changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from nxmi_export.artefact import Artefact
-from nxmi_export.parity import ParityResult, Stage, Step, Verdict
+from nxmi_export.parity import ParityResult, Stage, Step, Verdict, WeightParity
 
-__all__ = ["changes_table", "ladder_table", "proof_table"]
+__all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table"]
 
 SHOWN_CHANGES = 10
+
+
+def parity_tables(
+    result: ParityResult, verdict: Verdict, artefact: Artefact, engine: Mapping[str, Any] | None
+) -> Iterator[Table]:
+    """Everything about one split, top to bottom; `engine` is the content of engine.json."""
+    yield ladder_table(result)
+    for step in result.steps:
+        if step.reference is Stage.COMPRESSED:
+            yield from changes_table(step)
+    yield proof_table(result, verdict, artefact, engine)
 
 
 def ladder_table(result: ParityResult) -> Table:
@@ -38,9 +49,8 @@ def proof_table(
     table = Table(title="what runs is what was trained", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    weights = result.weights
-    if weights is not None:
-        table.add_row("weights and scales", escape(_weights(result)))
+    for name, weights in result.weights.items():
+        table.add_row(f"weights of {name}", escape(_weights(weights)))
     linears = artefact.manifest.linears.values()
     sparse = [each for each in linears if ":" in each.storage]
     integer = [each for each in linears if "int" in each.storage]
@@ -65,11 +75,11 @@ def proof_table(
     return table
 
 
-def changes_table(step: Step) -> Table | None:
-    """The first changed examples of a comparison with their explanations; None if none changed."""
+def changes_table(step: Step) -> Iterator[Table]:
+    """The first changed examples of a comparison and why they changed; nothing if none did."""
     changes = step.comparison.changes
     if not changes:
-        return None
+        return
     shown: Sequence[Any] = changes[:SHOWN_CHANGES]
     title = f"changed by {step.comparison.candidate}: {len(changes)}"
     table = Table(title=title, title_justify="left")
@@ -83,7 +93,7 @@ def changes_table(step: Step) -> Table | None:
             f"{change.margin_before:.4f}",
             escape(reasons.get(change.index, "")),
         )
-    return table
+    yield table
 
 
 def _against_compressed(result: ParityResult, stage: Stage) -> tuple[str, str]:
@@ -98,9 +108,7 @@ def _against_compressed(result: ParityResult, stage: Stage) -> tuple[str, str]:
     return str(len(step.comparison.changes)), f"{step.comparison.largest_logit_gap:.2g}"
 
 
-def _weights(result: ParityResult) -> str:
-    weights = result.weights
-    assert weights is not None
+def _weights(weights: WeightParity) -> str:
     if weights.equal:
         return (
             f"{weights.linears} linears ({weights.compressed} compressed) and "

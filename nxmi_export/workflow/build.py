@@ -1,7 +1,7 @@
 """An artefact in, the same artefact with an engine and the proof of its precision out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from nxmi_export.backends.tensorrt_engine import (
 )
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
 from nxmi_export.output_files import atomic_file
+from nxmi_export.workflow.interruptible import interruptible
 
 __all__ = ["BUILD_LOG", "ENGINE_FACTS", "PLAN", "EngineReport", "QuantizedModules", "build"]
 
@@ -120,28 +121,46 @@ def build(
     # An earlier engine is no part of the artefact while its files are being replaced.
     kept = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
     artefact.manifest.model_copy(update={"files": kept}).write(directory)
-    for name in _WRITTEN:  # nor must a failed build leave a plan that looks like its own
-        (directory / name).unlink(missing_ok=True)
-    result = build_engine(
-        artefact.path(MODEL),
-        directory / PLAN,
-        profile=profile,
-        library=library,
-        options=options,
-        on_progress=on_progress,
-    )
-    report = EngineReport(
-        result,
-        int8_coverage(
-            result.layers,
-            module_of=modules.node_modules,
-            linears=modules.linears,
-            attentions=modules.attentions,
-        ),
-        sparse_evidence(result.log, result.layers, library),
-    )
-    with atomic_file(directory / ENGINE_FACTS) as temporary:
-        temporary.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
-    new = {name: file_record(directory / name) for name in _WRITTEN if (directory / name).is_file()}
+    _remove(directory, _WRITTEN)
+    try:
+        with interruptible(on_progress) as heard:
+            result = build_engine(
+                artefact.path(MODEL),
+                directory / PLAN,
+                profile=profile,
+                library=library,
+                options=options,
+                on_progress=heard,
+            )
+        report = _report(result, modules)
+        _write_facts(directory, report)
+    except BaseException:
+        # The log of a failed build stays, to be read; a plan outside the manifest would be used.
+        _remove(directory, (PLAN, ENGINE_FACTS))
+        raise
+    present = [name for name in _WRITTEN if (directory / name).is_file()]
+    new = {name: file_record(directory / name) for name in present}
     artefact.manifest.model_copy(update={"files": kept | new}).write(directory)
     return report
+
+
+def _report(result: BuildResult, modules: QuantizedModules) -> EngineReport:
+    coverage = int8_coverage(
+        result.layers,
+        module_of=modules.node_modules,
+        linears=modules.linears,
+        attentions=modules.attentions,
+    )
+    return EngineReport(
+        result, coverage, sparse_evidence(result.log, result.layers, result.library)
+    )
+
+
+def _write_facts(directory: Path, report: EngineReport) -> None:
+    with atomic_file(directory / ENGINE_FACTS) as temporary:
+        temporary.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def _remove(directory: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (directory / name).unlink(missing_ok=True)

@@ -1,9 +1,10 @@
 """An artefact and a task in, the whole ladder run and judged out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -39,7 +40,9 @@ from nxmi_export.parity import (
 )
 from nxmi_export.workflow.task_head import InTaskOrder, label_order
 
-__all__ = ["ParityRequest", "SplitParity", "check_parity"]
+__all__ = ["ParityRequest", "SplitParity", "check_parity", "run_document"]
+
+SCHEMA = "nxmi-export/parity-run/1"
 
 OnProgress = Callable[[str, int, int], None]
 _NAMES = {
@@ -88,6 +91,17 @@ def check_parity(
     )
 
 
+def run_document(splits: Sequence[SplitParity]) -> dict[str, Any]:
+    """A whole run as plain data: the verdict and the result of every split."""
+    return {
+        "schema": SCHEMA,
+        "splits": [
+            {"ok": each.verdict.ok, "failures": each.verdict.failures, **each.result.as_json()}
+            for each in splits
+        ],
+    }
+
+
 @dataclass(frozen=True)
 class _Ladder:
     """Everything that does not depend on the split."""
@@ -126,7 +140,10 @@ class _Ladder:
         result = ParityResult(
             rungs=rungs,
             steps=self._steps(rungs, data, on_progress),
-            weights=weight_parity(self.model, self.artefact.path(MODEL)),
+            weights={
+                name: weight_parity(self.model, self.artefact.path(name))
+                for name in (MODEL, CPU_MODEL)
+            },
             shapes=self._shapes(data, on_progress),
             codes=self._codes(data, on_progress),
             environment=self.artefact.manifest.versions,
@@ -169,7 +186,13 @@ class _Ladder:
     ) -> tuple[Step, ...]:
         compressed, written = rungs[Stage.COMPRESSED], rungs[Stage.WRITTEN]
         first = compare(compressed, written)
-        observed = Observed(self.model, self.artefact.path(MODEL), compressed, written)
+        observed = Observed(
+            self.model,
+            self.artefact.path(MODEL),
+            compressed,
+            written,
+            label_order=self.orders[Stage.COMPRESSED],
+        )
         explanations = explain(
             observed,
             data,

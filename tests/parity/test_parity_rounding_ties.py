@@ -23,6 +23,7 @@ from parity_models import (
     rung,
     torch_rung,
 )
+from torch import Tensor
 
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.encoding import EncodedDataset
@@ -50,9 +51,9 @@ def _nearest_tie(exported: Exported, data: EncodedDataset) -> tuple[int, int, in
     """Example, token, channel of the embedding nearest a tie, and how far it lies above."""
     found: list[tuple[int, int, int, float]] = []
 
-    def visit(module: str, quantizer: ActivationQuantizer, x: object) -> None:
+    def visit(module: str, quantizer: ActivationQuantizer, x: Tensor) -> None:
         if module == EMBEDDINGS:
-            ratios = (x / quantizer.scale).numpy().astype(np.float64)  # type: ignore[operator]
+            ratios = (x / quantizer.scale).numpy().astype(np.float64)
             above = ratios - (np.floor(ratios) + 0.5)
             at = np.unravel_index(np.abs(above).argmin(), above.shape)
             row, token, channel = (int(i) for i in at)
@@ -185,6 +186,19 @@ def test_a_result_that_does_not_repeat_itself_is_not_explained(
     assert explanation.reason == (
         f"onnxruntime as written gave {was} for example 0 and {again} when it ran again."
     )
+
+
+def test_rungs_in_the_order_of_the_tasks_labels_are_run_again_in_that_order(
+    sparse: Exported, data: EncodedDataset
+) -> None:
+    observed = _observed(sparse, sparse.path, data)
+    swapped = [
+        replace(each, logits=each.logits[:, ::-1], predictions=1 - each.predictions)
+        for each in (observed.reference, observed.candidate)
+    ]
+    observed = replace(observed, reference=swapped[0], candidate=swapped[1])
+    assert not any(e.explained for e in explain(observed, data, EVERY))
+    assert all(e.explained for e in explain(replace(observed, label_order=(1, 0)), data, EVERY))
 
 
 def test_explanations_come_in_the_order_asked_for_and_report_progress(

@@ -27,7 +27,7 @@ from nxmi_export.parity.shapes import ShapeSetting
 RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
 EXAMPLES = 2000
 LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
-WEIGHTS = WeightParity(14, 12, 12, 20, ())
+WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, ())}
 
 
 def _result(written: RungResult, optimized: RungResult | None = None) -> ParityResult:
@@ -136,17 +136,17 @@ def test_logits_that_are_no_numbers_fail_on_both_sides_too() -> None:
 
 def test_weights_that_differ_fail(perfect: ParityResult) -> None:
     mismatches = (Mismatch("query", "code", "3", "4", (1, 2)), Mismatch("key", "code", "3", "4"))
-    weights = replace(WEIGHTS, mismatches=mismatches)
+    weights = {"model.onnx": replace(WEIGHTS["model.onnx"], mismatches=mismatches)}
     assert verdict(replace(perfect, weights=weights), Gate()).failures == (
-        "The ONNX file differs from the PyTorch model in 2 places, "
+        "model.onnx differs from the PyTorch model in 2 places, "
         "the first being query: code at [1, 2] is 4, not 3.",
     )
 
 
 def test_a_comparison_of_no_weights_fails(perfect: ParityResult) -> None:
-    nothing = WeightParity(0, 0, 0, 0, ())
+    nothing = {"model.onnx": WeightParity(0, 0, 0, 0, ())}
     assert verdict(replace(perfect, weights=nothing), Gate()).failures == (
-        "No stored weight was compared, because the PyTorch model has no linear layer.",
+        "model.onnx: no stored weight was compared, because the model has no linear layer.",
     )
 
 
@@ -209,7 +209,7 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     assert step_json["comparison"]["changes"][0]["texts"] == ["sentence 0"]
     assert step_json["explanations"][0]["reason"] == "A tie."
     assert step_json["unexplained"] == []
-    assert document["weights"]["equal"] is True
+    assert document["weights"]["model.onnx"]["equal"] is True
     assert document["shapes"][0]["settings"][0]["largest_logit_gap"] is None
     assert document["codes"] == [
         {"module": "norm", "equal": 3, "off_by_one": 1, "worse": 0, "rate": 0.75}
@@ -227,5 +227,5 @@ def test_a_score_that_is_no_number_is_null_in_the_json() -> None:
 def test_an_empty_result_has_a_json_too() -> None:
     document = ParityResult({}).as_json()
     assert document["dataset"] is None
-    assert document["weights"] is None
+    assert document["weights"] == {}
     assert document["rungs"] == {}

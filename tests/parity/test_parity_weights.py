@@ -1,5 +1,6 @@
 """The stored weights: every number compared, and one that is off found where it is."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from nxmi_export.errors import ArtefactError
 from nxmi_export.parity import WeightParity, weight_parity
 from passes import MODULE_KEY
 
+Edit = Callable[[ir.Model], None]
+
 CLASSIFIER = "classifier"
 UP = LAYER.format(0) + ".intermediate.dense"
 
@@ -32,14 +35,14 @@ def _complaints(parity: WeightParity) -> list[str]:
     return [str(mismatch) for mismatch in parity.mismatches]
 
 
-def _rename(module: str, op_type: str, new: str) -> object:
+def _rename(module: str, op_type: str, new: str) -> Edit:
     def edit(model: ir.Model) -> None:
         node_of(model, module, op_type).metadata_props[MODULE_KEY] = new
 
     return edit
 
 
-def _change_weight(module: str, change: object) -> object:
+def _change_weight(module: str, change: Callable[[np.ndarray], np.ndarray]) -> Edit:
     """An edit of the stored matrix (K, N), in place."""
 
     def edit(model: ir.Model) -> None:

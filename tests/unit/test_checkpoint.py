@@ -245,7 +245,7 @@ def test_a_tokenizer_file_cannot_leave_its_folder(
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize("kept", [0, 1, 10, 0.5, 0.99, -1], ids=str)
 def test_a_truncated_file_is_refused(
-    kept: float, legacy: bool, content: dict[str, Any], tmp_path: Path
+    kept: int | float, legacy: bool, content: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "model.pt"
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)

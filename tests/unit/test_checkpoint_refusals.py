@@ -235,6 +235,10 @@ def _edit_config(directory: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def _config_text(text: str) -> Callable[[Path], object]:
+    return lambda directory: (directory / "config.json").write_text(text)
+
+
 def _without(name: str) -> Callable[[Path], None]:
     return lambda directory: (directory / name).unlink()
 
@@ -259,7 +263,7 @@ def _truncated_bin(directory: Path) -> None:
     _half("pytorch_model.bin")(directory)
 
 
-DIRECTORIES: dict[str, tuple[Callable[[Path], None], type[NxmiError], str]] = {
+DIRECTORIES: dict[str, tuple[Callable[[Path], object], type[NxmiError], str]] = {
     "no configuration": (
         _without("config.json"),
         CheckpointNotFound,
@@ -267,13 +271,13 @@ DIRECTORIES: dict[str, tuple[Callable[[Path], None], type[NxmiError], str]] = {
         "save the model with model.save_pretrained(directory)",
     ),
     "half a configuration": (
-        lambda directory: (directory / "config.json").write_text('{"model_type": ') and None,
+        _config_text('{"model_type": '),
         TruncatedCheckpoint,
         "{path}/config.json: expected JSON, found Expecting value: line 1 column 16 (char 15); "
         "save the model again",
     ),
     "a list as configuration": (
-        lambda directory: (directory / "config.json").write_text("[]") and None,
+        _config_text("[]"),
         CheckpointError,
         "{path}/config.json: expected a JSON object, found a list; save the model again",
     ),
@@ -331,7 +335,7 @@ DIRECTORIES: dict[str, tuple[Callable[[Path], None], type[NxmiError], str]] = {
 
 @pytest.mark.parametrize(("edit", "kind", "sentence"), DIRECTORIES.values(), ids=DIRECTORIES)
 def test_a_wrong_directory_is_refused_with_one_sentence(
-    edit: Callable[[Path], None], kind: type[NxmiError], sentence: str, tmp_path: Path
+    edit: Callable[[Path], object], kind: type[NxmiError], sentence: str, tmp_path: Path
 ) -> None:
     edit(write_hugging_face(tmp_path))
     with pytest.raises(kind) as caught:

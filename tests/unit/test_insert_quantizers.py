@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 import transformers
@@ -57,7 +59,7 @@ def _values(model: torch.nn.Module) -> list[str]:
     return [name for name, module in named if isinstance(module, ActivationQuantizer)]
 
 
-def _inserted(recipe: Recipe, **changes: int) -> PreTrainedModel:
+def _inserted(recipe: Recipe, **changes: Any) -> PreTrainedModel:
     model = tiny_model(**changes)
     insert_quantizers(model, recipe)
     return model

@@ -20,7 +20,7 @@ from nxmi_export.glue import task_named
 from nxmi_export.recipe import Placement, Recipe, Scheme
 from tests.tiny_models import compressed_model, logits_of, tiny_model, toy_batch, toy_data
 
-FAST = Schedule(epochs=6, batch_size=16, learning_rate=3e-3)
+LONG = Schedule(epochs=20, batch_size=16, learning_rate=3e-3)
 SHORT = Schedule(epochs=1, batch_size=16, learning_rate=3e-3)
 
 
@@ -34,7 +34,7 @@ def _losses(model: PreTrainedModel, schedule: Schedule) -> list[float]:
     "make", [tiny_model, compressed_model], ids=["fine-tuning", "2:4 and INT8"]
 )
 def test_training_learns_a_learnable_task(make: Callable[[], PreTrainedModel]) -> None:
-    losses = _losses(make(), FAST)
+    losses = _losses(make(), LONG)
     assert np.mean(losses[-6:]) < 0.5 * np.mean(losses[:6])
 
 
@@ -162,7 +162,7 @@ def test_calibrating_twice_gives_the_same_scales() -> None:
 
 
 def test_calibration_sees_short_and_long_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, seen = toy_data(50), []
+    model, data, seen = compressed_model(), toy_data(50), []
     batches = type(data).batches
 
     def watched(self: object, size: int, *, order: np.ndarray) -> object:
@@ -170,7 +170,7 @@ def test_calibration_sees_short_and_long_texts(monkeypatch: pytest.MonkeyPatch) 
         return batches(data, size, order=order)
 
     monkeypatch.setattr(type(data), "batches", watched)
-    calibrate(compressed_model(), data, batches=3, batch_size=10)
+    calibrate(model, data, batches=3, batch_size=10)
     lengths = data.lengths[seen]
     assert len(seen) == len(set(seen)) == 30
     assert (lengths.min(), lengths.max()) == (data.lengths.min(), data.lengths.max())
@@ -181,7 +181,7 @@ def test_calibration_sees_short_and_long_texts(monkeypatch: pytest.MonkeyPatch) 
     [
         "bert.embeddings.word_embeddings.weight",
         "bert.encoder.layer.0.attention.self.key.weight",
-        "bert.encoder.layer.1.output.LayerNorm.bias",
+        "bert.encoder.layer.0.output.LayerNorm.bias",
     ],
 )
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -190,8 +190,6 @@ def test_calibration_refuses_weights_that_are_not_finite(poisoned: str, value: f
     insert_quantizers(model, Recipe())
     with torch.no_grad():
         model.get_parameter(poisoned).flatten()[:] = value
-    if poisoned.startswith("bert.encoder.layer.1.output"):
-        pytest.skip("read by the pooler alone, so no quantizer sees it")
     with pytest.raises(InvalidScale) as caught:
         calibrate(model, toy_data(16), batches=1, batch_size=8)
     assert caught.value.expected == "positive finite scales"

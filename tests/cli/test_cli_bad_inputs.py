@@ -1,0 +1,308 @@
+"""What cannot be done as asked: exit code 2, one exact sentence on standard error, nothing left."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint, write_checkpoint
+from nxmi_export.recipe import Recipe
+from tests.cli.command_lines import Command
+from tests.pipeline.exports import SIZES
+from tests.tiny_models import tiny_model, write_hugging_face
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
+
+
+class Payload:
+    """A pickle that leaves a file behind if it is ever executed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def rewritten(source: Path, target: Path, **state: torch.Tensor) -> Path:
+    """A copy of a model file in which some tensors are others."""
+    read = read_checkpoint(str(source))
+    names = {name.replace("__", "."): tensor for name, tensor in state.items()}
+    assert names.keys() <= read.state.keys()
+    checkpoint = CompressedCheckpoint(
+        architecture=read.architecture,
+        config=read.config,
+        state={**read.state, **names},
+        tokenizer=read.tokenizer,
+        recipe=read.recipe,
+        provenance=read.provenance,
+    )
+    write_checkpoint(target, checkpoint)
+    return target
+
+
+def files_under(folder: Path) -> Mapping[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))}
+
+
+def test_a_file_that_is_not_there(nxmi_export: Command, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{path}: expected a model file, a Hugging Face directory or a hub name, "
+        "found nothing at this path; check the spelling and the working directory"
+    )
+    assert files_under(tmp_path) == {}
+
+
+def test_a_pickle_with_code_is_not_executed(nxmi_export: Command, tmp_path: Path) -> None:
+    path, trace = tmp_path / "model.pt", tmp_path / "executed"
+    torch.save({"weights": Payload(trace)}, path)
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{path}: expected tensors and plain data only, found a pickle that wants to import "
+        f"{os.mkdir.__module__}.mkdir, which was not executed; "
+        "save model.state_dict() instead of the model object"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bare_pickle_with_code_is_not_executed(nxmi_export: Command, tmp_path: Path) -> None:
+    path, trace = tmp_path / "model.pt", tmp_path / "executed"
+    path.write_bytes(pickle.dumps(Payload(trace)))
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert "which was not executed" in outcome.sentence
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_truncated_model_file(nxmi_export: Command, model_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(model_file.read_bytes()[:-1000])
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{path}: expected a complete torch file, found an archive without its directory at the "
+        "end; copy or save the file again"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_dict_without_a_base(nxmi_export: Command, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(tiny_model().state_dict(), path)
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{path}: expected a configuration beside the weights, found a bare state dict; "
+        "pass --base with the directory or hub name it was trained from"
+    )
+
+
+def test_a_state_dict_that_does_not_fit_its_base(nxmi_export: Command, tmp_path: Path) -> None:
+    base = write_hugging_face(tmp_path / "base", tiny_model(**SIZES))
+    path = tmp_path / "weights.pt"
+    torch.save(tiny_model(**SIZES | {"intermediate_size": 64}).state_dict(), path)
+    outcome = nxmi_export(path, "--base", base)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        "state dict: expected the weights of this BertForSequenceClassification, found "
+        "bert.encoder.layer.0.intermediate.dense.weight as float32 (64, 64) where "
+        "float32 (128, 64) belongs; "
+        "use the configuration and recipe that the weights were trained with"
+    )
+
+
+def test_a_width_that_two_to_four_does_not_divide(nxmi_export: Command, tmp_path: Path) -> None:
+    model = tiny_model(intermediate_size=37)
+    checkpoint = CompressedCheckpoint(
+        architecture=type(model).__name__,
+        config=model.config.to_dict(),
+        state=model.state_dict(),
+        tokenizer={},
+        recipe=Recipe(),
+    )
+    write_checkpoint(tmp_path / "model.pt", checkpoint)
+    outcome = nxmi_export(tmp_path / "model.pt")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        "bert.encoder.layer.0.output.dense: expected an input width that is a multiple of 4 for 2:4, "
+        "found width 37; give the layer another scheme under overrides in the recipe"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0, float("inf"), -0.5])
+def test_a_scale_that_divides_nothing(
+    nxmi_export: Command, model_file: Path, tmp_path: Path, value: float
+) -> None:
+    scale = read_checkpoint(str(model_file)).state[f"{QUERY}.weight_quantizer.scale"].clone()
+    scale[3] = value
+    name = f"{QUERY}.weight_quantizer.scale".replace(".", "__")
+    path = rewritten(model_file, tmp_path / "model.pt", **{name: scale})
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{QUERY}.weight_quantizer: expected positive finite scales, "
+        f"found {value} at index 3; calibrate the model before saving it"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_weight_that_breaks_its_pattern(
+    nxmi_export: Command, model_file: Path, tmp_path: Path
+) -> None:
+    name = f"{QUERY}.weight".replace(".", "__")
+    path = rewritten(model_file, tmp_path / "model.pt", **{name: torch.ones(64, 64)})
+    outcome = nxmi_export(path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{QUERY}: expected 2:4 sparsity along in_features, found 4 non-zeros in group 0 of row 0; "
+        "project the weights onto the pattern before saving them"
+    )
+
+
+def test_an_output_directory_that_is_not_empty(
+    nxmi_export: Command, model_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    before = files_under(tmp_path)
+    outcome = nxmi_export(model_file, "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{tmp_path / 'out'}: expected an empty or new output folder, found a folder with files in "
+        "it; choose another with -o, or pass --overwrite to replace it"
+    )
+    assert files_under(tmp_path) == before
+
+
+def test_an_output_that_is_a_file(nxmi_export: Command, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    outcome = nxmi_export(model_file, "-o", tmp_path / "out", "--overwrite")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{tmp_path / 'out'}: expected a folder or an unused name, found a file; "
+        "choose another output path"
+    )
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_output_below_a_file(nxmi_export: Command, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    output = tmp_path / "file" / "out"
+    outcome = nxmi_export(model_file, "-o", output)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{output}: expected an output path in a writable folder, found a file where a folder "
+        "belongs; choose another output path or change the folder's permissions"
+    )
+
+
+def test_an_output_in_a_folder_that_may_not_be_written(
+    nxmi_export: Command, model_file: Path, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    if os.access(closed, os.W_OK):
+        pytest.skip("this user may write everywhere, as root may")
+    outcome = nxmi_export(model_file, "-o", closed / "out")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{closed / 'out'}: expected an output path in a writable folder, found Permission denied; "
+        "choose another output path or change the folder's permissions"
+    )
+
+
+def test_an_output_where_nothing_can_be_written(nxmi_export: Command, model_file: Path) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("needs the proc file system, in which not even root makes folders")
+    outcome = nxmi_export(model_file, "-o", "/proc/nxmi/out")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        "/proc/nxmi/out: expected an output path in a writable folder, found No such file or "
+        "directory; choose another output path or change the folder's permissions"
+    )
+
+
+@pytest.mark.parametrize("verb", ["build", "inspect"])
+def test_an_artefact_with_a_changed_file(nxmi_export: Command, artefact: Path, verb: str) -> None:
+    path = artefact / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    before = files_under(artefact)
+    outcome = nxmi_export(verb, artefact)
+    assert outcome.code == 2
+    assert outcome.sentence.startswith(f"{path}: expected the file with SHA-256 ")
+    assert outcome.sentence.endswith(
+        "…, found other contents; export the model again, or restore the file"
+    )
+    assert files_under(artefact) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("", "No such file or directory"), ("file", "Not a directory")]
+)
+def test_a_path_that_is_no_artefact(
+    nxmi_export: Command, tmp_path: Path, name: str, found: str
+) -> None:
+    (tmp_path / "file").touch()
+    outcome = nxmi_export("build", tmp_path / name)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{tmp_path / name}: expected an artefact directory with manifest.json, found {found}; "
+        "make one with nxmi-export MODEL -o DIRECTORY"
+    )
+
+
+def test_a_profile_beyond_the_position_table(nxmi_export: Command, artefact: Path) -> None:
+    before = files_under(artefact)
+    outcome = nxmi_export("build", artefact, "--shapes", "min=1x8,opt=2x16,max=4x128")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        "shapes min=1x8,opt=2x16,max=4x128: expected at most 64 tokens, the model's position table,"
+        " found a maximum of 128; lower the maximum sequence to 64 or less"
+    )
+    assert files_under(artefact) == before
+
+
+def test_a_profile_that_cannot_be_read(nxmi_export: Command, artefact: Path) -> None:
+    outcome = nxmi_export("build", artefact, "--shapes", "8x128")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        "shapes: expected the form min=1x8,opt=32x128,max=64x512 (batch x sequence), "
+        "found '8x128'; name all three shapes in this order"
+    )
+
+
+def test_a_sentence_is_never_wrapped_or_read_as_markup(
+    nxmi_export: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / ("[red]" + "long " * 40) / "model.pt"
+    assert nxmi_export(path).sentence.startswith(f"{path}: expected a model file, ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--no-such-option"], "No such option: --no-such-option"),
+        (["export", "model.pt", "--no-such-option"], "No such option: --no-such-option"),
+        (["export", "model.pt", "another.pt"], "Got unexpected extra argument(s) (another.pt)"),
+        (["export"], "Missing argument 'model'"),
+        (["build"], "Missing argument 'ARTEFACT'"),
+        (["build", "artefact", "--library", "onnx"], "Invalid value for '--library'"),
+        (["build", "artefact", "--optimization-level", "9"], "Invalid value for '--optimization-level'"),
+        (["doctor", "extra"], "Got unexpected extra argument(s) (extra)"),
+    ],
+)
+def test_a_mistyped_command_line(
+    nxmi_export: Command, arguments: list[str], complaint: str
+) -> None:
+    outcome = nxmi_export(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert complaint in outcome.err
+    assert "-h" in outcome.err  # says how to get help

@@ -1,0 +1,221 @@
+"""What each verb prints and returns; results on standard output, the rest on standard error."""
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from nxmi_export._version import __version__
+from nxmi_export.artefact import read_artefact
+from nxmi_export.backends.tensorrt_engine import Library
+from nxmi_export.cli import console
+from tests.cli.command_lines import Command
+from tests.pipeline.exports import ENCODER_LINEARS, LAYERS
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = ("export", "build", "parity", "inspect", "doctor")
+
+
+def test_a_path_alone_is_exported_beside_itself(
+    first_export: subprocess.CompletedProcess[str], model_file: Path
+) -> None:
+    assert (first_export.returncode, first_export.stderr) == (0, "")
+    artefact = read_artefact(model_file.parent / "model.artefact")
+    assert artefact.source() == model_file
+    for name in artefact.manifest.files:
+        assert name in first_export.stdout
+    assert f"{ENCODER_LINEARS} x 2:4+int8, 2 x dense" in first_export.stdout
+
+
+def test_overwrite_replaces_the_whole_directory(
+    nxmi_export: Command, model_file: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "stale.txt").write_text("from before")
+    outcome = nxmi_export("export", model_file, "-o", output, "--overwrite")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    listed = {"manifest.json", *read_artefact(output).manifest.files}
+    assert {path.name for path in output.iterdir()} == listed
+
+
+def test_nothing_that_is_not_for_a_terminal_has_control_codes(
+    first_export: subprocess.CompletedProcess[str], nxmi_export: Command
+) -> None:
+    outcomes = [nxmi_export(*each) for each in (["--help"], ["doctor"], ["nope.pt"], ["--nope"])]
+    texts = [first_export.stdout, *(text for each in outcomes for text in (each.out, each.err))]
+    assert sum(map(bool, texts)) == 1 + len(outcomes)
+    assert not any("\x1b" in text or "\r" in text for text in texts)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--version", "build"]])
+def test_version(nxmi_export: Command, arguments: list[str]) -> None:
+    outcome = nxmi_export(*arguments)
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"nxmi-export {__version__}\n", "")
+    assert importlib.metadata.version("nxmi-export") == __version__
+
+
+def test_the_module_runs_as_a_program() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "nxmi_export", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"nxmi-export {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_help_lists_every_verb_and_exit_code(nxmi_export: Command, arguments: list[str]) -> None:
+    outcome = nxmi_export(*arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert all(f"│ {verb} " in outcome.out for verb in VERBS)
+    text = " ".join(outcome.out.split())
+    assert "Without a verb, export: nxmi-export model.pt means" in text
+    assert text.endswith(
+        "Exit codes: 0 ok, 1 gate failed, 2 usage or configuration, 3 capability missing, "
+        "4 internal error, 130 interrupted."
+    )
+
+
+def test_no_arguments_are_answered_with_help_and_code_2(nxmi_export: Command) -> None:
+    outcome = nxmi_export()
+    assert outcome.code == 2
+    assert all(f"│ {verb} " in outcome.out + outcome.err for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_each_example_on_a_line_of_its_own(
+    nxmi_export: Command, verb: str
+) -> None:
+    outcome = nxmi_export(verb, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = [line.strip() for line in outcome.out.splitlines()]
+    examples = [line for line in lines if line.startswith("nxmi-export ")]
+    assert lines.index("Examples") < lines.index(examples[0])
+    assert len(examples) >= 2
+    # A paragraph would hold more than one.
+    assert all(line.count("nxmi-export ") == 1 for line in examples)
+    assert not re.search(r"\w…", outcome.out.replace("0…1", ""))  # nothing cut off
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_example_is_longer_than_a_line(nxmi_export: Command, verb: str) -> None:
+    module = sys.modules[f"nxmi_export.cli.{verb}"]
+    lines = [line.strip() for line in module._EXAMPLES.splitlines()]  # type: ignore[attr-defined]
+    examples = [line for line in lines if line.startswith("nxmi-export ")]
+    shown = nxmi_export(verb, "--help").out
+    assert examples
+    assert all(f" {example} " in shown for example in examples)
+
+
+def test_inspect_lists_what_an_artefact_stores(nxmi_export: Command, artefact: Path) -> None:
+    outcome = nxmi_export("inspect", artefact, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    facts = json.loads(outcome.out)
+    manifest = read_artefact(artefact).manifest
+    assert (facts["schema"], facts["kind"]) == ("nxmi-export/inspection/1", "artefact")
+    assert facts["files"] == {name: record.bytes for name, record in manifest.files.items()}
+    assert facts["recipe"] == manifest.recipe
+    assert {name: each["scheme"] for name, each in facts["linears"].items()} == {
+        name: record.storage for name, record in manifest.linears.items()
+    }
+
+
+def test_inspect_lists_what_a_checkpoint_holds(nxmi_export: Command, model_file: Path) -> None:
+    outcome = nxmi_export("inspect", model_file, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    facts = json.loads(outcome.out)
+    assert (facts["kind"], facts["files"]) == ("checkpoint", {})
+    assert facts["architecture"] == "BertForSequenceClassification"
+    assert facts["provenance"] == {"task": "sst2", "seed": 0}
+    assert facts["linears"]["bert.encoder.layer.0.output.dense"] == {
+        "scheme": "2:4+int8",
+        "inputs": 128,
+        "outputs": 64,
+        "zeros": 0.5,
+    }
+    assert len(facts["linears"]) == ENCODER_LINEARS
+
+
+@pytest.mark.parametrize("subject", ["model_file", "artefact"])
+def test_inspect_shows_a_row_for_every_linear(
+    nxmi_export: Command, request: pytest.FixtureRequest, subject: str
+) -> None:
+    outcome = nxmi_export("inspect", request.getfixturevalue(subject))
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = [line for line in outcome.out.splitlines() if "2:4+int8" in line]
+    assert len(rows) == ENCODER_LINEARS
+    assert all("50" in row.rpartition("│")[0].rpartition("│")[2] for row in rows)
+
+
+def test_doctor_describes_this_machine(nxmi_export: Command) -> None:
+    table, facts = nxmi_export("doctor"), nxmi_export("doctor", "--json")
+    assert (table.code, table.err, facts.code, facts.err) == (0, "", 0, "")
+    content = json.loads(facts.out)
+    assert content["ok"] is True
+    names = {each["name"] for each in content["components"]}
+    assert {"nxmi-export", "torch", "onnxruntime", "tensorrt-rtx-cu13"} <= names
+    assert all(name in table.out for name in names)
+
+
+def test_build_writes_an_engine_and_says_what_is_proved(
+    nxmi_export: Command, artefact: Path, rtx: Library
+) -> None:
+    outcome = nxmi_export("build", artefact, "--library", rtx.name, "--optimization-level", "0")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = {
+        cells[1].strip(): cells[2].strip()
+        for line in outcome.out.splitlines()
+        if len(cells := line.split("│")) == 4
+    }
+    assert rows["built by"] == f"tensorrt_rtx {rtx.version}"
+    assert rows["INT8 linears"].startswith(f"{ENCODER_LINEARS} of {ENCODER_LINEARS}, ")
+    assert rows["fused INT8 attention"] == f"{LAYERS} of {LAYERS} layers"
+    assert rows["INT8"] == "proved"
+    assert rows["2:4 kernels"].startswith("unproven: TensorRT-RTX ignores SPARSE_WEIGHTS")
+    assert rows["run"] == "unproven: the plan was not run on a GPU"
+    assert "model.plan" in read_artefact(artefact).manifest.files
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    """Standard error as a terminal that records what it is shown."""
+    shown = Console(force_terminal=True, record=True, width=100, stderr=True, color_system=None)
+    monkeypatch.setattr(console, "ERRORS", shown)
+    return shown
+
+
+def test_a_terminal_sees_the_stages_of_an_export(terminal: Console, nxmi_export: Command) -> None:
+    with console.stages() as begin:
+        begin("reading [red] things")
+        begin("writing")
+    assert "reading [red] things" in terminal.export_text(clear=False)
+    assert "writing" in terminal.export_text()
+
+
+def test_a_terminal_sees_a_bar_for_each_phase(terminal: Console) -> None:
+    with console.bars() as move:
+        move("Building engine", 1, 4)
+        move("Building engine", 4, 4)
+    text = terminal.export_text()
+    assert "Building engine" in text
+    assert "4/4" in text
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"value": float("nan")}
+    with pytest.raises(ValueError, match="Out of range float values"):
+        console.write_json(tmp_path / "result.json", content)
+    assert list(tmp_path.iterdir()) == []
+    console.write_json(tmp_path / "result.json", {"value": 1})
+    assert json.loads((tmp_path / "result.json").read_text()) == {"value": 1}

@@ -1,0 +1,146 @@
+"""0 ok · 1 gate failed · 2 usage · 3 capability missing · 4 internal error · 130 interrupted."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nxmi_export.__main__ import main
+from nxmi_export.artefact import read_artefact
+from nxmi_export.backends.tensorrt_engine import Library
+from tests.cli.command_lines import Command
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120  # seconds; what a slow machine may need to get going
+
+
+def test_a_gate_that_fails_is_1_after_the_results(
+    nxmi_export: Command, artefact: Path, rtx: Library
+) -> None:
+    outcome = nxmi_export("build", artefact, "--strict")
+    assert outcome.code == 1
+    assert "TensorRT engine" in outcome.out
+    assert outcome.err == (
+        f"error: {artefact / 'build.log'}: expected every promise proved, "
+        "found INT8 proved, sparse kernels unproven; "
+        "read engine.json for the modules and the reasons\n"
+    )
+    # Unproven is no reason to throw the engine away.
+    assert "model.plan" in read_artefact(artefact).manifest.files
+
+
+def test_a_mistake_of_the_user_is_2(nxmi_export: Command) -> None:
+    assert nxmi_export("no-such-model.pt").code == 2
+    assert nxmi_export("--no-such-option").code == 2
+
+
+def test_a_missing_library_is_3(
+    nxmi_export: Command, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)  # how Python marks what cannot be imported
+    before = read_artefact(artefact)
+    outcome = nxmi_export("build", artefact)
+    assert outcome.code == 3
+    assert outcome.sentence == (
+        "TensorRT: expected an installed tensorrt or tensorrt_rtx, found "
+        "import of tensorrt halted; None in sys.modules; "
+        "import of tensorrt_rtx halted; None in sys.modules; "
+        'run `pip install "nxmi-export[rtx]"` (builds without a GPU) or '
+        'run `pip install "nxmi-export[trt]"` (needs an NVIDIA GPU)'
+    )
+    assert read_artefact(artefact) == before
+
+
+def test_an_unexpected_error_is_4_with_its_trace(
+    nxmi_export: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def divide(subject: str, *, base: str | None = None) -> None:
+        raise ZeroDivisionError("a bug [red] of ours")
+
+    monkeypatch.setattr("nxmi_export.workflow.inspect.inspect", divide)
+    outcome = nxmi_export("inspect", "model.pt")
+    assert (outcome.code, outcome.out) == (4, "")
+    assert "in divide" in outcome.err
+    assert "ZeroDivisionError: a bug [red] of ours" in outcome.err
+    assert outcome.err.endswith("internal error: please report it with the trace above\n")
+
+
+def test_ctrl_c_in_a_command_is_130(nxmi_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(subject: str, *, base: str | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nxmi_export.workflow.inspect.inspect", interrupted)
+    outcome = nxmi_export("inspect", "model.pt")
+    assert (outcome.code, outcome.out) == (130, "")
+    assert outcome.err.strip() == "interrupted: nothing was left half-written"
+
+
+def test_ctrl_c_outside_of_a_command_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nxmi_export.cli.run", interrupted)
+    assert main(["doctor"]) == 130
+
+
+def interrupt(arguments: list[str], *, begun: Callable[[], bool]) -> tuple[int, str]:
+    """Run a command line, send SIGINT once `begun`; exit code and standard error."""
+    # What ignores the signal passes that on: a shell does so with what it runs in the background.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nxmi_export", *arguments],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    with process:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not begun():
+                assert process.poll() is None, "it ended before it could be interrupted"
+                assert time.monotonic() < deadline, "it did not get going"
+                time.sleep(0.002)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    return process.returncode, errors
+
+
+def test_ctrl_c_during_an_export_leaves_what_was_there(model_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "precious").write_text("kept")
+
+    code, errors = interrupt(
+        ["export", str(model_file), "-o", str(output), "--overwrite"],
+        begun=lambda: any(tmp_path.glob(".out.*")),
+    )
+    assert (code, errors.strip()) == (130, "interrupted: nothing was left half-written")
+    assert list(tmp_path.iterdir()) == [output]
+    assert [path.name for path in output.iterdir()] == ["precious"]
+
+
+def test_ctrl_c_during_a_build_leaves_a_valid_artefact_without_an_engine(
+    artefact: Path, tmp_path: Path, rtx: Library
+) -> None:
+    before = read_artefact(artefact)
+    code, errors = interrupt(
+        ["build", str(artefact), "--optimization-level", "5"],
+        begun=lambda: any(artefact.glob(".model.plan.*")),
+    )
+    assert (code, errors.strip()) == (130, "interrupted: nothing was left half-written")
+    assert list(tmp_path.iterdir()) == [artefact]
+    after = read_artefact(artefact)
+    assert after == before
+    left = {path.name for path in artefact.iterdir()}
+    assert left == {"manifest.json", "build.log", *after.manifest.files}
