@@ -4,9 +4,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress, OnProgress
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = ["interruptible"]
 
@@ -25,7 +28,7 @@ def interruptible(on_progress: OnProgress | None) -> Iterator[OnProgress]:
 
     def report(step: BuildProgress) -> None:
         if pending and callable(handler):
-            handler(*pending[0])
+            handler(*pending.pop())
         if on_progress is not None:
             on_progress(step)
 
@@ -38,4 +41,4 @@ def interruptible(on_progress: OnProgress | None) -> Iterator[OnProgress]:
     finally:
         signal.signal(signal.SIGINT, handler)
     if pending:
-        handler(*pending[0])
+        handler(*pending.pop())

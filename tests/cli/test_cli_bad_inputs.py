@@ -132,8 +132,8 @@ def test_a_width_that_two_to_four_does_not_divide(nxmi_export: Command, tmp_path
     outcome = nxmi_export(tmp_path / "model.pt")
     assert outcome.code == 2
     assert outcome.sentence == (
-        "bert.encoder.layer.0.output.dense: expected an input width that is a multiple of 4 for 2:4, "
-        "found width 37; give the layer another scheme under overrides in the recipe"
+        "bert.encoder.layer.0.output.dense: expected an input width that is a multiple of 4 for "
+        "2:4, found width 37; give the layer another scheme under overrides in the recipe"
     )
 
 
@@ -295,7 +295,10 @@ def test_a_sentence_is_never_wrapped_or_read_as_markup(
         (["export"], "Missing argument 'model'"),
         (["build"], "Missing argument 'ARTEFACT'"),
         (["build", "artefact", "--library", "onnx"], "Invalid value for '--library'"),
-        (["build", "artefact", "--optimization-level", "9"], "Invalid value for '--optimization-level'"),
+        (
+            ["build", "artefact", "--optimization-level", "9"],
+            "Invalid value for '--optimization-level'",
+        ),
         (["doctor", "extra"], "Got unexpected extra argument(s) (extra)"),
     ],
 )

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +107,6 @@ def test_help_of_a_verb_shows_each_example_on_a_line_of_its_own(
     assert not re.search(r"\w…", outcome.out.replace("0…1", ""))  # nothing cut off
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_no_example_is_longer_than_a_line(nxmi_export: Command, verb: str) -> None:
-    module = sys.modules[f"nxmi_export.cli.{verb}"]
-    lines = [line.strip() for line in module._EXAMPLES.splitlines()]  # type: ignore[attr-defined]
-    examples = [line for line in lines if line.startswith("nxmi-export ")]
-    shown = nxmi_export(verb, "--help").out
-    assert examples
-    assert all(f" {example} " in shown for example in examples)
-
-
 def test_inspect_lists_what_an_artefact_stores(nxmi_export: Command, artefact: Path) -> None:
     outcome = nxmi_export("inspect", artefact, "--json")
     assert (outcome.code, outcome.err) == (0, "")
@@ -188,14 +177,14 @@ def test_build_writes_an_engine_and_says_what_is_proved(
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Console:
     """Standard error as a terminal that records what it is shown."""
     shown = Console(force_terminal=True, record=True, width=100, stderr=True, color_system=None)
     monkeypatch.setattr(console, "ERRORS", shown)
     return shown
 
 
-def test_a_terminal_sees_the_stages_of_an_export(terminal: Console, nxmi_export: Command) -> None:
+def test_a_terminal_sees_the_stages_of_an_export(terminal: Console) -> None:
     with console.stages() as begin:
         begin("reading [red] things")
         begin("writing")

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.external_data_helper
 import onnx.numpy_helper
 import torch
 from numpy.typing import NDArray
@@ -37,6 +36,13 @@ class Exported:
     @property
     def directory(self) -> Path:
         return self.artefact.directory
+
+    @property
+    def quantized_attentions(self) -> int:
+        """Layers whose attention products read integers."""
+        recipe = self.artefact.manifest.recipe
+        assert recipe is not None
+        return 0 if recipe["placement"] == Placement.LINEAR else LAYERS
 
 
 def write_compressed(path: Path, placement: Placement) -> PreTrainedModel:
@@ -83,8 +89,8 @@ def external_tensors(path: Path) -> dict[str, tuple[str, int, int]]:
     found = {}
     for tensor in load(path).graph.initializer:
         if tensor.external_data:
-            info = onnx.external_data_helper.ExternalDataInfo(tensor)
-            found[tensor.name] = (info.location, info.offset or 0, info.length)
+            info = {entry.key: entry.value for entry in tensor.external_data}
+            found[tensor.name] = (info["location"], int(info["offset"]), int(info["length"]))
     return found
 
 
@@ -100,8 +106,9 @@ def stored_weights(path: Path) -> dict[str, tuple[NDArray[np.int8], NDArray[Any]
     found = {}
     for node in model.graph.node:
         source = producer.get(node.input[1]) if node.op_type == "MatMul" else None
-        if source is not None and source.op_type == "DequantizeLinear":
-            if source.input[0] in values:
-                zero = values[source.input[2]] if len(source.input) > 2 else None
-                found[node.name.removesuffix("/MatMul")] = (values[source.input[0]], zero)
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        if (codes := values.get(source.input[0])) is not None:
+            zero = values[source.input[2]] if len(source.input) > 2 else None
+            found[node.name.removesuffix("/MatMul")] = (codes, zero)
     return found

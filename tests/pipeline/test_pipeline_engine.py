@@ -1,5 +1,6 @@
 """Engines of exported models: what the build log proves, and what the artefact then consists of."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,6 @@ from nxmi_export.backends.tensorrt_engine import (
     Verdict,
 )
 from nxmi_export.errors import EngineBuildFailed
-from nxmi_export.recipe import Placement
 from nxmi_export.workflow.build import EngineReport, QuantizedModules, build
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS, Exported
 
@@ -24,32 +24,26 @@ PROFILE = ShapeProfile.parse("min=1x1,opt=8x32,max=16x64", position_limit=64)
 ATTENTIONS = {f"bert.encoder.layer.{index}.attention.self" for index in range(LAYERS)}
 
 
-def build_into(artefact: Artefact, library: Library, **options: object) -> EngineReport:
-    return build(
-        artefact,
-        profile=PROFILE,
-        library=library,
-        options=EngineOptions(log_path=artefact.directory / "build.log", **options),  # type: ignore[arg-type]
-    )
+def build_into(
+    artefact: Artefact, library: Library, *, compute_capability: str | None = None
+) -> EngineReport:
+    log = artefact.directory / "build.log"
+    options = EngineOptions(log_path=log, compute_capability=compute_capability)
+    return build(artefact, profile=PROFILE, library=library, options=options)
 
 
 @pytest.fixture
-def copy(exported: Exported, tmp_path: Path) -> Artefact:
+def copy(exported: Exported, tmp_path: Path) -> Exported:
     """Every placement in turn, for the test to change."""
     shutil.copytree(exported.directory, tmp_path / "copy")
-    return read_artefact(tmp_path / "copy")
+    return dataclasses.replace(exported, artefact=read_artefact(tmp_path / "copy"))
 
 
-def quantized_attentions(artefact: Artefact) -> int:
-    assert artefact.manifest.recipe is not None
-    return 0 if artefact.manifest.recipe["placement"] == Placement.LINEAR else LAYERS
-
-
-def test_the_engine_runs_every_quantized_module_in_int8(copy: Artefact, rtx: Library) -> None:
-    report = build_into(copy, rtx)
+def test_the_engine_runs_every_quantized_module_in_int8(copy: Exported, rtx: Library) -> None:
+    report = build_into(copy.artefact, rtx)
     coverage = report.coverage
     assert coverage.int8_linears == len(coverage.linears) == ENCODER_LINEARS
-    assert coverage.int8_attentions == len(coverage.attentions) == quantized_attentions(copy)
+    assert coverage.int8_attentions == len(coverage.attentions) == copy.quantized_attentions
     assert coverage.verdict is Verdict.PROVED
     # Query, key and value of a layer are one product: six linears in four.
     assert len({line for each in coverage.linears for line in each.lines}) == 4 * LAYERS
@@ -70,7 +64,9 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Artefact, rtx: Lib
         "int8": ENCODER_LINEARS,
         "int8_output": coverage.int8_output_linears,
     }
-    assert {each["module"] for each in facts["int8"]["modules"]} >= copy.manifest.linears.keys() - {
+    assert {
+        each["module"] for each in facts["int8"]["modules"]
+    } >= copy.artefact.manifest.linears.keys() - {
         "bert.pooler.dense",
         "classifier",
     }
@@ -78,14 +74,14 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Artefact, rtx: Lib
     assert facts["runs"] == {"verdict": "unproven", "reason": "the plan was not run on a GPU"}
 
     files = read_artefact(copy.directory).manifest.files
-    assert files.keys() == copy.manifest.files.keys() | ENGINE_FILES
+    assert files.keys() == copy.artefact.manifest.files.keys() | ENGINE_FILES
     assert {path.name for path in copy.directory.iterdir()} == {"manifest.json", *files}
 
 
 def test_what_must_run_in_int8_is_read_from_the_graph(exported: Exported) -> None:
     modules = QuantizedModules.read(exported.directory / "model.onnx")
     assert len(modules.linears) == ENCODER_LINEARS
-    expected = ATTENTIONS if quantized_attentions(exported.artefact) else set()
+    expected = ATTENTIONS if exported.quantized_attentions else set()
     assert set(modules.attentions) == expected
     products = [module for module in modules.node_modules.values() if module in expected]
     assert len(products) == 2 * len(expected)  # scores and context
@@ -106,9 +102,7 @@ def test_a_rebuild_replaces_the_engine(sparse_copy: Artefact, rtx: Library) -> N
 def test_progress_is_reported(sparse_copy: Artefact, rtx: Library) -> None:
     steps: list[BuildProgress] = []
     options = EngineOptions()
-    build(
-        sparse_copy, profile=PROFILE, library=rtx, options=options, on_progress=steps.append
-    )
+    build(sparse_copy, profile=PROFILE, library=rtx, options=options, on_progress=steps.append)
     assert any(step.parent is None for step in steps)
     assert all(0 < step.done <= step.total for step in steps)
 

@@ -150,7 +150,7 @@ def test_a_weight_scale_follows_its_weight(exported: Exported) -> None:
     """One scale per output channel, the one that PyTorch trained with."""
     values = arrays(exported.directory / "model.onnx")
     module = "bert.encoder.layer.1.output.dense"
-    trained = exported.model.get_submodule(module).weight_quantizer.scale.numpy()
+    trained = exported.model.get_buffer(f"{module}.weight_quantizer.scale").numpy()
     assert LAYERS == 2
     dequantize = next(
         node
