@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging
 
 from nxmi_export.checkpoint import read_tokenizer_files, write_checkpoint
 from nxmi_export.compression import (
@@ -45,6 +46,8 @@ DENSE = Schedule(epochs=1, learning_rate=1e-4, seed=SEED)
 QAT = Schedule(epochs=1, learning_rate=1e-4, seed=SEED)
 CALIBRATION_BATCHES = 16
 CONSOLE = Console(stderr=True)
+logging.set_verbosity_error()  # "classifier.weight is newly initialized": so it is, on purpose
+logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def compress(data: TrainingData, dense: Path, output: Path, recipe: Recipe = REC
         provenance={
             "task": data.task,
             "examples": len(examples),
-            "method": "magnitude projection, least-error calibration, masked straight-through QAT",
+            "method": "magnitude projection, percentile calibration, masked straight-through QAT",
             "schedule": asdict(QAT),
         },
     )

@@ -23,7 +23,7 @@ Examples
 
     nxmi-export parity model.artefact --task mrpc --data glue_data --dense ./fine-tuned
 
-    nxmi-export parity model.artefact --task mnli --max-drop 0.002 --json parity.json
+    nxmi-export parity model.artefact --task mnli --max-drop 0.002 -o mnli.json
 """
 
 
@@ -44,15 +44,21 @@ def parity_command(
     max_length: Annotated[int, typer.Option(min=2, help="Tokens per example at most.")] = 128,
     limit: Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")] = None,
     max_changed: Annotated[
-        int, typer.Option(min=0, help="Unexplained changed predictions that are allowed.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0, help="Unexplained changed predictions that are allowed; default: none."
+        ),
+    ] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0, help="Drop of the primary metric that is allowed, 0…1.")
-    ] = 0.001,
-    json_path: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Drop of the primary metric that is allowed; default: half a point."
+        ),
+    ] = None,
+    output: Annotated[
         Path | None,
         typer.Option(
-            "--json", help="Where to write the result; default: ARTEFACT/parity-TASK.json"
+            "-o", "--output", help="Where to write the result; default: ARTEFACT/parity-TASK.json"
         ),
     ] = None,
 ) -> None:
@@ -64,6 +70,7 @@ def parity_command(
     from nxmi_export.workflow.parity import ParityRequest, check_parity, run_document
 
     artefact = read_artefact(directory)
+    limits: dict[str, Any] = {"max_changed": max_changed, "max_drop": max_drop}
     request = ParityRequest(
         task=chosen,
         data_dir=data,
@@ -72,11 +79,11 @@ def parity_command(
         batch_size=batch_size,
         max_length=max_length,
         limit=limit,
-        gate=Gate(max_changed=max_changed, max_drop=max_drop),
+        gate=Gate(**{name: each for name, each in limits.items() if each is not None}),
     )
     with bars() as move:
         splits = check_parity(artefact, request, on_progress=move)
-    output = json_path or directory / f"parity-{task}.json"
+    output = output or directory / f"parity-{task}.json"
     write_json(output, run_document(splits))
     engine = _engine(directory)
     for split in splits:

@@ -1,4 +1,4 @@
-"""Activation values in, the INT8 scale that fits them best out, in fixed memory.
+"""Activation values in, a percentile of their magnitudes out, in fixed memory.
 
 Bins are equal parts of 0…2^k, where 2^k is the first power of two above every magnitude seen. When
 a larger value arrives, k grows and neighbouring bins merge exactly, so the counts depend neither on
@@ -12,8 +12,7 @@ from torch import Tensor
 
 __all__ = ["MagnitudeHistogram"]
 
-BINS = 4096
-CANDIDATES = 100  # clipping points tried, evenly spaced up to the largest magnitude
+BINS = 1 << 16  # outliers take most of the range: 512 KiB of counts leave bins for the rest
 
 
 class MagnitudeHistogram:
@@ -42,19 +41,17 @@ class MagnitudeHistogram:
         index = (magnitudes / 2.0**self.exponent * BINS).to(torch.int64)
         self.counts += torch.bincount(index, minlength=BINS)
 
-    def least_error_scale(self, high: int) -> float:
-        """The scale with the least squared quantization error, for codes up to `high`.
+    def percentile(self, share: float) -> float:
+        """The magnitude that `share` (0…1) of the non-zero values do not exceed, to a bin's width.
 
         NaN or infinite if such a value was added; 0 if nothing but zeros was.
         """
         if not math.isfinite(self.largest) or self.exponent is None:
             return self.largest
-        centres = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (2.0**self.exponent / BINS)
-        shares = torch.arange(1, CANDIDATES + 1, dtype=torch.float64) / CANDIDATES
-        scales = self.largest * shares / high
-        codes = torch.round(centres / scales[:, None]).clamp(max=high)
-        errors = ((codes * scales[:, None] - centres) ** 2 * self.counts).sum(dim=1)
-        return float(scales[torch.argmin(errors)])
+        reached = self.counts.cumsum(0)
+        needed = math.ceil(share * int(reached[-1]))
+        index = int((reached < needed).sum())
+        return min((index + 1) * 2.0**self.exponent / BINS, self.largest)
 
     def _grow(self, exponent: int) -> None:
         if self.exponent is None:

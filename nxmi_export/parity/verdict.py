@@ -18,12 +18,14 @@ ROUNDING = 1e-9  # differences of scores that are equal on paper
 class Gate:
     """What a result must keep to.
 
+    `max_drop` has room for rounding ties: on a dev set of a thousand examples they alone change a
+    few predictions, each worth a tenth of a point. Where those come from is checked separately.
     `max_shape_changed` is not zero because batch size and padding change the order of sums, which
     tips rounding ties; a mask that leaks changes far more.
     """
 
     max_changed: int = 0  # unexplained, from compressed PyTorch to ONNX as written
-    max_drop: float = 0.001  # of the primary score, from compressed PyTorch to the last rung
+    max_drop: float = 0.005  # of the primary score, from compressed PyTorch to the last rung
     max_shape_changed: float = 0.01  # share of predictions, where shapes were compared
 
 

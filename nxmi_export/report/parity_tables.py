@@ -11,17 +11,17 @@ from nxmi_export.parity import ParityResult, Stage, Step, Verdict, WeightParity
 
 __all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table"]
 
-SHOWN_CHANGES = 10
+SHOWN_CHANGES = 3  # the JSON has them all
 
 
 def parity_tables(
     result: ParityResult, verdict: Verdict, artefact: Artefact, engine: Mapping[str, Any] | None
 ) -> Iterator[Table]:
-    """Everything about one split, top to bottom; `engine` is the content of engine.json."""
-    yield ladder_table(result)
+    """Everything about one split, the conclusion last; `engine` is the content of engine.json."""
     for step in result.steps:
         if step.reference is Stage.COMPRESSED:
             yield from changes_table(step)
+    yield ladder_table(result)
     yield proof_table(result, verdict, artefact, engine)
 
 
@@ -81,7 +81,7 @@ def changes_table(step: Step) -> Iterator[Table]:
     if not changes:
         return
     shown: Sequence[Any] = changes[:SHOWN_CHANGES]
-    title = f"changed by {step.comparison.candidate}: {len(changes)}"
+    title = f"changed by {step.comparison.candidate}: {len(shown)} of {len(changes)}"
     table = Table(title=title, title_justify="left")
     for heading in ("example", "text", "margin", "why"):
         table.add_column(heading, overflow="fold")

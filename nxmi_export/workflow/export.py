@@ -1,5 +1,6 @@
 """A model path in, an artefact directory out."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ def _write_facts(
 ) -> None:
     for name, content in checkpoint.tokenizer.items():
         (folder / name).write_bytes(content)
+    config = json.dumps(dict(checkpoint.config), indent=1, sort_keys=True)
+    (folder / "config.json").write_text(f"{config}\n", encoding="utf-8")
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         architecture=checkpoint.architecture,

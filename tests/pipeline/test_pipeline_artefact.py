@@ -135,7 +135,7 @@ def test_no_weight_is_stored_inside_an_onnx_file(exported: Exported) -> None:
 def test_the_manifest_lists_exactly_the_files_of_the_directory(exported: Exported) -> None:
     listed = {"manifest.json", *exported.artefact.manifest.files}
     assert listed == {path.name for path in exported.directory.iterdir()}
-    assert listed == {*ONNX_FILES, "model.onnx.data", "manifest.json", "vocab.txt"}
+    assert listed == {*ONNX_FILES, "model.onnx.data", "manifest.json", "config.json", "vocab.txt"}
     for name, record in exported.artefact.manifest.files.items():
         path = exported.directory / name
         assert (record.sha256, record.bytes) == (sha256_of(path), path.stat().st_size)
@@ -215,7 +215,7 @@ def test_a_file_that_the_artefact_does_not_have_is_refused(sparse_copy: Any) -> 
         sparse_copy.path("model.plan")
     assert str(refusal.value) == (
         f"{sparse_copy.directory}: expected an artefact with model.plan, "
-        "found model.cpu.onnx, model.onnx, model.onnx.data, vocab.txt; "
+        "found config.json, model.cpu.onnx, model.onnx, model.onnx.data, vocab.txt; "
         "export the model again, or build the engine first"
     )
 
