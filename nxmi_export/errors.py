@@ -24,8 +24,7 @@
         ├── LoweringFailed
         └── EngineBuildFailed
 
-Each message is one sentence made of four parts (subject, expectation, finding, remedy),
-which the command line also writes as JSON.
+Each message is one sentence made of four parts: subject, expectation, finding, remedy.
 """
 
 from typing import ClassVar
@@ -68,16 +67,6 @@ class NxmiError(Exception):
         self.expected = expected
         self.found = found
         self.remedy = remedy
-
-    def as_json(self) -> dict[str, str]:
-        """The four parts and the error's name, for machine-readable output."""
-        return {
-            "error": type(self).__name__,
-            "subject": self.subject,
-            "expected": self.expected,
-            "found": self.found,
-            "remedy": self.remedy,
-        }
 
 
 class UsageError(NxmiError):

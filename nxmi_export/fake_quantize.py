@@ -6,10 +6,11 @@ onnxruntime bit for bit. PyTorch's own fake quantization multiplies by `1 / scal
 instead, which moves values across rounding ties.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from passes import numerics
+from passes.numerics import IntegerRange
 
 __all__ = ["ACTIVATION_INT8", "IntegerRange", "fake_quantize", "quantize", "weight_range"]
 
@@ -17,15 +18,8 @@ __all__ = ["ACTIVATION_INT8", "IntegerRange", "fake_quantize", "quantize", "weig
 _PER_TENSOR = -1  # an operator's schema takes an integer for the axis, never None
 
 
-@dataclass(frozen=True)
-class IntegerRange:
-    """The integers a quantizer may produce, both ends included."""
-
-    low: int
-    high: int
-
-
-ACTIVATION_INT8 = IntegerRange(-128, 127)  # where QuantizeLinear saturates, so codes can be equal
+ACTIVATION_INT8 = numerics.INT8  # where QuantizeLinear saturates, so that codes can be equal
+_WEIGHTS = {8: numerics.INT8_WEIGHT, 4: numerics.INT4_WEIGHT}
 
 
 def weight_range(bits: int) -> IntegerRange:
@@ -33,8 +27,7 @@ def weight_range(bits: int) -> IntegerRange:
 
     The lowest code stays unused so that negation is exact and zero is the middle.
     """
-    limit = 2 ** (bits - 1) - 1
-    return IntegerRange(-limit, limit)
+    return _WEIGHTS[bits]
 
 
 def quantize(x: Tensor, scale: Tensor, limits: IntegerRange, axis: int | None = None) -> Tensor:

@@ -4,13 +4,13 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nxmi_export.errors import OutputError
 
-__all__ = ["atomic_directory", "atomic_file"]
+__all__ = ["atomic_directory", "atomic_file", "temporary_directory"]
 
 _DEVICE_REFUSES = {
     errno.ENOSPC: "no space left on the device",
@@ -42,16 +42,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_directory(
+    path: Path, *, replaceable: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
     """A temporary folder beside `path`; it takes the name `path` only if the block succeeds.
 
-    An existing non-empty `path` is refused, unless `overwrite` says to replace it at the end.
-    Raises OutputError for that, for a place where no folder can be written, and for a full device.
+    An existing non-empty `path` is refused, unless `replaceable` recognises it as an earlier output
+    that may be deleted at the end; None recognises nothing. Raises OutputError for that, for a
+    place where no folder can be written, and for a full device.
     """
     path = path.resolve()
     temporary = _beside(path)
     with _output_errors(path):
-        _check_replaceable(path, overwrite)
+        _check_replaceable(path, replaceable)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
     try:
@@ -63,12 +66,28 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def temporary_directory(parent: Path) -> Iterator[Path]:
+    """An empty hidden folder inside `parent`, deleted with all its files when the block ends.
+
+    Raises OutputError where no folder can be made, and where the device is full.
+    """
+    folder = _beside(parent.absolute() / "temporary")
+    with _output_errors(parent):
+        folder.mkdir()
+    try:
+        with _device_errors(parent):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _beside(path: Path) -> Path:
     # Hidden and in the same folder: a rename is atomic only within one file system.
     return path.parent / f".{path.name}.{secrets.token_hex(4)}"
 
 
-def _check_replaceable(path: Path, overwrite: bool) -> None:
+def _check_replaceable(path: Path, replaceable: Callable[[Path], bool] | None) -> None:
     if not path.exists():
         return
     if not path.is_dir():
@@ -78,20 +97,29 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
             found="a file",
             remedy="choose another output path",
         )
-    if path.is_mount() or path == Path.cwd():
+    if path.is_mount() or Path.cwd().is_relative_to(path):
         # One cannot be renamed, and whoever stands in the other would not see the new one.
         raise OutputError(
             path,
             expected="an output folder that can be replaced as a whole",
-            found="a mount point or the working directory",
+            found="a mount point, or the working directory in it",
             remedy="name a new folder inside it",
         )
-    if any(path.iterdir()) and not overwrite:
+    if not any(path.iterdir()):
+        return
+    if replaceable is None:
         raise OutputError(
             path,
             expected="an empty or new output folder",
             found="a folder with files in it",
             remedy="choose another with -o, or pass --overwrite to replace it",
+        )
+    if not replaceable(path):
+        raise OutputError(
+            path,
+            expected="an artefact to overwrite",
+            found="a folder that is no artefact",
+            remedy="choose another with -o, or delete the folder yourself",
         )
 
 

@@ -5,7 +5,7 @@
 A BERT-base with random weights is compressed once (2:4 + int8 by magnitude, scales calibrated on
 random tokens) and saved as model.pt. Then whole processes alternate: `nxmi-export export`, which
 writes both ONNX files, the manifest and the hashes, and a script that loads the same model and
-calls `torch.onnx.export`, nothing else. Reported are medians and their ratios.
+calls `torch.onnx.export` and `save`, nothing else. Reported are medians and their ratios.
 """
 
 import argparse
@@ -23,9 +23,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from nxmi_export.checkpoint import write_checkpoint
-from nxmi_export.compression import checkpoint_of, compressed_linears, insert_quantizers
+from nxmi_export.compression import checkpoint_of, compressed_linears, insert_quantizers, project
 from nxmi_export.compression.quantizers import ActivationQuantizer
-from nxmi_export.compression.sparsity import magnitude_masks
 from nxmi_export.recipe import Recipe
 
 SEED = 0
@@ -58,8 +57,8 @@ import json, resource, subprocess, sys, time
 start = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 seconds = time.perf_counter() - start
-kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps({"seconds": seconds, "peak_mb": kilobytes / 1e3}))
+kibibytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps({"seconds": seconds, "peak_mb": kibibytes * 1024 / 1e6}))
 """
 
 
@@ -124,18 +123,17 @@ def _write_model(path: Path) -> None:
     recipe = Recipe()
     insert_quantizers(model, recipe)
     linears = compressed_linears(model)
+    project(linears)
+    for linear in linears.values():
+        if linear.weight_quantizer is not None:
+            linear.weight_quantizer.fit(linear.weight)
+    quantizers = [each for each in model.modules() if isinstance(each, ActivationQuantizer)]
+    for each in quantizers:
+        each.observe()
     with torch.no_grad():
-        for name, mask in magnitude_masks(linears).items():
-            linears[name].weight.mul_(mask)
-        for linear in linears.values():
-            if linear.weight_quantizer is not None:
-                linear.weight_quantizer.fit(linear.weight)
-        quantizers = [each for each in model.modules() if isinstance(each, ActivationQuantizer)]
-        for each in quantizers:
-            each.observe()
         model(input_ids=torch.randint(1000, 20000, (4, 32)))
-        for each in quantizers:
-            each.calibrate()
+    for each in quantizers:
+        each.calibrate()
     checkpoint = checkpoint_of(model, recipe=recipe, tokenizer={}, provenance={"seed": SEED})
     write_checkpoint(path, checkpoint)
 

@@ -1,9 +1,10 @@
 """What the reach of activation scales costs: accuracy by placement and covered share, no training.
 
-    make demo && python -m samples.compare_calibration [--folder runs/demo] [--json FILE]
+    make demo && python -m samples.compare_calibration
+    python -m samples.compare_calibration --dense runs/sst2/dense --task sst2 --data GLUE_DIR
 
-Takes the quickstart's fine-tuned MiniLM, quantizes its encoder to INT8 (no pruning, no training)
-with scales that cover a share of each value's magnitudes, and scores the held-out reviews.
+Takes a fine-tuned MiniLM, quantizes its encoder to INT8 (no pruning, no training) with scales that
+cover a share of each value's magnitudes, and scores the dev set.
 """
 
 import argparse
@@ -16,32 +17,37 @@ from transformers import AutoModelForSequenceClassification
 
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.checkpoint import read_tokenizer_files
-from nxmi_export.compression import calibrate, insert_quantizers, quantizers
+from nxmi_export.compression import calibrate, insert_quantizers
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
-from nxmi_export.glue import load_dataset, task_named
+from nxmi_export.glue import Dataset, load_dataset, task_named
 from nxmi_export.parity import run_rung
 from nxmi_export.recipe import Placement, Recipe, Scheme
 
-SHARES = (1.0, 0.9999, 0.999)
+SHARES = (1.0, 0.9999, 0.9995, 0.999)
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def main() -> None:
     """Score every placement at every share and print the table as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--dense", type=Path, default=Path("runs/demo/dense"))
+    parser.add_argument("--task", default="reviews")
+    parser.add_argument("--data", type=Path, default=Path("runs/demo/reviews"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    folder: Path = arguments.folder
-    dense = AutoModelForSequenceClassification.from_pretrained(folder / "dense")
-    train, held_out = (_encoded(folder, split) for split in ("train", "validation"))
+    source: Path = arguments.dense
+    dense = AutoModelForSequenceClassification.from_pretrained(source)
+    task = task_named(arguments.task)
+    train, held_out = (
+        _encoded(load_dataset(task, split, arguments.data), source)
+        for split in ("train", task.dev_splits[0])
+    )
     table: dict[str, Any] = {"dense": _accuracy(dense, held_out)}
     for share in SHARES:
-        quantizers.COVERED = share
         for placement in Placement:
-            model = AutoModelForSequenceClassification.from_pretrained(folder / "dense")
+            model = AutoModelForSequenceClassification.from_pretrained(source)
             insert_quantizers(model, Recipe(default=Scheme.parse("int8"), placement=placement))
-            calibrate(model, train, batches=16, batch_size=32)
+            calibrate(model, train, batches=16, batch_size=32, covered=share)
             table[f"{placement} {share}"] = _accuracy(model, held_out)
     result = {"accuracy": table, "versions": {name: version(name) for name in ("torch",)}}
     text = json.dumps(result, indent=1)
@@ -55,14 +61,9 @@ def _accuracy(model: Any, data: EncodedDataset) -> float:
         return round(run_rung(runner, data, batch_size=32).primary, 4)
 
 
-def _encoded(folder: Path, split: str) -> EncodedDataset:
-    files = read_tokenizer_files(folder / "dense")
-    return encode(
-        load_dataset(task_named("reviews"), split, folder / "reviews"),
-        load_tokenizer(files, source=folder),
-        input_names=INPUTS,
-        max_length=128,
-    )
+def _encoded(dataset: Dataset, source: Path) -> EncodedDataset:
+    tokenizer = load_tokenizer(read_tokenizer_files(source), source=source)
+    return encode(dataset, tokenizer, input_names=INPUTS, max_length=128)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +30,11 @@ from nxmi_export.compression import (
     checkpoint_of,
     compressed_linears,
     insert_quantizers,
+    project,
     train,
 )
-from nxmi_export.compression.sparsity import project
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
-from nxmi_export.glue import TASKS, load_dataset, task_named
+from nxmi_export.glue import TASKS, Task, load_dataset, task_named
 from nxmi_export.output_files import atomic_directory
 from nxmi_export.recipe import Placement, Recipe, Scheme
 
@@ -63,8 +64,10 @@ def fine_tune(data: TrainingData, output: Path) -> None:
     """Fine-tune all of MiniLM but its embeddings; writes a Hugging Face directory."""
     source = _minilm()
     torch.manual_seed(SEED)  # the new classification head is drawn at random
-    outputs = task_named(data.task).num_outputs
-    model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=outputs)
+    task = task_named(data.task)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source, num_labels=task.num_outputs, **_label_names(task)
+    )
     _train(model, _encoded(data, source), DENSE, f"fine-tuning MiniLM on {data.task}")
     with atomic_directory(output) as folder:
         model.save_pretrained(folder)
@@ -93,6 +96,19 @@ def compress(data: TrainingData, dense: Path, output: Path, recipe: Recipe = REC
         },
     )
     write_checkpoint(output, checkpoint)
+
+
+def _label_names(task: Task) -> dict[str, Any]:
+    """What parity later matches with the task's own names."""
+    names = task.labels
+    return (
+        {
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: index for index, name in enumerate(names)},
+        }
+        if names
+        else {}
+    )
 
 
 def _minilm() -> Path:

@@ -24,7 +24,7 @@ MAY_BE_LONGER: dict[str, str] = {}
 CATCHES_EVERYTHING = {"nxmi_export/__main__.py::main"}
 
 # What a graph pass may build on, besides Python itself.
-PASSES_BUILD_ON = {"numpy", "onnx_ir", "onnxscript", "passes"}
+PASSES_BUILD_ON = {"numpy", "onnx_ir", "passes"}
 
 # Names of hosts are put together here, so that this file does not contain what it looks for.
 REGISTRIES = (

@@ -6,6 +6,7 @@ from nxmi_export.artefact.artefact import (
     WEIGHTS,
     Artefact,
     file_record,
+    is_artefact,
     read_artefact,
     sha256_of,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Manifest",
     "Source",
     "file_record",
+    "is_artefact",
     "read_artefact",
     "sha256_of",
 ]

@@ -1,10 +1,11 @@
 """A deployed model as a directory: reading it back with every file checked against its hash."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from nxmi_export.artefact.manifest import FileRecord, Manifest
+from nxmi_export.artefact.manifest import MANIFEST, FileRecord, Manifest
 from nxmi_export.errors import ArtefactError
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "WEIGHTS",
     "Artefact",
     "file_record",
+    "is_artefact",
     "read_artefact",
     "sha256_of",
 ]
@@ -20,6 +22,7 @@ __all__ = [
 MODEL = "model.onnx"  # for TensorRT, and portable
 CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
 WEIGHTS = "model.onnx.data"  # the tensors of both; each file refers to the same bytes
+_FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,29 @@ class Artefact:
 
     def source(self) -> Path | str:
         """The checkpoint it was exported from: an absolute path, or a hub name."""
-        path = (self.directory / self.manifest.source.path).resolve()
-        return path if path.exists() else self.manifest.source.path
+        return self._located(self.manifest.source.path)
+
+    def base(self) -> Path | str | None:
+        """What gave a bare state dict its configuration: an absolute path, or a hub name.
+
+        None for every other source. Raises ArtefactError for a directory that is gone.
+        """
+        named = self.manifest.source.base
+        if named is None:
+            return None
+        base = self._located(named)
+        if isinstance(base, str) and ".." in Path(base).parts:
+            raise ArtefactError(
+                self.directory / base,
+                expected="the directory that --base named at the export",
+                found="nothing at this path",
+                remedy="put it back, or export the model again",
+            )
+        return base
+
+    def _located(self, name: str) -> Path | str:
+        path = (self.directory / name).resolve()
+        return path if path.exists() else name
 
 
 def read_artefact(directory: Path) -> Artefact:
@@ -66,6 +90,18 @@ def read_artefact(directory: Path) -> Artefact:
                 remedy="export the model again, or restore the file",
             )
     return Artefact(directory, manifest)
+
+
+def is_artefact(directory: Path) -> bool:
+    """Whether `directory` holds a manifest of ours, whatever its version and its other files.
+
+    The name alone does not tell: web applications have a manifest.json too.
+    """
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and str(manifest.get("format")).startswith(_FORMATS)
 
 
 def file_record(path: Path) -> FileRecord:

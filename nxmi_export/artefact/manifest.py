@@ -28,8 +28,8 @@ class Source(_Record):
     """The checkpoint that was exported."""
 
     path: str  # as a path relative to the artefact where it is a local file, else a hub name
-    sha256: str | None  # of the file, None for a directory or hub name
-    base: str | None = None  # what a bare state dict took its configuration from
+    sha256: str | None  # of the file or directory, as `checkpoint_sha256` has it; None for the hub
+    base: str | None = None  # what gave a bare state dict its configuration; written like `path`
 
 
 class LinearRecord(_Record):

@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
-from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
+from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
 
 __all__ = ["OnnxRuntimeRunner"]
 
@@ -54,17 +54,24 @@ class OnnxRuntimeRunner:
             )
         options = _session_options(ort, path, optimize=optimize, threads=threads)
         self._session: Any | None = _open(ort, path, options, extra_outputs)
+        self._refusals = _refusals(ort)
         self.name = f"onnxruntime {'optimized' if optimize else 'as written'}"
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self.output_names = tuple(value.name for value in self._session.get_outputs())
 
     def run(self, feeds: Feeds) -> Outputs:
-        """Every output of one batch, extra outputs included."""
+        """Every output of one batch, extra outputs included.
+
+        Raises ShapeError for a batch on which the graph fails, as it does beyond the last position.
+        """
         check_feeds(self, feeds)
         if self._session is None:
             # Like a read from a closed file: the caller's mistake, not a user's.
             raise ValueError(f"{self.name}: run() after the runner was closed")
-        arrays = self._session.run(self.output_names, dict(feeds))
+        try:
+            arrays = self._session.run(self.output_names, dict(feeds))
+        except self._refusals as error:
+            raise _unfit(self.name, feeds, error) from error
         return dict(zip(self.output_names, arrays, strict=True))
 
     def __enter__(self) -> Self:
@@ -77,6 +84,16 @@ class OnnxRuntimeRunner:
         trace: TracebackType | None,
     ) -> None:
         self._session = None
+
+
+def _unfit(name: str, feeds: Feeds, error: Exception) -> ShapeError:
+    shapes = ", ".join(f"{key} {'×'.join(map(str, each.shape))}" for key, each in feeds.items())
+    return ShapeError(
+        f"{name}: a batch of {shapes}",
+        expected="as many tokens as the model has positions, and ids of its vocabulary",
+        found=" ".join(str(error).split()),
+        remedy="shorten the batch to position_limit in manifest.json, or encode it again",
+    )
 
 
 def _onnxruntime() -> ModuleType:

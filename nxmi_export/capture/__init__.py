@@ -1,5 +1,5 @@
 """PyTorch models to ONNX graphs through `torch.onnx.export(dynamo=True)`."""
 
-from nxmi_export.capture.capture import MODULE_KEY, OPSET, CapturedGraph, capture
+from nxmi_export.capture.capture import OPSET, CapturedGraph, capture
 
-__all__ = ["MODULE_KEY", "OPSET", "CapturedGraph", "capture"]
+__all__ = ["OPSET", "CapturedGraph", "capture"]

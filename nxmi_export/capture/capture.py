@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from nxmi_export.capture.translate import TRANSLATIONS
+from passes import MODULE_KEY
 
-__all__ = ["MODULE_KEY", "OPSET", "CapturedGraph", "capture"]
+__all__ = ["OPSET", "CapturedGraph", "capture"]
 
 OPSET = 20  # has Gelu; newer opsets are not read by every TensorRT and onnxruntime in use
-MODULE_KEY = "nxmi.module"
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 _WRAPPED = "model"
 
@@ -59,7 +59,8 @@ def capture(
             verbose=False,
         )
     assert program is not None
-    _name_nodes_after_modules(program.model.graph)
+    for node in program.model.graph:
+        node.metadata_props[MODULE_KEY] = _module_of(node)
     return CapturedGraph(program.model, input_names, position_limit)
 
 
@@ -80,16 +81,6 @@ def _example(name: str) -> Tensor:
     # Sizes of 0 and 1 would be baked in as constants by the tracer.
     make = torch.ones if name == "attention_mask" else torch.zeros
     return make(2, 2, dtype=torch.int64)
-
-
-def _name_nodes_after_modules(graph: ir.Graph) -> None:
-    counts: dict[str, int] = {}
-    for node in graph:
-        module = _module_of(node)
-        node.metadata_props[MODULE_KEY] = module
-        name = f"{module}/{node.op_type}" if module else node.op_type
-        seen = counts[name] = counts.get(name, 0) + 1
-        node.name = name if seen == 1 else f"{name}_{seen}"
 
 
 def _module_of(node: ir.Node) -> str:

@@ -5,12 +5,14 @@ from nxmi_export.checkpoint.compressed import (
     CompressedCheckpoint,
     read_tokenizer_files,
 )
+from nxmi_export.checkpoint.digest import checkpoint_sha256
 from nxmi_export.checkpoint.model_file import write_checkpoint
 from nxmi_export.checkpoint.read import read_checkpoint
 
 __all__ = [
     "TOKENIZER_FILES",
     "CompressedCheckpoint",
+    "checkpoint_sha256",
     "read_checkpoint",
     "read_tokenizer_files",
     "write_checkpoint",

@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 
 from nxmi_export.checkpoint.compressed import CompressedCheckpoint, read_tokenizer_files
@@ -22,9 +26,16 @@ from nxmi_export.errors import (
     UnsupportedModel,
 )
 
-__all__ = ["architecture_of", "read_configuration", "read_hugging_face"]
+__all__ = [
+    "CONFIGURATION",
+    "WEIGHT_FILES",
+    "architecture_of",
+    "read_configuration",
+    "read_hugging_face",
+]
 
-_WEIGHT_FILES = ("model*.safetensors*", "pytorch_model*.bin*")
+CONFIGURATION = "config.json"
+WEIGHT_FILES = ("model*.safetensors*", "pytorch_model*.bin*")
 
 
 def read_hugging_face(model: str) -> CompressedCheckpoint:
@@ -62,7 +73,7 @@ def read_configuration(model: str) -> tuple[dict[str, Any], Path]:
     directory = Path(model)
     if not directory.is_dir():
         directory = _download(model)
-    path = directory / "config.json"
+    path = directory / CONFIGURATION
     if not path.is_file():
         raise CheckpointNotFound(
             model,
@@ -130,7 +141,7 @@ def _load(model: str, directory: Path, architecture: str) -> tuple[Any, dict[str
             remedy="save the model again with model.save_pretrained(directory)",
         ) from error
     except (SafetensorError, EOFError, RuntimeError, OSError) as error:
-        if not any(path for pattern in _WEIGHT_FILES for path in directory.glob(pattern)):
+        if not any(path for pattern in WEIGHT_FILES for path in directory.glob(pattern)):
             raise CheckpointNotFound(
                 model,
                 expected="model.safetensors or pytorch_model.bin beside config.json",
@@ -163,9 +174,20 @@ def _download(model: str) -> Path:
         raise CheckpointNotFound(
             model,
             expected="a local path or a hub model that can be reached",
-            found=type(error).__name__,
+            found=_why_not(error),
             remedy="check the name, the network and HF_HUB_OFFLINE, or download it first",
         ) from error
+
+
+def _why_not(error: OSError | HFValidationError) -> str:
+    match error:
+        case LocalEntryNotFoundError():
+            return "nothing on disk, and the hub did not answer"
+        case RepositoryNotFoundError():
+            return "nothing on disk, and nothing on the hub that may be read"
+        case HFValidationError():
+            return "nothing on disk, and no name that the hub can have"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @contextmanager

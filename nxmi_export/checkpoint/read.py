@@ -39,6 +39,7 @@ def read_checkpoint(model: str, *, base: str | None = None) -> CompressedCheckpo
             found="nothing at this path",
             remedy="check the spelling and the working directory",
         )
+    _refuse_base(model, base, found="a Hugging Face model, which has a configuration of its own")
     return read_hugging_face(model)
 
 
@@ -46,10 +47,21 @@ def _from_file(path: Path, base: str | None) -> CompressedCheckpoint:
     content = load_mapping(path)
     if "format" not in content:
         return _from_state_dict(path, content, base)
+    _refuse_base(path, base, found="a compressed checkpoint, which has a configuration of its own")
     checkpoint = parse_checkpoint(content, path)
     named = {**checkpoint.config, "architectures": [checkpoint.architecture]}
     architecture_of(named, str(path))
     return checkpoint
+
+
+def _refuse_base(subject: object, base: str | None, *, found: str) -> None:
+    if base is not None:
+        raise CheckpointError(
+            subject,
+            expected="--base only with a bare state dict",
+            found=found,
+            remedy="leave --base out",
+        )
 
 
 def _from_state_dict(

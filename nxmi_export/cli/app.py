@@ -1,6 +1,8 @@
 """The verbs of `nxmi-export` and how a command line finds its verb."""
 
+import difflib
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,11 +10,12 @@ import typer
 from nxmi_export._version import __version__
 from nxmi_export.cli import build, doctor, export, inspect, parity
 from nxmi_export.cli.console import say_error, say_interrupted
-from nxmi_export.errors import NxmiError
+from nxmi_export.errors import NxmiError, UsageError
 
 __all__ = ["run"]
 
 DEFAULT_VERB = "export"
+_BEFORE_THE_VERB = {"-h", "--help", "--version"}
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 app = typer.Typer(
@@ -38,11 +41,8 @@ app.command("doctor")(doctor.doctor_command)
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; only bugs are raised."""
-    verbs = {command.name for command in app.registered_commands}
-    if arguments and arguments[0] not in verbs and not arguments[0].startswith("-"):
-        arguments = [DEFAULT_VERB, *arguments]
     try:
-        app(arguments, prog_name="nxmi-export")
+        app(_with_verb(arguments), prog_name="nxmi-export")
     except NxmiError as error:
         say_error(error)
         return error.exit_code
@@ -52,6 +52,24 @@ def run(arguments: list[str]) -> int:
             say_interrupted()
         return code
     raise AssertionError("typer always exits")
+
+
+def _with_verb(arguments: list[str]) -> list[str]:
+    """The same command line, beginning with its verb; none at all stays none."""
+    verbs = [str(command.name) for command in app.registered_commands]
+    if not arguments or arguments[0] in {*verbs, *_BEFORE_THE_VERB}:
+        return arguments
+    first = arguments[0]
+    # A file name or a name on the hub has a dot or a slash; without either it may be a slip.
+    meant = [] if set("./") & set(first) else difflib.get_close_matches(first, verbs, n=1)
+    if meant and not Path(first).exists():
+        raise UsageError(
+            first,
+            expected="a verb or a model",
+            found="neither",
+            remedy=f"did you mean {meant[0]}?",
+        )
+    return [DEFAULT_VERB, *arguments]
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,17 +21,32 @@ Examples
 
     nxmi-export build model.artefact --shapes min=1x8,opt=64x128,max=64x128
 """
+_MIB = 1 << 20
+
+_Shapes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHAPES",
+        help="Batch x sequence: the smallest, the one to tune for, the largest; as above.",
+    ),
+]
+_Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail on what is unproven, not only on what is refuted.")
+]
+_Workspace = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="MIB", help="Scratch memory a kernel may use; default: all there is."
+    ),
+]
+_NoTf32 = Annotated[
+    bool, typer.Option("--no-tf32", help="Run what stays in float32 without TF32 rounding.")
+]
 
 
 def build_command(
     directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
-    shapes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHAPES",
-            help="Batch x sequence: the smallest, the one to tune for, the largest; as above.",
-        ),
-    ] = None,
+    shapes: _Shapes = None,
     compute_capability: Annotated[
         str | None,
         typer.Option(help="The GPU generation to build for without a GPU, e.g. sm86 (RTX only)."),
@@ -42,10 +57,9 @@ def build_command(
     optimization_level: Annotated[
         int | None, typer.Option(min=0, max=5, help="0 builds fastest, 5 searches longest.")
     ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Fail on what is unproven, not only on what is refuted."),
-    ] = False,
+    workspace: _Workspace = None,
+    no_tf32: _NoTf32 = False,
+    strict: _Strict = False,
 ) -> None:
     """Build model.plan ahead of time; TensorRT-RTX needs no GPU for it."""
     from nxmi_export.artefact import read_artefact
@@ -62,7 +76,8 @@ def build_command(
     options = EngineOptions(
         compute_capability=compute_capability,
         optimization_level=optimization_level,
-        log_path=directory / BUILD_LOG,
+        workspace_bytes=None if workspace is None else workspace * _MIB,
+        tf32=not no_tf32,
     )
     with bars() as move:
         report = build(

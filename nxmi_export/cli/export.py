@@ -38,7 +38,7 @@ def export_command(
         typer.Option(help="For a bare state dict: the directory or hub name of its configuration."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output directory that is not empty.")
+        bool, typer.Option("--overwrite", help="Replace an artefact; other folders are left alone.")
     ] = False,
 ) -> None:
     """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nxmi_export.cli.console import RESULTS, bars, write_json
-from nxmi_export.errors import GateFailed
+from nxmi_export.errors import ArtefactError, GateFailed
 from nxmi_export.glue import TASKS, task_named
 
 if TYPE_CHECKING:
-    from nxmi_export.workflow.parity import SplitParity  # loads torch, and --help should not
+    # These load torch, and --help should not.
+    from nxmi_export.artefact import Artefact
+    from nxmi_export.parity.document import SplitParity
 
 __all__ = ["parity_command"]
 
@@ -66,10 +68,12 @@ def parity_command(
     chosen = task_named(task)
     from nxmi_export.artefact import read_artefact
     from nxmi_export.parity import Gate
+    from nxmi_export.parity.document import run_document
     from nxmi_export.report.parity_tables import parity_tables
-    from nxmi_export.workflow.parity import ParityRequest, check_parity, run_document
+    from nxmi_export.workflow.parity import ParityRequest, check_parity
 
     artefact = read_artefact(directory)
+    engine = _engine(artefact)
     limits: dict[str, Any] = {"max_changed": max_changed, "max_drop": max_drop}
     request = ParityRequest(
         task=chosen,
@@ -84,8 +88,14 @@ def parity_command(
     with bars() as move:
         splits = check_parity(artefact, request, on_progress=move)
     output = output or directory / f"parity-{task}.json"
-    write_json(output, run_document(splits))
-    engine = _engine(directory)
+    document = run_document(
+        artefact,
+        splits,
+        checkpoint=checkpoint or artefact.source(),
+        max_length=min(max_length, artefact.manifest.position_limit),
+        gate=request.gate,
+    )
+    write_json(output, document)
     for split in splits:
         for table in parity_tables(split.result, split.verdict, artefact, engine):
             RESULTS.print(table)
@@ -104,12 +114,24 @@ def _gate(directory: Path, splits: Sequence["SplitParity"], output: Path) -> Non
         )
 
 
-def _engine(directory: Path) -> dict[str, Any] | None:
-    """The facts of the engine, where one was built."""
-    path = directory / "engine.json"
-    if not path.is_file():
+def _engine(artefact: "Artefact") -> dict[str, Any] | None:
+    """The facts of the engine, where one is part of the artefact.
+
+    A file that the manifest does not name is none: `read_artefact` has checked the others' hashes.
+    """
+    from nxmi_export.workflow.build import ENGINE_FACTS, SCHEMA
+
+    if ENGINE_FACTS not in artefact.manifest.files:
         return None
+    path = artefact.path(ENGINE_FACTS)
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if facts.get("schema") != SCHEMA:
+        raise ArtefactError(
+            path,
+            expected=f"the schema {SCHEMA}",
+            found=str(facts.get("schema")),
+            remedy="build the engine again",
+        )
     return facts
 
 

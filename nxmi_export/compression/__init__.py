@@ -4,6 +4,7 @@ from nxmi_export.compression.insert_quantizers import compressed_linears, insert
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.restore import restore
 from nxmi_export.compression.save import checkpoint_of
+from nxmi_export.compression.sparsity import project
 from nxmi_export.compression.train import Schedule, Step, calibrate, train
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "checkpoint_of",
     "compressed_linears",
     "insert_quantizers",
+    "project",
     "restore",
     "train",
 ]

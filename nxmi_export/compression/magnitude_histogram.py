@@ -20,6 +20,7 @@ class MagnitudeHistogram:
 
     def __init__(self) -> None:
         self.counts = torch.zeros(BINS, dtype=torch.int64)
+        self.empty = True  # until the first value, zero or not
         self.largest = 0.0  # NaN or infinite once such a value was added
         self.exponent: int | None = None  # k; None until a finite non-zero value was added
 
@@ -27,6 +28,7 @@ class MagnitudeHistogram:
         """Count the magnitudes of `x`, of any shape."""
         if math.isnan(self.largest):
             return  # for good: max() of Python would lose the NaN again
+        self.empty = self.empty and not x.numel()
         magnitudes = x.detach().abs().flatten()
         magnitudes = magnitudes[magnitudes != 0]  # zero is exact under every scale
         if not len(magnitudes):
@@ -39,13 +41,15 @@ class MagnitudeHistogram:
         assert self.exponent is not None
         # The width is a power of two, so this division is exact and so is the bin.
         index = (magnitudes / 2.0**self.exponent * BINS).to(torch.int64)
-        self.counts += torch.bincount(index, minlength=BINS)
+        self.counts += torch.bincount(index, minlength=BINS).cpu()
 
     def percentile(self, share: float) -> float:
         """The magnitude that `share` (0…1) of the non-zero values do not exceed, to a bin's width.
 
-        NaN or infinite if such a value was added; 0 if nothing but zeros was.
+        NaN or infinite if such a value was added; 0 if nothing but zeros was, NaN if nothing was.
         """
+        if self.empty:
+            return math.nan
         if not math.isfinite(self.largest) or self.exponent is None:
             return self.largest
         reached = self.counts.cumsum(0)

@@ -15,7 +15,7 @@ DEAD_CHANNEL_SCALE = 1.0  # for a channel of zeros, which has no maximum; engine
 
 # BERT-like encoders send outliers of a hundred times the usual magnitude through a few channels of
 # a few tokens. A scale that covers them rounds everything else to zero.
-COVERED = 0.9999
+COVERED = 0.9995
 
 
 class ActivationQuantizer(nn.Module):
@@ -49,10 +49,13 @@ class ActivationQuantizer(nn.Module):
         """Start counting the values; a fixed scale stays as it is."""
         self.histogram = None if self.fixed else MagnitudeHistogram()
 
-    def calibrate(self) -> None:
-        """Stop observing; the scale then covers `COVERED` of the magnitudes that were seen."""
+    def calibrate(self, covered: float = COVERED) -> None:
+        """Stop observing; the scale then covers the share `covered` of the magnitudes seen.
+
+        It stays NaN where nothing was seen.
+        """
         if self.histogram is not None:
-            reach = self.histogram.percentile(COVERED)
+            reach = self.histogram.percentile(covered)
             self.scale.fill_(reach / ACTIVATION_INT8.high or DEAD_CHANNEL_SCALE)
         self.histogram = None
 

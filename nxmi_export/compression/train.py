@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from nxmi_export.compression.insert_quantizers import compressed_linears
-from nxmi_export.compression.quantizers import ActivationQuantizer
+from nxmi_export.compression.quantizers import COVERED, ActivationQuantizer
 from nxmi_export.compression.restore import check_scales
 from nxmi_export.compression.sparsity import magnitude_masks
 from nxmi_export.encoding import Batch, EncodedDataset
+from nxmi_export.errors import UsageError
 
 __all__ = ["Schedule", "Step", "calibrate", "train"]
 
@@ -47,9 +48,16 @@ class Step:
 
 
 def calibrate(
-    model: PreTrainedModel, data: EncodedDataset, *, batches: int, batch_size: int
+    model: PreTrainedModel,
+    data: EncodedDataset,
+    *,
+    batches: int,
+    batch_size: int,
+    covered: float = COVERED,
 ) -> None:
     """Fix every scale, those of activations over `batches` batches spread over the lengths.
+
+    Activations beyond the share `covered` of a value's magnitudes saturate.
 
     Leaves the model in eval mode. Raises InvalidScale where a value of the network is not finite.
     """
@@ -66,7 +74,7 @@ def calibrate(
         for batch in data.batches(batch_size, order=chosen):
             model(**_tensors(batch, model.device))
     for quantizer in quantizers:
-        quantizer.calibrate()
+        quantizer.calibrate(covered)
     check_scales(model)
 
 
@@ -99,6 +107,14 @@ def _optimize(
     on_step: Callable[[Step], None],
 ) -> None:
     accelerator = Accelerator()
+    if accelerator.num_processes > 1:
+        # Each process would train on the same batches and report the work of one.
+        raise UsageError(
+            "train",
+            expected="one process",
+            found=f"{accelerator.num_processes} of a distributed launch",
+            remedy="start it without accelerate launch or torchrun",
+        )
     torch.manual_seed(schedule.seed)
     model.to(accelerator.device)  # before the masks, which must be where the weights are
     linears = compressed_linears(model)

@@ -25,7 +25,8 @@ def read_parquet(task: Task, split: str, path: Path) -> Dataset:
     sha256 = sha256_of([path])
     try:
         with path.open("rb") as file:
-            table = parquet.ParquetFile(file).read()
+            # pyarrow's own threads, next to torch's, now and then abort the process as it exits.
+            table = parquet.ParquetFile(file, pre_buffer=False).read(use_threads=False)
         # Reading alone lets text that is not UTF-8 pass, to fail later and elsewhere.
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:

@@ -1,6 +1,6 @@
 """Whether, where and how much two neighbouring rungs of the ladder differ.
 
-    dense PyTorch → compressed PyTorch → ONNX as written → ONNX optimized
+    dense PyTorch → compressed PyTorch → ONNX as written → shifted to uint8 → optimized
 
 Each rung is a `Runner` over the same encoded dataset. `run_rung` and `compare` say how much,
 `weight_parity` whether the file stores what was trained, `explain` where a changed prediction

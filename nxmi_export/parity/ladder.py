@@ -16,6 +16,7 @@ from nxmi_export.glue.dataset import LabelArray
 from nxmi_export.parity.logits import (
     Float32Array,
     changed,
+    different_rows,
     largest_gap,
     logits_of,
     margins,
@@ -31,6 +32,7 @@ class Stage(StrEnum):
     DENSE = "dense"  # PyTorch before compression
     COMPRESSED = "compressed"  # PyTorch with masks and fake quantizers
     WRITTEN = "written"  # model.onnx on onnxruntime, optimizations off
+    SHIFTED = "shifted"  # model.cpu.onnx, its activations uint8, on onnxruntime as WRITTEN
     OPTIMIZED = "optimized"  # model.cpu.onnx on onnxruntime, optimizations on
 
 
@@ -81,6 +83,7 @@ class Comparison:
     examples: int
     changes: tuple[PredictionChange, ...]
     largest_logit_gap: float
+    different: tuple[int, ...]  # indices of the examples with any logit not equal bit for bit
     score_differences: Mapping[str, float]
     primary_difference: float
 
@@ -135,6 +138,7 @@ def compare(reference: RungResult, candidate: RungResult) -> Comparison:
             _change(reference, candidate, index) for index in _changed(reference, candidate)
         ),
         largest_logit_gap=largest_gap(reference.logits, candidate.logits),
+        different=tuple(different_rows(reference.logits, candidate.logits).tolist()),
         score_differences={
             metric: candidate.scores[metric] - reference.scores[metric]
             for metric in reference.scores

@@ -11,7 +11,15 @@ from nxmi_export.errors import DataError
 from nxmi_export.glue import Task
 from nxmi_export.glue.dataset import LabelArray
 
-__all__ = ["Float32Array", "changed", "largest_gap", "logits_of", "margins", "non_finite_rows"]
+__all__ = [
+    "Float32Array",
+    "changed",
+    "different_rows",
+    "largest_gap",
+    "logits_of",
+    "margins",
+    "non_finite_rows",
+]
 
 Float32Array = NDArray[np.float32]
 
@@ -62,6 +70,12 @@ def largest_gap(reference: Float32Array, candidate: Float32Array) -> float:
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is the answer
         gaps = np.abs(candidate.astype(np.float64) - reference)
     return float(gaps.max())
+
+
+def different_rows(reference: Float32Array, candidate: Float32Array) -> NDArray[np.intp]:
+    """The examples whose logits are not the same bits; -0 is not +0, and a NaN equals itself."""
+    same = reference.view(np.uint32) == candidate.view(np.uint32)
+    return np.flatnonzero(~same.all(axis=1))
 
 
 def changed(task: Task, before: LabelArray, after: LabelArray) -> NDArray[np.bool_]:

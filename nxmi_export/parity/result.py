@@ -50,11 +50,6 @@ class ParityResult:
                 return step
         return None
 
-    @property
-    def last(self) -> Stage | None:
-        """The rung furthest from the dense model."""
-        return next((stage for stage in reversed(Stage) if stage in self.rungs), None)
-
     def as_json(self) -> dict[str, Any]:
         """Plain data under the schema `SCHEMA`; a number that is NaN or infinite becomes null."""
         document = {
@@ -91,6 +86,7 @@ class ParityResult:
 def _rung(rung: RungResult) -> dict[str, Any]:
     return {
         "name": rung.name,
+        "examples": len(rung.dataset),
         "batch_size": rung.batch_size,
         "scores": dict(rung.scores),
         "primary": rung.primary,
@@ -102,10 +98,17 @@ def _step(step: Step) -> dict[str, Any]:
     return {
         "reference": step.reference.value,
         "candidate": step.candidate.value,
-        "comparison": asdict(step.comparison),
+        "comparison": _comparison(step.comparison),
         "explanations": [asdict(explanation) for explanation in step.explanations],
         "unexplained": step.unexplained,
     }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    """Of the examples that differ in any bit, which are most, their number and the first."""
+    facts = asdict(comparison)
+    different = facts.pop("different")
+    return {**facts, "different": len(different), "first_different": next(iter(different), None)}
 
 
 def _plain(value: Any) -> Any:

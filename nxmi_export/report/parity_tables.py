@@ -1,17 +1,22 @@
 """Parity results in, rich tables out: the ladder, the proof of the weights, what changed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from nxmi_export.artefact import Artefact
-from nxmi_export.parity import ParityResult, Stage, Step, Verdict, WeightParity
+from nxmi_export.parity import Explanation, ParityResult, Stage, Step, Verdict, WeightParity
 
 __all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table"]
 
 SHOWN_CHANGES = 3  # the JSON has them all
+_REFERENCES = {Stage.COMPRESSED: Stage.DENSE, Stage.SHIFTED: Stage.WRITTEN}  # else compressed
+# What is said of a changed example, the worst first.
+_UNEXPLAINED, _NOT_OBSERVABLE, _EXPLAINED = "unexplained", "not observable", "explained"
+_STYLE = {_UNEXPLAINED: "bold red", _NOT_OBSERVABLE: "yellow", _EXPLAINED: "green"}
 
 
 def parity_tables(
@@ -26,7 +31,7 @@ def parity_tables(
 
 
 def ladder_table(result: ParityResult) -> Table:
-    """One row a rung: every metric, and how many predictions differ from compressed PyTorch."""
+    """One row a rung: every metric, and how many predictions differ from which other rung."""
     rungs = list(result.rungs.values())
     dataset = rungs[0].dataset
     title = f"{dataset.task.name} {dataset.split}: {len(dataset)} examples"
@@ -34,11 +39,18 @@ def ladder_table(result: ParityResult) -> Table:
     table.add_column("rung")
     for metric in dataset.task.metrics:
         table.add_column(metric, justify="right")
-    table.add_column("changed", justify="right")
-    table.add_column("largest logit gap", justify="right")
+    for heading in ("changed", "logit gap"):
+        table.add_column(heading, justify="right")
+    table.caption = (
+        "changed predictions and largest logit gap: compressed from dense, all others from "
+        "compressed PyTorch; unoptimized model.cpu.onnx from model.onnx, equal bit for bit or not"
+    )
+    table.caption_justify = "left"
     for stage, rung in result.rungs.items():
         scores = [f"{rung.scores[metric]:.4f}" for metric in dataset.task.metrics]
-        table.add_row(rung.name, *scores, *_against_compressed(result, stage))
+        count = len(rung.dataset)
+        name = rung.name if count == len(dataset) else f"{rung.name}, first {count}"
+        table.add_row(escape(name), *scores, *_differences(result, stage))
     return table
 
 
@@ -51,11 +63,10 @@ def proof_table(
     table.add_column(overflow="fold")
     for name, weights in result.weights.items():
         table.add_row(f"weights of {name}", escape(_weights(weights)))
-    linears = artefact.manifest.linears.values()
-    sparse = [each for each in linears if ":" in each.storage]
-    integer = [each for each in linears if "int" in each.storage]
-    table.add_row("stored as integers", f"{len(integer)} linears")
-    table.add_row("2:4 on the stored integers", f"{len(sparse)} of {len(integer)}")
+    storage = Counter(record.storage for record in artefact.manifest.linears.values())
+    table.add_row("linears", ", ".join(f"{count} x {name}" for name, count in storage.items()))
+    compressed = storage.total() - storage["dense"]
+    table.add_row("2:4 on stored INT8", f"{storage['2:4+int8']} of {compressed} compressed")
     if result.codes:
         total = sum(each.total for each in result.codes)
         equal = sum(each.equal for each in result.codes)
@@ -76,36 +87,50 @@ def proof_table(
 
 
 def changes_table(step: Step) -> Iterator[Table]:
-    """The first changed examples of a comparison and why they changed; nothing if none did."""
+    """Changed examples of a comparison and why they changed, unexplained ones first.
+
+    The title counts them all by what is known of them; no table where nothing changed.
+    """
     changes = step.comparison.changes
     if not changes:
         return
-    shown: Sequence[Any] = changes[:SHOWN_CHANGES]
-    title = f"changed by {step.comparison.candidate}: {len(shown)} of {len(changes)}"
-    table = Table(title=title, title_justify="left")
+    found = {each.index: each for each in step.explanations}
+    known = {change.index: _known(found.get(change.index)) for change in changes}
+    counts = Counter(known.values())
+    summary = ", ".join(f"{counts[each]} {each}" for each in _STYLE if counts[each])
+    title = f"changed by {step.comparison.candidate}: {len(changes)} ({summary})"
+    table = Table(title=escape(title), title_justify="left")
     for heading in ("example", "text", "margin", "why"):
         table.add_column(heading, overflow="fold")
-    reasons = {each.index: each.reason for each in step.explanations}
-    for change in shown:
+    worst_first = sorted(changes, key=lambda change: list(_STYLE).index(known[change.index]))
+    for change in worst_first[:SHOWN_CHANGES]:
+        status = known[change.index]
+        explanation = found.get(change.index)
+        reason = explanation.reason if explanation else "It was not examined."
         table.add_row(
             str(change.index),
             escape(" | ".join(change.texts)),
             f"{change.margin_before:.4f}",
-            escape(reasons.get(change.index, "")),
+            f"[{_STYLE[status]}]{status}[/]: {escape(reason)}",
         )
     yield table
 
 
-def _against_compressed(result: ParityResult, stage: Stage) -> tuple[str, str]:
-    if stage is Stage.COMPRESSED:
-        return "", ""
-    if stage is Stage.DENSE:
-        step = result.step(Stage.DENSE, Stage.COMPRESSED)
-    else:
-        step = result.step(Stage.COMPRESSED, stage)
+def _known(explanation: Explanation | None) -> str:
+    if explanation is None or explanation.explained is False:
+        return _UNEXPLAINED
+    return _EXPLAINED if explanation.explained else _NOT_OBSERVABLE
+
+
+def _differences(result: ParityResult, stage: Stage) -> tuple[str, str]:
+    step = result.step(_REFERENCES.get(stage, Stage.COMPRESSED), stage)
     if step is None:
         return "", ""
-    return str(len(step.comparison.changes)), f"{step.comparison.largest_logit_gap:.2g}"
+    comparison = step.comparison
+    gap = f"{comparison.largest_logit_gap:.2g}"
+    if stage is Stage.SHIFTED:
+        gap = f"[bold red]{gap}[/]" if comparison.different else "[green]equal[/]"
+    return str(len(comparison.changes)), gap
 
 
 def _weights(weights: WeightParity) -> str:

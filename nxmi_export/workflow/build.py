@@ -1,8 +1,9 @@
 """An artefact in, the same artefact with an engine and the proof of its precision out."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,24 @@ from nxmi_export.backends.tensorrt_engine import (
     sparse_evidence,
 )
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
-from nxmi_export.output_files import atomic_file
+from nxmi_export.errors import EngineBuildFailed
+from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.interruptible import interruptible
 
-__all__ = ["BUILD_LOG", "ENGINE_FACTS", "PLAN", "EngineReport", "QuantizedModules", "build"]
+__all__ = [
+    "BUILD_LOG",
+    "ENGINE_FACTS",
+    "FAILED_LOG",
+    "PLAN",
+    "EngineReport",
+    "QuantizedModules",
+    "build",
+]
 
 PLAN = "model.plan"
 BUILD_LOG = "build.log"
 ENGINE_FACTS = "engine.json"
+FAILED_LOG = "build.failed.log"  # of the latest build if it failed; never in the manifest
 _WRITTEN = (PLAN, BUILD_LOG, ENGINE_FACTS)
 SCHEMA = "nxmi-export/engine/1"
 _SOFTMAX = ".softmax_quantizer"
@@ -111,37 +122,60 @@ def build(
     options: EngineOptions,
     on_progress: OnProgress | None = None,
 ) -> EngineReport:
-    """Build `model.onnx` into `model.plan` and write `engine.json` and `build.log` beside it.
+    """Build `model.onnx` into `model.plan`, with `engine.json` and `build.log` beside it.
 
-    Raises as `build_engine` does. The manifest names the new files only after all were written; an
-    earlier engine is gone once the build begins.
+    Raises as `build_engine` does; an earlier engine is then left as it was. The log is kept in the
+    artefact, whatever `options.log_path` says: that of a failed build as `build.failed.log`.
     """
     directory = artefact.directory
     modules = QuantizedModules.read(artefact.path(MODEL))
-    # An earlier engine is no part of the artefact while its files are being replaced.
-    kept = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
-    artefact.manifest.model_copy(update={"files": kept}).write(directory)
-    _remove(directory, _WRITTEN)
-    try:
-        with interruptible(on_progress) as heard:
-            result = build_engine(
-                artefact.path(MODEL),
-                directory / PLAN,
-                profile=profile,
-                library=library,
-                options=options,
-                on_progress=heard,
-            )
-        report = _report(result, modules)
-        _write_facts(directory, report)
-    except BaseException:
-        # The log of a failed build stays, to be read; a plan outside the manifest would be used.
-        _remove(directory, (PLAN, ENGINE_FACTS))
-        raise
-    present = [name for name in _WRITTEN if (directory / name).is_file()]
-    new = {name: file_record(directory / name) for name in present}
-    artefact.manifest.model_copy(update={"files": kept | new}).write(directory)
+    with temporary_directory(directory) as workshop:
+        try:
+            with interruptible(on_progress) as heard:
+                result = build_engine(
+                    artefact.path(MODEL),
+                    workshop / PLAN,
+                    profile=profile,
+                    library=library,
+                    options=replace(options, log_path=workshop / BUILD_LOG),
+                    on_progress=heard,
+                )
+        except EngineBuildFailed as error:
+            raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
+        report = _report(replace(result, plan=directory / PLAN), modules)
+        facts = json.dumps(report.as_json(), indent=1)
+        (workshop / ENGINE_FACTS).write_text(f"{facts}\n", encoding="utf-8")
+        _publish(artefact, workshop)
     return report
+
+
+def _with_log(error: EngineBuildFailed, log: Path, kept: Path) -> EngineBuildFailed:
+    """The same error, saying where its log is kept from now on."""
+    os.replace(log, kept)
+    return EngineBuildFailed(
+        error.subject,
+        expected=error.expected,
+        found=error.found,
+        remedy=f"{error.remedy}, and see the log in {kept}",
+    )
+
+
+def _publish(artefact: Artefact, workshop: Path) -> None:
+    """Move a whole engine into the artefact, in the place of an earlier one."""
+    directory = artefact.directory
+    records = {name: file_record(workshop / name) for name in _WRITTEN}
+    # An engine is no part of the artefact while its files are being replaced.
+    others = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
+    artefact.manifest.model_copy(update={"files": others}).write(directory)
+    try:
+        for name in _WRITTEN:
+            os.replace(workshop / name, directory / name)
+        artefact.manifest.model_copy(update={"files": others | records}).write(directory)
+    except BaseException:
+        # A plan that the manifest does not list would be used.
+        _remove(directory, _WRITTEN)
+        raise
+    _remove(directory, (FAILED_LOG,))
 
 
 def _report(result: BuildResult, modules: QuantizedModules) -> EngineReport:
@@ -154,11 +188,6 @@ def _report(result: BuildResult, modules: QuantizedModules) -> EngineReport:
     return EngineReport(
         result, coverage, sparse_evidence(result.log, result.layers, result.library)
     )
-
-
-def _write_facts(directory: Path, report: EngineReport) -> None:
-    with atomic_file(directory / ENGINE_FACTS) as temporary:
-        temporary.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _remove(directory: Path, names: Iterable[str]) -> None:

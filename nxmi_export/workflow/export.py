@@ -22,12 +22,13 @@ from nxmi_export.artefact import (
     Manifest,
     Source,
     file_record,
+    is_artefact,
     read_artefact,
-    sha256_of,
 )
 from nxmi_export.capture import capture
-from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
+from nxmi_export.errors import OutputError
 from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes, tensorrt_passes
 from nxmi_export.model_facts import ModelFacts, model_facts
 from nxmi_export.output_files import atomic_directory
@@ -46,7 +47,7 @@ class ExportRequest:
     model: str  # a model.pt, a Hugging Face directory or a hub name
     output: Path
     base: str | None = None  # the configuration of a bare state dict
-    overwrite: bool = False
+    overwrite: bool = False  # an artefact; any other folder with files in it is refused
 
 
 def export(
@@ -56,7 +57,9 @@ def export(
 
     `on_stage` hears what begins. Raises UsageError for what cannot be exported.
     """
-    with atomic_directory(request.output, overwrite=request.overwrite) as folder:
+    _check_apart(request)
+    replaceable = is_artefact if request.overwrite else None
+    with atomic_directory(request.output, replaceable=replaceable) as folder:
         on_stage("reading the checkpoint")
         checkpoint = read_checkpoint(request.model, base=request.base)
         facts = model_facts(checkpoint.config)
@@ -82,6 +85,21 @@ def export(
         on_stage("writing the manifest")
         _write_facts(folder, request, checkpoint, facts, {"tensorrt": tensorrt, "onnxruntime": cpu})
     return read_artefact(request.output)
+
+
+def _check_apart(request: ExportRequest) -> None:
+    """Refuse an output that would take along what is exported when it is replaced."""
+    output = request.output.resolve()
+    for name in (request.model, request.base):
+        if name is None or not Path(name).exists():
+            continue
+        if Path(name).resolve().is_relative_to(output):
+            raise OutputError(
+                output,
+                expected="an output folder apart from the model and its base",
+                found=f"{name} in its place or inside it",
+                remedy="choose another with -o",
+            )
 
 
 def _drop_exporter_notes(model: ir.Model) -> None:
@@ -135,13 +153,17 @@ def _write_facts(
 
 def _source(request: ExportRequest) -> Source:
     path = Path(request.model)
-    if not path.exists():
-        return Source(path=request.model, sha256=None, base=request.base)
     return Source(
-        path=os.path.relpath(path.resolve(), request.output.resolve()),
-        sha256=sha256_of(path) if path.is_file() else None,
-        base=request.base,
+        path=_reference(request.model, request.output),
+        sha256=checkpoint_sha256(path) if path.exists() else None,
+        base=None if request.base is None else _reference(request.base, request.output),
     )
+
+
+def _reference(name: str, output: Path) -> str:
+    """A local path as seen from the artefact, so that both can move together; else a hub name."""
+    path = Path(name)
+    return os.path.relpath(path.resolve(), output.resolve()) if path.exists() else name
 
 
 def _linears(model: ir.Model) -> dict[str, LinearRecord]:

@@ -1,19 +1,18 @@
 """An artefact and a task in, the whole ladder run and judged out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, sha256_of
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
 from nxmi_export.backends import Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import restore
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.errors import ArtefactError
@@ -28,7 +27,6 @@ from nxmi_export.parity import (
     ShapeParity,
     Stage,
     Step,
-    Verdict,
     code_agreement,
     compare,
     explain,
@@ -38,18 +36,19 @@ from nxmi_export.parity import (
     verdict,
     weight_parity,
 )
+from nxmi_export.parity.document import SplitParity
+from nxmi_export.parity.environment import run_environment
 from nxmi_export.workflow.task_head import InTaskOrder, label_order
 
-__all__ = ["ParityRequest", "SplitParity", "check_parity", "run_document"]
-
-SCHEMA = "nxmi-export/parity-run/1"
+__all__ = ["ParityRequest", "SplitParity", "check_parity"]
 
 OnProgress = Callable[[str, int, int], None]
 _NAMES = {
-    Stage.DENSE: "PyTorch dense",
-    Stage.COMPRESSED: "PyTorch compressed",
-    Stage.WRITTEN: "onnxruntime, optimizations off",
-    Stage.OPTIMIZED: "onnxruntime",
+    Stage.DENSE: "PyTorch, dense",
+    Stage.COMPRESSED: "PyTorch, compressed",
+    Stage.WRITTEN: f"{MODEL}, unoptimized",
+    Stage.SHIFTED: f"{CPU_MODEL}, unoptimized",
+    Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
 }
 _BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
 _PADDED = (64, 128, 256)  # and the position table's whole length
@@ -66,17 +65,12 @@ class ParityRequest:
     batch_size: int = 32
     max_length: int = 128  # tokens
     limit: int | None = None  # examples a split; None: all
-    shape_examples: int = 32  # 0: shapes are not compared
+    # Examples of the shifted rung, the first ones: it must equal the written one bit for bit, and
+    # a wrong constant shows in any example.
+    shift_examples: int = 128
+    shape_examples: int = 32  # 0: shapes are not compared, which the gate must allow
     code_examples: int = 64  # 0: activation codes are not compared
     gate: Gate = field(default_factory=Gate)
-
-
-@dataclass(frozen=True)
-class SplitParity:
-    """One dev split: what was found, and whether the gate holds."""
-
-    result: ParityResult
-    verdict: Verdict
 
 
 def check_parity(
@@ -89,17 +83,6 @@ def check_parity(
         ladder.climb(load_dataset(request.task, split, request.data_dir), on_progress)
         for split in request.task.dev_splits
     )
-
-
-def run_document(splits: Sequence[SplitParity]) -> dict[str, Any]:
-    """A whole run as plain data: the verdict and the result of every split."""
-    return {
-        "schema": SCHEMA,
-        "splits": [
-            {"ok": each.verdict.ok, "failures": each.verdict.failures, **each.result.as_json()}
-            for each in splits
-        ],
-    }
 
 
 @dataclass(frozen=True)
@@ -132,23 +115,33 @@ class _Ladder:
     def climb(self, dataset: Dataset, on_progress: OnProgress) -> SplitParity:
         request = self.request
         data = self._encode(dataset if request.limit is None else dataset.head(request.limit))
+        first = data.select(np.arange(min(request.shift_examples, len(data))))
         rungs = {
-            stage: self._run(stage, data, on_progress)
-            for stage in Stage
-            if stage is not Stage.DENSE or self.dense is not None
+            stage: self._run(stage, first if stage is Stage.SHIFTED else data, on_progress)
+            for stage in self._stages()
         }
         result = ParityResult(
             rungs=rungs,
-            steps=self._steps(rungs, data, on_progress),
+            steps=(
+                *self._steps(rungs, data, on_progress),
+                *self._shift(rungs, first, on_progress),
+            ),
             weights={
                 name: weight_parity(self.model, self.artefact.path(name))
                 for name in (MODEL, CPU_MODEL)
             },
             shapes=self._shapes(data, on_progress),
             codes=self._codes(data, on_progress),
-            environment=self.artefact.manifest.versions,
+            environment=run_environment(),
         )
         return SplitParity(result, verdict(result, request.gate))
+
+    def _stages(self) -> list[Stage]:
+        absent = {
+            Stage.DENSE: self.dense is None,
+            Stage.SHIFTED: self.request.shift_examples == 0,
+        }
+        return [stage for stage in Stage if not absent.get(stage, False)]
 
     def _encode(self, dataset: Dataset) -> EncodedDataset:
         manifest = self.artefact.manifest
@@ -166,8 +159,9 @@ class _Ladder:
     def _backend(self, stage: Stage) -> Runner:
         if stage is Stage.WRITTEN:
             return OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
-        if stage is Stage.OPTIMIZED:
-            return OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=True)
+        if stage in (Stage.SHIFTED, Stage.OPTIMIZED):
+            optimize = stage is Stage.OPTIMIZED
+            return OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=optimize)
         model = self.dense if stage is Stage.DENSE else self.model
         assert model is not None  # `climb` runs the dense rung only where there is one
         return TorchRunner(model, self.artefact.manifest.input_names)
@@ -204,12 +198,26 @@ class _Ladder:
         steps = [
             Step(Stage.COMPRESSED, Stage.WRITTEN, first, explanations),
             Step(Stage.COMPRESSED, Stage.OPTIMIZED, second, inherited),
+            # What the kernels alone change; it is counted, because their codes cannot be read.
+            Step(Stage.WRITTEN, Stage.OPTIMIZED, compare(written, rungs[Stage.OPTIMIZED])),
         ]
         if Stage.DENSE in rungs:
             # Compression is meant to change the model, so there is nothing to explain.
             dense = compare(rungs[Stage.DENSE], compressed)
             steps.insert(0, Step(Stage.DENSE, Stage.COMPRESSED, dense))
         return tuple(steps)
+
+    def _shift(
+        self, rungs: Mapping[Stage, RungResult], first: EncodedDataset, on_progress: OnProgress
+    ) -> tuple[Step, ...]:
+        if Stage.SHIFTED not in rungs:
+            return ()
+        written = rungs[Stage.WRITTEN]
+        if len(first) < len(written.dataset):
+            # Other batches are other sums: only the same ones can be equal bit for bit.
+            written = self._run(Stage.WRITTEN, first, on_progress)
+        comparison = compare(written, rungs[Stage.SHIFTED])
+        return (Step(Stage.WRITTEN, Stage.SHIFTED, comparison),)
 
     def _shapes(self, data: EncodedDataset, on_progress: OnProgress) -> tuple[ShapeParity, ...]:
         sample = data.select(_spread(len(data), self.request.shape_examples))
@@ -254,19 +262,20 @@ def _checkpoint(artefact: Artefact, request: ParityRequest) -> CompressedCheckpo
     """The checkpoint the artefact was exported from; its hash must be the manifest's."""
     source = artefact.manifest.source
     path = Path(request.checkpoint) if request.checkpoint else artefact.source()
-    if isinstance(path, Path) and path.is_file():
-        if source.sha256 is not None and sha256_of(path) != source.sha256:
+    if isinstance(path, Path) and path.exists():
+        if source.sha256 is not None and checkpoint_sha256(path) != source.sha256:
             raise ArtefactError(
                 path,
                 expected=f"the checkpoint with SHA-256 {source.sha256[:12]}… that was exported",
-                found="another file",
+                found="other contents",
                 remedy="export it again, or pass the original with --checkpoint",
             )
     elif source.sha256 is not None:
         raise ArtefactError(
             path,
             expected="the checkpoint that the artefact was exported from",
-            found="no such file",
+            found="nothing at this path",
             remedy="pass its new place with --checkpoint",
         )
-    return read_checkpoint(str(path), base=source.base)
+    base = artefact.base()
+    return read_checkpoint(str(path), base=None if base is None else str(base))

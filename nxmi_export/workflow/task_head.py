@@ -1,5 +1,6 @@
 """A runner whose logits follow the order of a task's labels, and how that order is found."""
 
+import re
 from types import TracebackType
 from typing import Self
 
@@ -9,12 +10,16 @@ from nxmi_export.glue import Task
 
 __all__ = ["InTaskOrder", "label_order"]
 
+_MADE_UP = re.compile(r"label_\d+", re.IGNORECASE)
+_SEPARATORS = str.maketrans("- ", "__")
+
 
 def label_order(model: str, labels: tuple[str, ...], task: Task) -> tuple[int, ...]:
     """For each label of the task the model's output index.
 
-    Names that are all the task's are matched by name; generic ones (LABEL_0) by position. Raises
-    UsageError where the number of outputs is not the task's.
+    Names that transformers makes up (LABEL_0) say nothing, so those outputs are taken in the order
+    they are in; a regression has one output and needs no name. All others must be the task's, up to
+    case and "-" or " " for "_". Raises UsageError where names or number are not the task's.
     """
     if len(labels) != task.num_outputs:
         raise UsageError(
@@ -23,10 +28,17 @@ def label_order(model: str, labels: tuple[str, ...], task: Task) -> tuple[int, .
             found=f"{len(labels)}",
             remedy="name the task it was trained on",
         )
-    names = [label.lower() for label in labels]
-    if task.labels and sorted(names) == sorted(task.labels):
-        return tuple(names.index(label) for label in task.labels)
-    return tuple(range(len(labels)))
+    if task.is_regression or all(_MADE_UP.fullmatch(label) for label in labels):
+        return tuple(range(len(labels)))
+    names = [label.strip().lower().translate(_SEPARATORS) for label in labels]
+    if sorted(names) != sorted(task.labels):
+        raise UsageError(
+            model,
+            expected=f"the labels of {task.name}: {', '.join(task.labels)}",
+            found=", ".join(labels),
+            remedy="name the task it was trained on, or correct id2label in its configuration",
+        )
+    return tuple(names.index(label) for label in task.labels)
 
 
 class InTaskOrder:

@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
-from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
+from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +178,19 @@ def test_a_closed_runner_does_not_run(encoder_path: Path, batch: dict[str, np.nd
     message = r"^onnxruntime optimized: run\(\) after the runner was closed$"
     with pytest.raises(ValueError, match=message):
         runner.run(batch)
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_batch_beyond_the_last_position_is_refused(encoder_path: Path, optimize: bool) -> None:
+    long = {name: np.ones((2, 17), np.int64) for name in ("input_ids", "attention_mask")}
+    with OnnxRuntimeRunner(encoder_path, optimize=optimize) as runner:
+        with pytest.raises(ShapeError) as caught:
+            runner.run(long)
+        runner.run({name: ids[:, :16] for name, ids in long.items()})
+    reason = " ".join(str(caught.value.__cause__).split())
+    assert reason
+    assert str(caught.value) == (
+        f"{runner.name}: a batch of input_ids 2×17, attention_mask 2×17: expected as many tokens "
+        f"as the model has positions, and ids of its vocabulary, found {reason}; "
+        "shorten the batch to position_limit in manifest.json, or encode it again"
+    )

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from nxmi_export.artefact import read_artefact
+from nxmi_export.backends.tensorrt_engine import Library
 from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint, write_checkpoint
 from nxmi_export.recipe import Recipe
 from tests.cli.command_lines import Command
@@ -182,6 +184,66 @@ def test_an_output_directory_that_is_not_empty(
     assert files_under(tmp_path) == before
 
 
+def test_overwrite_leaves_a_folder_that_is_no_artefact(
+    nxmi_export: Command, model_file: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "web application"
+    output.mkdir()
+    (output / "manifest.json").write_text('{"name": "mine", "start_url": "/"}')
+    before = files_under(tmp_path)
+    outcome = nxmi_export(model_file, "-o", output, "--overwrite")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{output}: expected an artefact to overwrite, found a folder that is no artefact; "
+        "choose another with -o, or delete the folder yourself"
+    )
+    assert files_under(tmp_path) == before
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_an_output_around_the_model_itself(
+    nxmi_export: Command, model_file: Path, artefact: Path, options: list[str]
+) -> None:
+    model = artefact / "model.pt"
+    model.write_bytes(model_file.read_bytes())
+    before = files_under(artefact)
+    outcome = nxmi_export(model, "-o", artefact, *options)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{artefact}: expected an output folder apart from the model and its base, "
+        f"found {model} in its place or inside it; choose another with -o"
+    )
+    assert files_under(artefact) == before
+
+
+def test_an_output_in_the_place_of_the_base(nxmi_export: Command, tmp_path: Path) -> None:
+    base = write_hugging_face(tmp_path / "base", tiny_model(**SIZES))
+    weights = tmp_path / "weights.pt"
+    torch.save(tiny_model(**SIZES).state_dict(), weights)
+    before = files_under(tmp_path)
+    outcome = nxmi_export(weights, "--base", base, "-o", base, "--overwrite")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{base}: expected an output folder apart from the model and its base, "
+        f"found {base} in its place or inside it; choose another with -o"
+    )
+    assert files_under(tmp_path) == before
+
+
+def test_an_output_around_the_working_directory(
+    nxmi_export: Command, model_file: Path, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (artefact / "notes").mkdir()
+    monkeypatch.chdir(artefact / "notes")
+    outcome = nxmi_export(model_file, "-o", "..", "--overwrite")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{artefact}: expected an output folder that can be replaced as a whole, "
+        "found a mount point, or the working directory in it; name a new folder inside it"
+    )
+    assert (artefact / "manifest.json").is_file()
+
+
 def test_an_output_that_is_a_file(nxmi_export: Command, model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     outcome = nxmi_export(model_file, "-o", tmp_path / "out", "--overwrite")
@@ -279,6 +341,55 @@ def test_a_profile_that_cannot_be_read(nxmi_export: Command, artefact: Path) -> 
     )
 
 
+def test_a_gpu_generation_that_does_not_exist_costs_no_engine(
+    nxmi_export: Command, artefact: Path, rtx: Library
+) -> None:
+    assert nxmi_export("build", artefact, "--optimization-level", "0").code == 0
+    before = files_under(artefact)
+    outcome = nxmi_export("build", artefact, "--library", rtx.name, "--compute-capability", "sm99")
+    assert outcome.code == 2
+    assert outcome.sentence.startswith("compute capability sm99: expected one of sm")
+    assert "model.plan" in read_artefact(artefact).manifest.files
+    assert files_under(artefact) == before
+
+
+@pytest.mark.parametrize(
+    ("slip", "verb"), [("docter", "doctor"), ("exprt", "export"), ("Build", "build")]
+)
+def test_a_mistyped_verb_is_no_model(
+    nxmi_export: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slip: str,
+    verb: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = nxmi_export(slip)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{slip}: expected a verb or a model, found neither; did you mean {verb}?"
+    )
+
+
+def test_a_folder_named_almost_like_a_verb_is_exported(
+    nxmi_export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exports").mkdir()
+    assert nxmi_export("exports").sentence == (
+        "exports: expected a Hugging Face directory with config.json, found no config.json in it; "
+        "save the model with model.save_pretrained(directory)"
+    )
+
+
+def test_a_name_on_the_hub_is_no_mistyped_verb(nxmi_export: Command) -> None:
+    assert nxmi_export("nobody/export").sentence == (
+        "nobody/export: expected a local path or a hub model that can be reached, found nothing on "
+        "disk, and the hub did not answer; check the name, the network and HF_HUB_OFFLINE, "
+        "or download it first"
+    )
+
+
 def test_a_sentence_is_never_wrapped_or_read_as_markup(
     nxmi_export: Command, tmp_path: Path
 ) -> None:
@@ -299,6 +410,7 @@ def test_a_sentence_is_never_wrapped_or_read_as_markup(
             ["build", "artefact", "--optimization-level", "9"],
             "Invalid value for '--optimization-level'",
         ),
+        (["build", "artefact", "--workspace", "0"], "Invalid value for '--workspace'"),
         (["doctor", "extra"], "Got unexpected extra argument(s) (extra)"),
     ],
 )

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from nxmi_export._version import __version__
 from nxmi_export.artefact import read_artefact
-from nxmi_export.backends.tensorrt_engine import Library
+from nxmi_export.backends.tensorrt_engine import EngineOptions, Library
 from nxmi_export.cli import console
+from nxmi_export.errors import UsageError
 from tests.cli.command_lines import Command
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS
 
@@ -33,17 +34,16 @@ def test_a_path_alone_is_exported_beside_itself(
     assert f"{ENCODER_LINEARS} x 2:4+int8, 2 x dense" in first_export.stdout
 
 
-def test_overwrite_replaces_the_whole_directory(
-    nxmi_export: Command, model_file: Path, tmp_path: Path
+def test_overwrite_replaces_a_whole_artefact(
+    nxmi_export: Command, model_file: Path, artefact: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    (output / "stale.txt").write_text("from before")
-    outcome = nxmi_export("export", model_file, "-o", output, "--overwrite")
+    (artefact / "model.plan").write_text("of the model before")
+    # Options may come first: the verb is still export.
+    outcome = nxmi_export("--overwrite", "-o", artefact, model_file)
     assert (outcome.code, outcome.err) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"out"}
-    listed = {"manifest.json", *read_artefact(output).manifest.files}
-    assert {path.name for path in output.iterdir()} == listed
+    assert list(tmp_path.iterdir()) == [artefact]
+    listed = {"manifest.json", *read_artefact(artefact).manifest.files}
+    assert {path.name for path in artefact.iterdir()} == listed
 
 
 def test_nothing_that_is_not_for_a_terminal_has_control_codes(
@@ -155,6 +155,24 @@ def test_doctor_describes_this_machine(nxmi_export: Command) -> None:
     names = {each["name"] for each in content["components"]}
     assert {"nxmi-export", "torch", "onnxruntime", "tensorrt-rtx-cu13"} <= names
     assert all(name in table.out for name in names)
+
+
+def test_build_takes_the_options_of_trtexec(
+    nxmi_export: Command, artefact: Path, rtx: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[EngineOptions] = []
+
+    def note(artefact: object, *, options: EngineOptions, **others: object) -> None:
+        heard.append(options)
+        raise UsageError("build", expected="a test", found="one", remedy="stop here")
+
+    monkeypatch.setattr("nxmi_export.workflow.build.build", note)
+    nxmi_export("build", artefact)
+    nxmi_export("build", artefact, "--workspace", "3", "--no-tf32", "--optimization-level", "2")
+    assert heard == [
+        EngineOptions(),
+        EngineOptions(workspace_bytes=3 << 20, tf32=False, optimization_level=2),
+    ]
 
 
 def test_build_writes_an_engine_and_says_what_is_proved(

@@ -1,5 +1,6 @@
 """0 ok · 1 gate failed · 2 usage · 3 capability missing · 4 internal error · 130 interrupted."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from nxmi_export.__main__ import main
 from nxmi_export.artefact import read_artefact
 from nxmi_export.backends.tensorrt_engine import Library
+from nxmi_export.doctor import examine
 from tests.cli.command_lines import Command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,44 @@ def test_a_missing_library_is_3(
         'run `pip install "nxmi-export[trt]"` (needs an NVIDIA GPU)'
     )
     assert read_artefact(artefact) == before
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_machine_without_a_required_library_is_3_after_the_diagnosis(
+    nxmi_export: Command, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    wanted = [
+        "numpy>=999",
+        "no-such-library>=1",
+        "packaging>=1",
+        'no-such-extra>=1; extra == "hub"',
+    ]
+    monkeypatch.setattr(
+        "nxmi_export.cli.doctor.examine", functools.partial(examine, requirements=wanted)
+    )
+    outcome = nxmi_export("doctor", *options)
+    assert outcome.code == 3
+    assert all(name in outcome.out for name in ("numpy", "no-such-library", "no-such-extra"))
+    assert outcome.err == (
+        "error: this machine: expected every required library, "
+        "found numpy>=999 too old, no-such-library>=1 missing; "
+        'run `pip install "numpy>=999"` and `pip install "no-such-library>=1"`\n'
+    )
+
+
+def test_a_library_that_this_platform_cannot_have_is_3(
+    nxmi_export: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ['numpy>=1; sys_platform == "plan9"']
+    monkeypatch.setattr(
+        "nxmi_export.cli.doctor.examine", functools.partial(examine, requirements=wanted)
+    )
+    outcome = nxmi_export("doctor")
+    assert outcome.code == 3
+    assert outcome.err == (
+        "error: this machine: expected every required library, found numpy>=1 missing; "
+        "use a supported platform\n"
+    )
 
 
 def test_an_unexpected_error_is_4_with_its_trace(
@@ -118,31 +158,30 @@ def interrupt(arguments: list[str], *, begun: Callable[[], bool]) -> tuple[int, 
     return (130 if process.returncode == -signal.SIGINT else process.returncode), errors
 
 
-def test_ctrl_c_during_an_export_leaves_what_was_there(model_file: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    (output / "precious").write_text("kept")
-
+def test_ctrl_c_during_an_export_leaves_what_was_there(
+    model_file: Path, artefact: Path, tmp_path: Path
+) -> None:
+    before = read_artefact(artefact)
     code, errors = interrupt(
-        ["export", str(model_file), "-o", str(output), "--overwrite"],
-        begun=lambda: any(tmp_path.glob(".out.*")),
+        ["export", str(model_file), "-o", str(artefact), "--overwrite"],
+        begun=lambda: any(tmp_path.glob(".artefact.*")),
     )
     assert (code, errors.strip()) == (130, "interrupted: nothing was left half-written")
-    assert list(tmp_path.iterdir()) == [output]
-    assert [path.name for path in output.iterdir()] == ["precious"]
+    assert list(tmp_path.iterdir()) == [artefact]
+    assert read_artefact(artefact) == before
 
 
-def test_ctrl_c_during_a_build_leaves_a_valid_artefact_without_an_engine(
+def test_ctrl_c_during_a_build_leaves_the_artefact_as_it_was(
     artefact: Path, tmp_path: Path, rtx: Library
 ) -> None:
     before = read_artefact(artefact)
     code, errors = interrupt(
         ["build", str(artefact), "--optimization-level", "5"],
-        begun=lambda: any(artefact.glob(".model.plan.*")),
+        begun=lambda: any(artefact.glob(".temporary.*/.model.plan.*")),
     )
     assert (code, errors.strip()) == (130, "interrupted: nothing was left half-written")
     assert list(tmp_path.iterdir()) == [artefact]
     after = read_artefact(artefact)
     assert after == before
     left = {path.name for path in artefact.iterdir()}
-    assert left == {"manifest.json", "build.log", *after.manifest.files}
+    assert left == {"manifest.json", *after.manifest.files}

@@ -51,10 +51,18 @@ def test_logits_of_another_width_are_refused() -> None:
     )
 
 
+def test_examples_whose_logits_are_not_the_same_bits_are_listed() -> None:
+    above = np.nextafter(np.float32(3), np.float32(4))
+    comparison = compare(rung([[1, 0], [0, 3], [2, 0]]), rung([[1, -0.0], [0, above], [2, 0]]))
+    assert comparison.changes == ()
+    assert comparison.different == (0, 1)
+
+
 def test_equal_rungs_do_not_differ() -> None:
     comparison = compare(rung([[1, 0], [0, 1]]), rung([[1, 0], [0, 1]]))
     assert comparison.comparable
     assert comparison.changes == ()
+    assert comparison.different == ()
     assert comparison.largest_logit_gap == 0
     assert comparison.score_differences == {"accuracy": 0.0}
 

@@ -27,16 +27,27 @@ from nxmi_export.parity.shapes import ShapeSetting
 RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
 EXAMPLES = 2000
 LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
+SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0),)),)
 WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, ())}
 
 
-def _result(written: RungResult, optimized: RungResult | None = None) -> ParityResult:
-    compressed = rung(LOGITS, name="pytorch")
-    rungs = {Stage.COMPRESSED: compressed, Stage.WRITTEN: written}
-    if optimized is not None:
-        rungs[Stage.OPTIMIZED] = optimized
-    step = Step(Stage.COMPRESSED, Stage.WRITTEN, compare(compressed, written))
-    return ParityResult(rungs, (step,), WEIGHTS)
+def _result(
+    written: RungResult, optimized: RungResult | None = None, shifted: RungResult | None = None
+) -> ParityResult:
+    """A run of all rungs; those not given are as `written`."""
+    rungs = {
+        Stage.COMPRESSED: rung(LOGITS, name="pytorch"),
+        Stage.WRITTEN: written,
+        Stage.SHIFTED: shifted or replace(written, name="shifted"),
+        Stage.OPTIMIZED: optimized or replace(written, name="optimized"),
+    }
+    pairs = (
+        (Stage.COMPRESSED, Stage.WRITTEN),
+        (Stage.WRITTEN, Stage.SHIFTED),
+        (Stage.WRITTEN, Stage.OPTIMIZED),
+    )
+    steps = (Step(one, other, compare(rungs[one], rungs[other])) for one, other in pairs)
+    return ParityResult(rungs, tuple(steps), WEIGHTS, SHAPES)
 
 
 def _with_wrong(count: int, name: str) -> RungResult:
@@ -61,16 +72,71 @@ def test_nothing_checked_fails_every_condition() -> None:
     assert empty.failures == (
         "The rung 'compressed' was not run.",
         "The rung 'written' was not run.",
+        "The rung 'shifted' was not run.",
+        "The rung 'optimized' was not run.",
         "Compressed PyTorch was not compared with the ONNX file as written.",
-        "No score was compared with that of compressed PyTorch.",
+        "The ONNX file for the CPU was not compared with the ONNX file as written.",
+        "ONNX optimized was not compared with the ONNX file as written.",
+        "The score of ONNX optimized was not compared with that of compressed PyTorch.",
         "The stored weights were not compared.",
+        "Batch sizes and padded lengths were not compared.",
     )
 
 
 def test_rungs_that_were_not_compared_fail(perfect: ParityResult) -> None:
     assert verdict(replace(perfect, steps=()), Gate()).failures == (
         "Compressed PyTorch was not compared with the ONNX file as written.",
+        "The ONNX file for the CPU was not compared with the ONNX file as written.",
+        "ONNX optimized was not compared with the ONNX file as written.",
     )
+
+
+@pytest.mark.parametrize("stage", [Stage.SHIFTED, Stage.OPTIMIZED])
+def test_a_rung_of_the_deployed_file_that_was_not_run_fails(
+    perfect: ParityResult, stage: Stage
+) -> None:
+    rungs = {each: rung for each, rung in perfect.rungs.items() if each is not stage}
+    failures = verdict(replace(perfect, rungs=rungs), Gate()).failures
+    assert failures[0] == f"The rung {stage.value!r} was not run."
+
+
+def test_one_bit_of_one_logit_of_the_shifted_file_fails() -> None:
+    logits = LOGITS.copy()
+    logits[1200, 1] = -0.0  # as a number, equal to what it was
+    failures = verdict(
+        _result(rung(LOGITS, name="written"), shifted=rung(logits, name="shifted")), Gate()
+    ).failures
+    assert failures == (
+        "shifted gave other logits than written for 1 of 2000 examples, where all must be equal "
+        "bit for bit; the first is example 1200, and the largest gap 0.",
+    )
+
+
+def test_kernels_may_tip_the_allowed_share_of_predictions_and_no_more() -> None:
+    written, gate = rung(LOGITS, name="written"), Gate(max_drop=1)
+    assert verdict(_result(written, _with_wrong(20, "optimized")), gate).ok
+    assert verdict(_result(written, _with_wrong(21, "optimized")), gate).failures == (
+        "optimized changed 21 of 2000 predictions of written, where 1.0% may; "
+        "the first is example 0.",
+    )
+
+
+def test_changes_that_leave_the_score_as_it_was_fail_too() -> None:
+    half_wrong, other_half = LOGITS.copy(), LOGITS.copy()
+    half_wrong[:1000] = half_wrong[:1000, ::-1]
+    other_half[1000:] = other_half[1000:, ::-1]
+    result = _result(rung(half_wrong, name="written"), rung(other_half, name="optimized"))
+    assert result.rungs[Stage.WRITTEN].primary == result.rungs[Stage.OPTIMIZED].primary
+    (failure,) = verdict(result, Gate(max_changed=1000, max_drop=1)).failures
+    assert failure.startswith("optimized changed 2000 of 2000 predictions of written")
+
+
+def test_shapes_must_be_compared_unless_the_gate_says_otherwise(perfect: ParityResult) -> None:
+    unshaped = replace(perfect, shapes=())
+    assert verdict(unshaped, Gate()).failures == (
+        "Batch sizes and padded lengths were not compared.",
+    )
+    assert verdict(unshaped, Gate(require_shapes=False)).ok
 
 
 def test_an_unexplained_change_fails() -> None:
@@ -85,7 +151,7 @@ def test_an_unexplained_change_fails() -> None:
 def test_a_refused_or_unobservable_explanation_is_none(explained: bool | None) -> None:
     result = _result(_with_wrong(1, "written"))
     step = replace(result.steps[0], explanations=(Explanation(0, explained, "Not a tie."),))
-    (failure,) = verdict(replace(result, steps=(step,)), Gate()).failures
+    (failure,) = verdict(replace(result, steps=(step, *result.steps[1:])), Gate()).failures
     assert failure.endswith("example 0: Not a tie.")
 
 
@@ -93,7 +159,7 @@ def test_explained_changes_pass() -> None:
     result = _result(_with_wrong(2, "written"))
     ties = tuple(Explanation(index, True, "A tie.") for index in (0, 1))
     step = replace(result.steps[0], explanations=ties)
-    assert verdict(replace(result, steps=(step,)), Gate()).ok
+    assert verdict(replace(result, steps=(step, *result.steps[1:])), Gate()).ok
 
 
 def test_as_many_unexplained_changes_as_allowed_pass() -> None:
@@ -111,20 +177,27 @@ def test_the_allowed_drop_passes_and_more_fails() -> None:
     )
 
 
-def test_the_last_rung_that_ran_is_the_one_scored() -> None:
-    result = _result(_with_wrong(100, "written"))
-    assert "in written, where" in verdict(result, Gate(max_changed=100)).failures[0]
+def test_the_deployed_rung_is_the_one_scored() -> None:
+    result = _result(_with_wrong(100, "written"), rung(LOGITS, name="optimized"))
+    assert verdict(result, Gate(max_changed=100, max_kernel_changed=0.05)).ok
+    result = _result(_with_wrong(100, "written"), _with_wrong(101, "optimized"))
+    assert verdict(result, Gate(max_changed=100)).failures == (
+        "The accuracy fell from 1.0000 in pytorch to 0.9495 in optimized, where 0.0050 is allowed.",
+    )
 
 
 def test_logits_that_are_no_numbers_fail() -> None:
     broken = LOGITS.copy()
     broken[[7, 9], 1] = math.nan
-    failures = verdict(_result(rung(broken, name="written")), Gate()).failures
-    assert failures == (
-        "written gave NaN or infinite logits for 2 of 2000 examples, the first of them example 7.",
-        "written cannot be compared with pytorch.",
-        "The accuracy fell from 1.0000 in pytorch to nan in written, where 0.0050 is allowed.",
+    result = _result(rung(LOGITS, name="written"), rung(broken, name="optimized"))
+    assert verdict(result, Gate()).failures == (
+        "optimized gave NaN or infinite logits for 2 of 2000 examples, the first of them "
+        "example 7.",
+        "optimized cannot be compared with written.",
+        "The accuracy fell from 1.0000 in pytorch to nan in optimized, where 0.0050 is allowed.",
     )
+    result = _result(rung(broken, name="written"), rung(LOGITS, name="optimized"))
+    assert "written cannot be compared with pytorch." in verdict(result, Gate()).failures
 
 
 def test_logits_that_are_no_numbers_fail_on_both_sides_too() -> None:
@@ -182,7 +255,7 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     step = replace(result.steps[0], explanations=(Explanation(0, True, "A tie."),))
     result = replace(
         result,
-        steps=(step,),
+        steps=(step, *result.steps[1:]),
         shapes=(ShapeParity("onnx", 4, (ShapeSetting(8, None, 4, math.inf),)),),
         codes=(CodeAgreement("norm", 3, 1, 0),),
         environment={"torch": "2.13.0"},
@@ -199,16 +272,22 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     }
     assert document["rungs"]["compressed"] == {
         "name": "pytorch",
+        "examples": EXAMPLES,
         "batch_size": 2,
         "scores": {"accuracy": 1.0},
         "primary": 1.0,
         "non_finite_examples": [],
     }
-    (step_json,) = document["steps"]
+    step_json, shifted, optimized = document["steps"]
     assert (step_json["reference"], step_json["candidate"]) == ("compressed", "written")
     assert step_json["comparison"]["changes"][0]["texts"] == ["sentence 0"]
     assert step_json["explanations"][0]["reason"] == "A tie."
     assert step_json["unexplained"] == []
+    differences = step_json["comparison"]
+    assert (differences["different"], differences["first_different"]) == (1, 0)
+    assert (shifted["reference"], shifted["candidate"]) == ("written", "shifted")
+    assert shifted["comparison"]["first_different"] is None
+    assert (optimized["reference"], optimized["candidate"]) == ("written", "optimized")
     assert document["weights"]["model.onnx"]["equal"] is True
     assert document["shapes"][0]["settings"][0]["largest_logit_gap"] is None
     assert document["codes"] == [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from nxmi_export.backends.tensorrt_engine import (
     ShapeProfile,
     Verdict,
 )
-from nxmi_export.errors import EngineBuildFailed
+from nxmi_export.errors import EngineBuildFailed, UsageError
 from nxmi_export.workflow.build import EngineReport, QuantizedModules, build
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS, Exported
 
@@ -27,8 +28,7 @@ ATTENTIONS = {f"bert.encoder.layer.{index}.attention.self" for index in range(LA
 def build_into(
     artefact: Artefact, library: Library, *, compute_capability: str | None = None
 ) -> EngineReport:
-    log = artefact.directory / "build.log"
-    options = EngineOptions(log_path=log, compute_capability=compute_capability)
+    options = EngineOptions(compute_capability=compute_capability)
     return build(artefact, profile=PROFILE, library=library, options=options)
 
 
@@ -117,36 +117,81 @@ def with_an_old_engine(artefact: Artefact) -> Artefact:
     return read_artefact(artefact.directory)
 
 
-def test_a_failed_rebuild_leaves_a_valid_artefact_without_the_old_engine(
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_failed_rebuild_leaves_the_old_engine_and_its_own_log(
     sparse_copy: Artefact, rtx: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artefact = with_an_old_engine(sparse_copy)
     monkeypatch.setattr(
         rtx.module.Builder, "build_serialized_network", lambda builder, network, config: None
     )
-    with pytest.raises(EngineBuildFailed):
+    before = contents(artefact.directory)
+    with pytest.raises(EngineBuildFailed) as caught:
+        build_into(artefact, rtx)
+    log = artefact.directory / "build.failed.log"
+    assert str(caught.value) == (
+        f"{artefact.directory / 'model.onnx'}: expected a plan from the builder, "
+        "found none, and no error in its log; "
+        f"please report this with the ONNX file, and see the log in {log}"
+    )
+    assert "[I]" in log.read_text() or "[V]" in log.read_text()
+    log.unlink()
+    assert contents(artefact.directory) == before
+    assert read_artefact(artefact.directory).manifest == artefact.manifest
+
+
+def test_a_successful_build_takes_the_log_of_a_failed_one_away(
+    sparse_copy: Artefact, rtx: Library
+) -> None:
+    (sparse_copy.directory / "build.failed.log").write_text("of the build before")
+    report = build_into(sparse_copy, rtx)
+    files = read_artefact(sparse_copy.directory).manifest.files
+    assert {path.name for path in sparse_copy.directory.iterdir()} == {"manifest.json", *files}
+    assert report.result.plan == sparse_copy.directory / "model.plan"
+
+
+def test_an_option_that_the_library_refuses_leaves_the_old_engine(
+    sparse_copy: Artefact, rtx: Library
+) -> None:
+    artefact = with_an_old_engine(sparse_copy)
+    before = contents(artefact.directory)
+    with pytest.raises(UsageError):
+        build_into(artefact, rtx, compute_capability="sm99")
+    assert contents(artefact.directory) == before
+
+
+def test_an_engine_that_cannot_be_moved_in_leaves_a_valid_artefact_without_one(
+    sparse_copy: Artefact, rtx: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact = with_an_old_engine(sparse_copy)
+    rename = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if target == artefact.directory / "engine.json":
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
         build_into(artefact, rtx)
     after = read_artefact(artefact.directory)
     assert after.manifest.files.keys() == sparse_copy.manifest.files.keys()
-    # The log of the failed build is what a report of it needs.
     left = {path.name for path in artefact.directory.iterdir()} - {"manifest.json"}
-    assert left == after.manifest.files.keys() | {"build.log"}
-    assert (artefact.directory / "build.log").read_text() != "old"
+    assert left == after.manifest.files.keys()
 
 
-def test_an_interrupted_rebuild_leaves_a_valid_artefact_without_the_old_engine(
-    sparse_copy: Artefact, rtx: Library
-) -> None:
+def test_an_interrupted_rebuild_leaves_the_old_engine(sparse_copy: Artefact, rtx: Library) -> None:
     artefact = with_an_old_engine(sparse_copy)
 
     def interrupt(step: BuildProgress) -> None:
         raise KeyboardInterrupt
 
+    before = contents(artefact.directory)
     with pytest.raises(KeyboardInterrupt):
         build(
             artefact, profile=PROFILE, library=rtx, options=EngineOptions(), on_progress=interrupt
         )
-    after = read_artefact(artefact.directory)
-    assert after.manifest.files.keys() == sparse_copy.manifest.files.keys()
-    left = {path.name for path in artefact.directory.iterdir()} - {"manifest.json"}
-    assert left == after.manifest.files.keys()
+    assert contents(artefact.directory) == before

@@ -1,7 +1,10 @@
 """Other things to export, and an output that appears whole or not at all."""
 
+import hashlib
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,12 @@ import onnx
 import pytest
 import torch
 
-from nxmi_export.artefact import read_artefact
-from nxmi_export.errors import NxmiError
+from nxmi_export.artefact import Artefact, read_artefact, sha256_of
+from nxmi_export.errors import ArtefactError, DatasetNotFound, NxmiError
+from nxmi_export.glue import task_named
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.export import ExportRequest, export
+from nxmi_export.workflow.parity import ParityRequest, check_parity
 from tests.pipeline.exports import (
     ENCODER_LINEARS,
     LAYERS,
@@ -76,12 +81,16 @@ def test_a_dense_model_gives_the_logits_of_the_pytorch_model(
     np.testing.assert_allclose(logits(dense_artefact / name), expected, rtol=0, atol=NOISE)
 
 
-def test_a_dense_directory_is_named_in_the_manifest_without_a_hash(
+def test_a_dense_directory_is_named_in_the_manifest_with_one_hash(
     dense_directory: Path, dense_artefact: Path
 ) -> None:
     artefact = read_artefact(dense_artefact)
     assert artefact.source() == dense_directory.resolve()
-    assert artefact.manifest.source.sha256 is None
+    lines = [
+        f"{sha256_of(dense_directory / name)}  {name}\n"
+        for name in ("config.json", "model.safetensors")
+    ]
+    assert artefact.manifest.source.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert {"tokenizer.json", "tokenizer_config.json"} <= artefact.manifest.files.keys()
 
 
@@ -92,10 +101,88 @@ def test_a_state_dict_takes_its_configuration_from_base(
     torch.save(tiny_model(**SIZES).state_dict(), weights)
     request = ExportRequest(str(weights), tmp_path / "artefact", base=str(dense_directory))
     artefact = export(request)
-    assert artefact.manifest.source.base == str(dense_directory)
+    assert artefact.manifest.source.base == os.path.relpath(dense_directory, artefact.directory)
+    assert artefact.base() == dense_directory.resolve()
     assert artefact.source() == weights
     for name in ("model.onnx", "model.onnx.data", "tokenizer.json"):
         assert (artefact.directory / name).read_bytes() == (dense_artefact / name).read_bytes()
+
+
+def test_a_base_is_found_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    write_hugging_face(project / "base", tiny_model(**SIZES))
+    torch.save(tiny_model(**SIZES).state_dict(), project / "weights.pt")
+    monkeypatch.chdir(project)
+    artefact = export(ExportRequest("weights.pt", Path("out/artefact"), base="base"))
+    assert artefact.manifest.source.base == "../../base"
+
+    monkeypatch.chdir(tmp_path)
+    assert read_artefact(project / "out" / "artefact").base() == project / "base"
+    moved = project.rename(tmp_path / "elsewhere")
+    artefact = read_artefact(moved / "out" / "artefact")
+    assert artefact.base() == moved / "base"
+    assert artefact.source() == moved / "weights.pt"
+
+    shutil.rmtree(moved / "base")
+    with pytest.raises(ArtefactError) as refusal:
+        artefact.base()
+    assert str(refusal.value) == (
+        f"{artefact.directory}/../../base: expected the directory that --base named at the export, "
+        "found nothing at this path; put it back, or export the model again"
+    )
+
+
+def test_a_base_on_the_hub_stays_a_name(sparse_copy: Artefact) -> None:
+    assert sparse_copy.base() is None
+    source = sparse_copy.manifest.source.model_copy(update={"base": "nobody/nothing"})
+    manifest = sparse_copy.manifest.model_copy(update={"source": source})
+    assert replace(sparse_copy, manifest=manifest).base() == "nobody/nothing"
+
+
+@pytest.mark.parametrize("changed", ["config.json", "model.safetensors"])
+def test_parity_refuses_a_directory_that_is_not_the_exported_one(
+    dense_directory: Path, dense_artefact: Path, tmp_path: Path, changed: str
+) -> None:
+    copy = Path(shutil.copytree(dense_directory, tmp_path / "copy"))
+    with (copy / changed).open("ab") as file:
+        file.write(b"\n")
+    artefact = read_artefact(dense_artefact)
+    sha256 = artefact.manifest.source.sha256
+    assert sha256 is not None
+    request = ParityRequest(task_named("sst2"), tmp_path, checkpoint=str(copy))
+    with pytest.raises(ArtefactError) as refusal:
+        check_parity(artefact, request, on_progress=lambda what, done, total: None)
+    assert str(refusal.value) == (
+        f"{copy}: expected the checkpoint with SHA-256 {sha256[:12]}… "
+        "that was exported, found other contents; "
+        "export it again, or pass the original with --checkpoint"
+    )
+
+
+def test_parity_refuses_a_checkpoint_that_is_gone(dense_artefact: Path, tmp_path: Path) -> None:
+    request = ParityRequest(task_named("sst2"), tmp_path, checkpoint=str(tmp_path / "gone"))
+    with pytest.raises(ArtefactError) as refusal:
+        check_parity(
+            read_artefact(dense_artefact), request, on_progress=lambda what, done, total: None
+        )
+    assert str(refusal.value) == (
+        f"{tmp_path / 'gone'}: expected the checkpoint that the artefact was exported from, "
+        "found nothing at this path; pass its new place with --checkpoint"
+    )
+
+
+def test_parity_accepts_a_copy_of_the_directory(
+    dense_directory: Path, dense_artefact: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(dense_directory, tmp_path / "copy")
+    request = ParityRequest(task_named("sst2"), tmp_path / "no data", checkpoint=str(copy))
+    # The data is what is looked for next.
+    with pytest.raises(DatasetNotFound):
+        check_parity(
+            read_artefact(dense_artefact), request, on_progress=lambda what, done, total: None
+        )
 
 
 def test_the_stages_are_announced_in_order(dense_export: tuple[Path, list[str]]) -> None:
@@ -104,11 +191,9 @@ def test_the_stages_are_announced_in_order(dense_export: tuple[Path, list[str]])
 
 @pytest.mark.parametrize("stage", [STAGES[0], STAGES[-1]])
 def test_an_interrupted_export_leaves_what_was_there(
-    export_of: Callable[[Placement], Exported], tmp_path: Path, stage: str
+    export_of: Callable[[Placement], Exported], sparse_copy: Artefact, tmp_path: Path, stage: str
 ) -> None:
-    before = tmp_path / "artefact"
-    before.mkdir()
-    (before / "precious").write_text("kept")
+    before = sparse_copy.directory
 
     def interrupt(begun: str) -> None:
         if begun == stage:
@@ -118,8 +203,8 @@ def test_an_interrupted_export_leaves_what_was_there(
     request = ExportRequest(str(checkpoint), before, overwrite=True)
     with pytest.raises(KeyboardInterrupt):
         export(request, on_stage=interrupt)
-    assert [path.name for path in tmp_path.iterdir()] == ["artefact"]
-    assert [path.name for path in before.iterdir()] == ["precious"]
+    assert list(tmp_path.iterdir()) == [before]
+    assert read_artefact(before) == sparse_copy
 
 
 def test_a_refused_model_leaves_nothing(tmp_path: Path) -> None:

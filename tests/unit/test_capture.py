@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from nxmi_export.capture import MODULE_KEY, OPSET, CapturedGraph, capture
+from nxmi_export.capture import OPSET, CapturedGraph, capture
 from nxmi_export.compression import compressed_linears
 from nxmi_export.model_facts import model_facts
 from nxmi_export.recipe import Placement
+from passes import MODULE_KEY
 from tests.tiny_models import POSITION_LIMIT, compressed_model, logits_of, tiny_model
 
 SHAPES = [(1, 1), (1, 7), (3, 1), (2, 17), (5, POSITION_LIMIT)]
@@ -126,15 +127,6 @@ def test_every_node_names_its_module(captured: Captured) -> None:
     outside = [node.op_type for node in captured.nodes if not node.metadata_props[MODULE_KEY]]
     assert outside[:4] == ["Shape", "Squeeze"] * 2
     assert set(outside[4:]) <= {"Cast", "Gather", "Relu"}
-
-
-def test_node_names_are_unique_and_begin_with_their_module(captured: Captured) -> None:
-    names = [node.name for node in captured.nodes]
-    assert len(set(names)) == len(names)
-    for node in captured.nodes:
-        assert node.name is not None
-        module = node.metadata_props[MODULE_KEY]
-        assert node.name.startswith(f"{module}/{node.op_type}" if module else node.op_type)
 
 
 def test_a_dense_model_has_no_quantizers() -> None:

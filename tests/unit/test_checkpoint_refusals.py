@@ -1,15 +1,18 @@
 """Every way a checkpoint can be wrong, and the one sentence that says so."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from huggingface_hub.errors import RepositoryNotFoundError
 
-from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.checkpoint import checkpoint_sha256, read_checkpoint
 from nxmi_export.checkpoint.model_file import load_mapping
 from nxmi_export.compression import restore
 from nxmi_export.errors import (
@@ -354,15 +357,81 @@ def test_a_missing_path_is_refused(model: str, tmp_path: Path, in_empty_folder: 
     )
 
 
-@pytest.mark.parametrize("model", ["nobody/nothing", "nobody/nothing-v1.5", "two words"])
-def test_a_hub_name_that_cannot_be_reached_is_refused(model: str, in_empty_folder: None) -> None:
+def _unreachable(model: str, found: str) -> str:
+    return (
+        f"{model}: expected a local path or a hub model that can be reached, found {found}; "
+        "check the name, the network and HF_HUB_OFFLINE, or download it first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("nobody/nothing", "nothing on disk, and the hub did not answer"),
+        ("nobody/nothing-v1.5", "nothing on disk, and the hub did not answer"),
+        ("two words", "nothing on disk, and no name that the hub can have"),
+    ],
+)
+def test_a_hub_name_that_cannot_be_reached_is_refused(
+    model: str, found: str, in_empty_folder: None
+) -> None:
     with pytest.raises(CheckpointNotFound) as caught:
         read_checkpoint(model)
+    assert str(caught.value) == _unreachable(model, found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (
+            RepositoryNotFoundError("404", response=Mock()),
+            "nothing on disk, and nothing on the hub that may be read",
+        ),
+        (
+            PermissionError(13, "Permission\ndenied"),
+            "PermissionError: [Errno 13] Permission denied",
+        ),
+    ],
+)
+def test_what_the_hub_answers_is_said(
+    answer: Exception, found: str, in_empty_folder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(name: str, **options: object) -> None:
+        raise answer
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(CheckpointNotFound) as caught:
+        read_checkpoint("nobody/nothing")
+    assert str(caught.value) == _unreachable("nobody/nothing", found)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "hub name"])
+def test_a_base_that_would_be_ignored_is_refused(
+    kind: str, model_file: Path, tmp_path: Path
+) -> None:
+    model, owner = {
+        "file": (str(model_file), "compressed checkpoint"),
+        "directory": (str(write_hugging_face(tmp_path)), "Hugging Face model"),
+        "hub name": ("nobody/nothing", "Hugging Face model"),
+    }[kind]
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(model, base="nobody/else")
     assert str(caught.value) == (
-        f"{model}: expected a local path or a hub model that can be reached, found "
-        f"{type(caught.value.__cause__).__name__}; check the name, the network and HF_HUB_OFFLINE, "
-        "or download it first"
+        f"{model}: expected --base only with a bare state dict, found a {owner}, which has a "
+        "configuration of its own; leave --base out"
     )
+
+
+def test_the_hash_of_a_directory_is_that_of_its_parts(tmp_path: Path) -> None:
+    write_hugging_face(tmp_path)
+    parts = ("config.json", "model.safetensors")
+    lines = [f"{checkpoint_sha256(tmp_path / name)}  {name}\n" for name in parts]
+    whole = checkpoint_sha256(tmp_path)
+    assert whole == hashlib.sha256("".join(lines).encode()).hexdigest()
+    (tmp_path / "README.md").write_text("A note decides nothing.")
+    assert checkpoint_sha256(tmp_path) == whole
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+    assert checkpoint_sha256(tmp_path) != whole
 
 
 STATE_DICTS: dict[str, tuple[object, str]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nxmi_export.errors import OutputError
-from nxmi_export.output_files import atomic_directory, atomic_file
+from nxmi_export.output_files import atomic_directory, atomic_file, temporary_directory
 
 FULL = (
     "expected room for the whole output, found {}; free some space or choose another output path; "
@@ -22,16 +22,25 @@ OCCUPIED = (
     "expected an empty or new output folder, found a folder with files in it; choose another with "
     "-o, or pass --overwrite to replace it"
 )
+OCCUPIED_BY_US = (
+    "expected an output folder that can be replaced as a whole, found a mount point, or the "
+    "working directory in it; name a new folder inside it"
+)
 STOPS = [RuntimeError("stop"), KeyboardInterrupt()]
 
 
 def _write_directory(
     path: Path, stop: BaseException | None = None, *, overwrite: bool = False
 ) -> None:
-    with atomic_directory(path, overwrite=overwrite) as folder:
+    replaceable = _has_a_model if overwrite else None
+    with atomic_directory(path, replaceable=replaceable) as folder:
         (folder / "model.onnx").write_text("new")
         if stop:
             raise stop
+
+
+def _has_a_model(folder: Path) -> bool:
+    return (folder / "model.onnx").is_file()
 
 
 def _write_file(path: Path, stop: BaseException | None = None) -> None:
@@ -145,6 +154,7 @@ def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
 def test_overwriting_replaces_the_folder_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "artefact"
     path.mkdir()
+    (path / "model.onnx").write_text("old")
     (path / "stale.plan").write_text("old")
     _write_directory(path, overwrite=True)
     assert [entry.name for entry in path.iterdir()] == ["model.onnx"]
@@ -221,6 +231,67 @@ def test_a_folder_without_permission_is_refused(
     assert str(caught.value) == f"{path}: {UNWRITABLE.format('Permission denied')}"
 
 
+def test_overwriting_spares_what_is_no_earlier_output(tmp_path: Path) -> None:
+    path = tmp_path / "home"
+    path.mkdir()
+    (path / "thesis.tex").write_text("old")
+    with pytest.raises(OutputError) as caught:
+        _write_directory(path, overwrite=True)
+    assert str(caught.value) == (
+        f"{path}: expected an artefact to overwrite, found a folder that is no artefact; "
+        "choose another with -o, or delete the folder yourself"
+    )
+    assert [entry.name for entry in path.iterdir()] == ["thesis.tex"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["..", "../..", "../../artefact"])
+def test_a_folder_around_the_working_directory_is_not_replaced(
+    name: str, overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "artefact" / "deep"
+    inside.mkdir(parents=True)
+    (tmp_path / "artefact" / "model.onnx").write_text("old")
+    monkeypatch.chdir(inside)
+    with pytest.raises(OutputError) as caught:
+        _write_directory(Path(name), overwrite=overwrite)
+    assert str(caught.value) == f"{Path(name).resolve()}: {OCCUPIED_BY_US}"
+    assert (tmp_path / "artefact" / "model.onnx").read_text() == "old"
+
+
+@pytest.mark.parametrize("stop", [None, *STOPS], ids=repr)
+def test_a_temporary_folder_goes_with_its_files(stop: BaseException | None, tmp_path: Path) -> None:
+    def work() -> None:
+        with temporary_directory(tmp_path) as folder:
+            (folder / "model.plan").write_text("half")
+            assert [*tmp_path.iterdir()] == [folder]
+            assert folder.name.startswith(".")
+            if stop:
+                raise stop
+
+    if stop:
+        with pytest.raises(type(stop)):
+            work()
+    else:
+        work()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_needs_a_folder_around_it(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(OutputError) as caught, temporary_directory(missing):
+        pytest.fail("the block ran")
+    assert str(caught.value) == f"{missing}: {UNWRITABLE.format('No such file or directory')}"
+
+
+def test_a_device_that_fills_up_under_a_temporary_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught, temporary_directory(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(caught.value) == f"{tmp_path}: {FULL.format('no space left on the device')}"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", [".", "../here"])
 def test_the_working_directory_is_not_replaced(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -230,16 +301,16 @@ def test_the_working_directory_is_not_replaced(
     monkeypatch.chdir(here)
     with pytest.raises(OutputError) as caught:
         _write_directory(Path(name))
-    assert str(caught.value) == (
-        f"{here}: expected an output folder that can be replaced as a whole, found a mount point "
-        "or the working directory; name a new folder inside it"
-    )
+    assert str(caught.value) == f"{here}: {OCCUPIED_BY_US}"
 
 
 def test_a_mount_point_is_refused_before_any_work() -> None:
-    with pytest.raises(OutputError) as caught, atomic_directory(Path("/"), overwrite=True):
+    with (
+        pytest.raises(OutputError) as caught,
+        atomic_directory(Path("/"), replaceable=lambda folder: True),
+    ):
         pytest.fail("the block ran")
-    assert caught.value.found == "a mount point or the working directory"
+    assert str(caught.value) == f"/: {OCCUPIED_BY_US}"
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:

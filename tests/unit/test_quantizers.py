@@ -70,6 +70,13 @@ def test_a_value_that_is_always_zero_gets_a_harmless_scale() -> None:
     assert quantizer.scale.item() == 1
 
 
+def test_a_value_that_was_never_seen_keeps_no_scale() -> None:
+    quantizer = ActivationQuantizer()
+    quantizer.observe()
+    quantizer.calibrate()
+    assert torch.isnan(quantizer.scale)
+
+
 def test_a_fixed_scale_is_not_calibrated() -> None:
     quantizer = ActivationQuantizer(1 / 127)
     quantizer.observe()

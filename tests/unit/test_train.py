@@ -15,7 +15,7 @@ from nxmi_export.compression import (
 )
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.compression.restore import check_patterns, check_scales
-from nxmi_export.errors import InvalidScale
+from nxmi_export.errors import InvalidScale, UsageError
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import Placement, Recipe, Scheme
 from tests.tiny_models import compressed_model, logits_of, tiny_model, toy_batch, toy_data
@@ -201,3 +201,13 @@ def test_calibration_leaves_the_weights_alone() -> None:
         assert torch.equal(model.get_parameter(name), parameter)
     observing = [m for m in model.modules() if isinstance(m, ActivationQuantizer) and m.histogram]
     assert observing == []
+
+
+def test_a_distributed_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    with pytest.raises(UsageError) as refusal:
+        train(tiny_model(), toy_data(), Schedule())
+    assert str(refusal.value) == (
+        "train: expected one process, found 2 of a distributed launch; "
+        "start it without accelerate launch or torchrun"
+    )

@@ -23,9 +23,6 @@ class EngineOptions:
     optimization_level: int | None = None  # 0 (quick build) … 5 (thorough)
     sparse_weights: bool = True  # lets kernels that skip 2:4 zeros compete; never forces them
     tf32: bool = True
-    refit: bool = False
-    strip_weights: bool = False
-    version_compatible: bool = False
     log_path: Path | None = None  # where to keep the build log, of failed builds too
 
 
@@ -40,15 +37,8 @@ def apply_options(library: Library, config: Any, options: EngineOptions) -> str 
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
-    flags = {
-        "SPARSE_WEIGHTS": options.sparse_weights,
-        "REFIT": options.refit,
-        "STRIP_PLAN": options.strip_weights,
-        "VERSION_COMPATIBLE": options.version_compatible,
-    }
-    for name, wanted in flags.items():
-        if wanted:
-            config.set_flag(_flag(library, name))
+    if options.sparse_weights:
+        config.set_flag(_flag(library, "SPARSE_WEIGHTS"))
     if not options.tf32:
         config.clear_flag(_flag(library, "TF32"))
     return _set_compute_capability(library, config, options.compute_capability)

@@ -1,0 +1,28 @@
+"""The README's Python is run as it stands, on a tiny model and a tiny dataset."""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.compression import restore
+from tests.tiny_models import toy_dataset, write_hugging_face
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readme_compresses_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_hugging_face(Path("my-fine-tuned-bert"))
+    data = toy_dataset(64)
+    Path("glue/sst2").mkdir(parents=True)
+    table = pa.table({"sentence": data.texts[0], "label": data.labels})
+    pq.write_table(table, "glue/sst2/train.parquet")
+    exec(compile(code, str(README), "exec"), {"__name__": "readme"})
+    checkpoint = read_checkpoint("model.pt")
+    assert str(checkpoint.recipe and checkpoint.recipe.default) == "2:4+int8"
+    restore(checkpoint)
