@@ -158,7 +158,7 @@ class InternalError(NxmiError):
 
 
 class LoweringFailed(InternalError):
-    """A graph pass broke one of its promises; the graph before it was kept for inspection."""
+    """A graph pass broke one of its promises, or refused the graph."""
 
 
 class EngineBuildFailed(InternalError):

@@ -55,12 +55,16 @@ def lower(
 ) -> LoweredGraph:
     """Apply `steps` to `model`, which is consumed: after an error it must not be used.
 
-    Raises LoweringFailed where a pass refuses or breaks a promise.
+    Raises LoweringFailed where a pass refuses or breaks a promise; the graph before that pass is
+    then in `work_dir`, if one was given.
     """
     try:
         ledger = passes.lower(model, steps, check_each=check_each, work_dir=work_dir)
     except passes.PassError as error:
+        remedy = error.remedy
+        if work_dir is not None and work_dir.is_dir():
+            remedy = f"{remedy}; the graph before it is in {work_dir}"
         raise LoweringFailed(
-            error.subject, expected=error.expected, found=error.found, remedy=error.remedy
+            error.subject, expected=error.expected, found=error.found, remedy=remedy
         ) from error
     return LoweredGraph(model, ledger)

@@ -42,10 +42,11 @@ def export_command(
     ] = False,
 ) -> None:
     """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""
-    from nxmi_export.workflow.export import ExportRequest, export
-
-    request = ExportRequest(model, output or _default_output(model), base, overwrite)
     with stages() as begin:
+        begin("loading PyTorch")
+        from nxmi_export.workflow.export import ExportRequest, export
+
+        request = ExportRequest(model, output or _default_output(model), base, overwrite)
         artefact = export(request, on_stage=begin)
     RESULTS.print(artefact_table(artefact))
 

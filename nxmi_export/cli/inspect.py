@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nxmi_export.cli.console import RESULTS
+from nxmi_export.cli.console import RESULTS, stages
 from nxmi_export.report import inspection_table
 
 __all__ = ["inspect_command"]
@@ -31,9 +31,11 @@ def inspect_command(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """List every linear as it is stored; verifies hashes, scales and sparsity patterns."""
-    from nxmi_export.workflow.inspect import inspect
+    with stages() as begin:
+        begin(f"reading {subject}")
+        from nxmi_export.workflow.inspect import inspect
 
-    inspection = inspect(subject, base=base)
+        inspection = inspect(subject, base=base)
     if as_json:
         sys.stdout.write(json.dumps(inspection.as_json(), indent=1) + "\n")
     else:

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from nxmi_export.cli.console import RESULTS, bars, write_json
-from nxmi_export.errors import ArtefactError, GateFailed
+from nxmi_export.artefact import Artefact, read_artefact
+from nxmi_export.cli.console import RESULTS, bars, stages, write_json
+from nxmi_export.errors import ArtefactError, GateFailed, OutputError
 from nxmi_export.glue import TASKS, task_named
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
-    from nxmi_export.artefact import Artefact
     from nxmi_export.parity.document import SplitParity
+    from nxmi_export.workflow.parity import ParityRequest
 
 __all__ = ["parity_command"]
 
@@ -66,14 +68,20 @@ def parity_command(
 ) -> None:
     """Compare PyTorch, ONNX and onnxruntime on a dev set; exit code 1 where the gate fails."""
     chosen = task_named(task)
-    from nxmi_export.artefact import read_artefact
-    from nxmi_export.parity import Gate
-    from nxmi_export.parity.document import run_document
-    from nxmi_export.report.parity_tables import parity_tables
-    from nxmi_export.workflow.parity import ParityRequest, check_parity
-
+    result = output or directory / f"parity-{task}.json"
+    if not result.parent.is_dir() or result.is_dir():
+        raise OutputError(
+            result,
+            expected="a file to write in a folder that exists",
+            found="a folder" if result.is_dir() else "no such folder",
+            remedy="choose another with -o",
+        )
     artefact = read_artefact(directory)
     engine = _engine(artefact)
+    with stages() as begin:
+        begin("loading PyTorch")
+        from nxmi_export.parity import Gate
+        from nxmi_export.workflow.parity import ParityRequest
     limits: dict[str, Any] = {"max_changed": max_changed, "max_drop": max_drop}
     request = ParityRequest(
         task=chosen,
@@ -85,22 +93,31 @@ def parity_command(
         limit=limit,
         gate=Gate(**{name: each for name, each in limits.items() if each is not None}),
     )
+    _run(artefact, request, engine, result)
+
+
+def _run(
+    artefact: Artefact, request: "ParityRequest", engine: dict[str, Any] | None, result: Path
+) -> None:
+    from nxmi_export.parity.document import run_document
+    from nxmi_export.report.parity_tables import parity_tables
+    from nxmi_export.workflow.parity import check_parity
+
     with bars() as move:
         splits = check_parity(artefact, request, on_progress=move)
-    output = output or directory / f"parity-{task}.json"
     document = run_document(
         artefact,
         splits,
-        checkpoint=checkpoint or artefact.source(),
-        max_length=min(max_length, artefact.manifest.position_limit),
+        checkpoint=request.checkpoint or artefact.source(),
+        max_length=min(request.max_length, artefact.manifest.position_limit),
         gate=request.gate,
     )
-    write_json(output, document)
+    write_json(result, document)
     for split in splits:
         for table in parity_tables(split.result, split.verdict, artefact, engine):
             RESULTS.print(table)
-    RESULTS.print(f"everything in {output}", soft_wrap=True, highlight=False)
-    _gate(directory, splits, output)
+    RESULTS.print(f"everything in {escape(str(result))}", soft_wrap=True, highlight=False)
+    _gate(artefact.directory, splits, result)
 
 
 def _gate(directory: Path, splits: Sequence["SplitParity"], output: Path) -> None:

@@ -55,10 +55,12 @@ def export(
 ) -> Artefact:
     """Export a model; the directory appears whole or not at all.
 
-    `on_stage` hears what begins. Raises UsageError for what cannot be exported.
+    `on_stage` hears what begins. Where a pass fails, the graph before it is kept beside the output,
+    in a folder named after it with ".failed". Raises UsageError for what cannot be exported.
     """
     _check_apart(request)
     replaceable = is_artefact if request.overwrite else None
+    failed = request.output.with_name(f"{request.output.name}.failed")
     with atomic_directory(request.output, replaceable=replaceable) as folder:
         on_stage("reading the checkpoint")
         checkpoint = read_checkpoint(request.model, base=request.base)
@@ -71,7 +73,7 @@ def export(
         ).model
         _drop_exporter_notes(graph)
         on_stage("lowering for TensorRT")
-        tensorrt = lower(graph, tensorrt_passes(patterns))
+        tensorrt = lower(graph, tensorrt_passes(patterns), work_dir=failed)
         ir.save(
             tensorrt.model,
             folder / MODEL,
@@ -80,7 +82,7 @@ def export(
         )
         on_stage("lowering for onnxruntime")
         # Read back, so that the tensors stay on disk and both files share them.
-        cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns))
+        cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns), work_dir=failed)
         ir.save(cpu.model, folder / CPU_MODEL)
         on_stage("writing the manifest")
         _write_facts(folder, request, checkpoint, facts, {"tensorrt": tensorrt, "onnxruntime": cpu})
