@@ -31,6 +31,24 @@ Examples
 """
 
 
+_MaxChanged = Annotated[
+    int | None,
+    typer.Option(min=0, help="Unexplained changed predictions that are allowed; default: none."),
+]
+_MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Drop of the primary metric that is allowed; default: half a point."
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Where to write the result; default: ARTEFACT/parity-TASK.json"
+    ),
+]
+
+
 def parity_command(
     directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
     task: Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")],
@@ -47,36 +65,14 @@ def parity_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples per batch.")] = 32,
     max_length: Annotated[int, typer.Option(min=2, help="Tokens per example at most.")] = 128,
     limit: Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")] = None,
-    max_changed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Unexplained changed predictions that are allowed; default: none."
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Drop of the primary metric that is allowed; default: half a point."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Where to write the result; default: ARTEFACT/parity-TASK.json"
-        ),
-    ] = None,
+    max_changed: _MaxChanged = None,
+    max_drop: _MaxDrop = None,
+    output: _Output = None,
 ) -> None:
     """Compare PyTorch, ONNX and onnxruntime on a dev set; exit code 1 where the gate fails."""
     chosen = task_named(task)
-    result = output or directory / f"parity-{task}.json"
-    if not result.parent.is_dir() or result.is_dir():
-        raise OutputError(
-            result,
-            expected="a file to write in a folder that exists",
-            found="a folder" if result.is_dir() else "no such folder",
-            remedy="choose another with -o",
-        )
     artefact = read_artefact(directory)
+    result = _writable(output or directory / f"parity-{task}.json")
     engine = _engine(artefact)
     with stages() as begin:
         begin("loading PyTorch")
@@ -94,6 +90,18 @@ def parity_command(
         gate=Gate(**{name: each for name, each in limits.items() if each is not None}),
     )
     _run(artefact, request, engine, result)
+
+
+def _writable(path: Path) -> Path:
+    """Refuse a place for the result before the work is done, not after."""
+    if not path.parent.is_dir() or path.is_dir():
+        raise OutputError(
+            path,
+            expected="a file to write in a folder that exists",
+            found="a folder" if path.is_dir() else "no such folder",
+            remedy="choose another with -o",
+        )
+    return path
 
 
 def _run(

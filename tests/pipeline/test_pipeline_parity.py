@@ -287,6 +287,18 @@ def test_labels_of_another_task(parity: Command, sst2: Project, tmp_path: Path) 
     )
 
 
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    parity: Command, sst2: Project, tmp_path: Path
+) -> None:
+    place = tmp_path / "nowhere" / "parity.json"
+    outcome = parity(sst2.artefact, "--task", "sst2", "--data", sst2.data, "-o", place)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"{place}: expected a file to write in a folder that exists, found no such folder; "
+        "choose another with -o",
+    )
+
+
 def test_an_unknown_task(parity: Command, sst2: Project) -> None:
     outcome = parity(sst2.artefact, "--task", "sst", "--data", sst2.data)
     assert (outcome.code, outcome.sentence) == (
