@@ -134,7 +134,7 @@ def test_no_file_names_a_registry_host() -> None:
 
 
 def test_no_file_names_a_directory_of_one_machine() -> None:
-    # Not after a letter, a digit, "." or "~": "frame/work/" and "../home/" are relative.
+    # Not after a letter, a digit, "." or "~": those are relative paths or parts of words.
     assert _mentions(r"(?<![\w.~])/(?:home|root|work|Users)/\w") == []
 
 
