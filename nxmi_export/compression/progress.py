@@ -1,0 +1,54 @@
+"""What a compression run reports while it runs, as plain values for displays, logs and trackers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["EpochDone", "Progress", "Residuals", "StageBegun", "StepDone"]
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """How far ADMM is from agreement, over all layers with a pattern (Boyd et al., 2011, §3.3)."""
+
+    primal: float  # ‖W − Z‖ / ‖W‖
+    dual: float  # ρ‖Z − Z_before‖ / ‖W‖
+    churn: float  # share of mask entries that changed since the update before
+    rho: float
+
+
+@dataclass(frozen=True)
+class StageBegun:
+    """Something that takes seconds begins: calibration, reconstruction, evaluation."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step; `losses` are the unweighted terms, means over the global batch."""
+
+    number: int  # from 1
+    total: int
+    epoch: int  # from 1
+    loss: float  # the weighted sum that was minimized
+    losses: Mapping[str, float]
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """The end of an epoch. `metrics` are empty where nothing evaluates.
+
+    `projected` are the metrics of a copy with every weight on its pattern; before the final
+    projection they tell what projecting now would cost.
+    """
+
+    epoch: int  # from 1
+    epochs: int
+    step: int
+    metrics: Mapping[str, float]
+    projected: Mapping[str, float]
+    residuals: Residuals | None  # None without ADMM, and after its final projection
+
+
+Progress = StageBegun | StepDone | EpochDone

@@ -1,0 +1,182 @@
+"""The settings of a recipe beside its schemes: quantizers, sparsity, distillation, training."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+__all__ = [
+    "ActivationSettings",
+    "Calibration",
+    "DistillationSettings",
+    "Granularity",
+    "SparsitySettings",
+    "TrainingSettings",
+    "WeightSettings",
+]
+
+_ROWS = re.compile(r"rows:([1-9][0-9]{0,5})")
+_PERCENTILE = re.compile(r"percentile:([0-9]{1,2}(?:\.[0-9]+)?)")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Granularity(_Settings):
+    """How many output rows of a weight share one scale; None: all of them (`tensor`)."""
+
+    rows: int | None = Field(default=1, ge=1)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `tensor`, `channel` or `rows:N`; raises ValueError otherwise."""
+        if text in {"tensor", "channel"}:
+            return cls(rows=1 if text == "channel" else None)
+        match = _ROWS.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a granularity; write tensor, channel or rows:N")
+        return cls(rows=int(match[1]))
+
+    def __str__(self) -> str:
+        if self.rows is None:
+            return "tensor"
+        return "channel" if self.rows == 1 else f"rows:{self.rows}"
+
+
+class Calibration(_Settings):
+    """How a scale is fitted to the values seen.
+
+    `max` covers the largest magnitude, `percentile:P` P % of the non-zero magnitudes, and `mse`
+    takes the scale with the least mean squared rounding and saturation error.
+    """
+
+    method: Literal["max", "mse", "percentile"] = "max"
+    percent: float = Field(default=100.0, gt=0, le=100)  # of `percentile` only
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `max`, `mse` or `percentile:P`; raises ValueError otherwise."""
+        if text in {"max", "mse"}:
+            return cls.model_validate({"method": text})
+        match = _PERCENTILE.fullmatch(text)
+        if match is None or not float(match[1]):
+            raise ValueError(f"{text!r} is not a calibration; write max, mse or percentile:99.95")
+        return cls(method="percentile", percent=float(match[1]))
+
+    def __str__(self) -> str:
+        return f"percentile:{self.percent:g}" if self.method == "percentile" else self.method
+
+
+def _granularity(value: Any) -> Any:
+    return Granularity.parse(value) if isinstance(value, str) else value
+
+
+def _calibration(value: Any) -> Any:
+    return Calibration.parse(value) if isinstance(value, str) else value
+
+
+_Text = PlainSerializer(str, return_type=str)
+GranularityField = Annotated[Granularity, BeforeValidator(_granularity), _Text]
+CalibrationField = Annotated[Calibration, BeforeValidator(_calibration), _Text]
+
+
+class WeightSettings(_Settings):
+    """The quantizers of weights; ranges are symmetric, ±127 and ±7."""
+
+    int8_granularity: GranularityField = Granularity(rows=1)
+    int4_granularity: GranularityField = Granularity(rows=1)
+    calibration: CalibrationField = Calibration(method="max")
+    learned: bool = True  # LSQ: steps are trained; otherwise refitted to the weight at every step
+
+
+class ActivationSettings(_Settings):
+    """The quantizers of activations, all INT8.
+
+    `static`: one scale per value, calibrated before and fixed in deployment. `dynamic`: the
+    max-abs scale of every token at run time, which neither TensorRT nor onnxruntime deploys.
+    """
+
+    mode: Literal["static", "dynamic"] = "static"
+    calibration: CalibrationField = Calibration(method="percentile", percent=99.95)
+    calibration_batches: int = Field(default=16, ge=1)
+    learned: bool = True  # LSQ; static only
+
+    @model_validator(mode="after")
+    def _learns_only_static_scales(self) -> Self:
+        if self.mode == "dynamic" and self.learned:
+            raise ValueError("a dynamic scale cannot be learned; write learned: false")
+        return self
+
+
+class SparsitySettings(_Settings):
+    """How the layers that have a pattern reach it.
+
+    `admm`       penalty ρ/2·‖W − Z + U‖² in training, exact projection before the recovery
+    `magnitude`  one mask at the start, kept throughout (ASP)
+    `sr-ste`     masks follow the dense weight, whose pruned part decays (Zhou et al., 2021)
+    """
+
+    method: Literal["admm", "magnitude", "sr-ste"] = "admm"
+    initial: Literal["magnitude", "reconstruction"] = "magnitude"  # Z0 of ADMM, the mask of ASP
+    rho: Positive = 4e-3
+    rho_final: Positive | None = None  # rises (or falls) geometrically to this; None: constant
+    updates_per_epoch: int = Field(default=1, ge=1)  # of Z and U
+    decay: Weight = 2e-4  # λ of SR-STE
+    recovery: Share = 0.3  # the last share of the steps, under the final mask
+
+
+class DistillationSettings(_Settings):
+    """Weights of the losses; without the last three, training needs no teacher.
+
+    logits     KL(teacher ‖ student) at `temperature`, times temperature²; the mean squared error
+               of a regression's output
+    hidden     mean squared error of every block's output, over its variance in the teacher
+    attention  KL(teacher ‖ student) of every head's attention probabilities
+    """
+
+    labels: Weight = 1.0
+    logits: Weight = 1.0
+    temperature: Positive = 1.0
+    hidden: Weight = 1.0
+    attention: Weight = 0.0
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term compares with the dense model."""
+        return bool(self.logits or self.hidden or self.attention)
+
+    @model_validator(mode="after")
+    def _trains_towards_something(self) -> Self:
+        if not (self.labels or self.needs_teacher):
+            raise ValueError("every weight is zero; give labels or logits a weight")
+        return self
+
+
+class TrainingSettings(_Settings):
+    """The schedule. The learning rate rises over `warmup` of the steps, then falls to zero.
+
+    Zero epochs: project and calibrate only.
+    """
+
+    epochs: int = Field(default=10, ge=0)
+    batch_size: int = Field(default=32, ge=1)  # examples per optimizer step, over all processes
+    learning_rate: Positive = 1e-4
+    scale_learning_rate: Positive = 1e-3  # of LSQ, whose parameters are logarithms of the steps
+    warmup: Share = 0.1
+    weight_decay: Weight = 0.0
+    clip_norm: Positive = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: the model's own
+    trained: Literal["all", "encoder", "compressed"] = "encoder"  # encoder: all but embeddings
+    quantize_after: Share = 0.0  # of the steps; before it the quantizers let values through
