@@ -19,6 +19,7 @@
     │   ├── ShapeError                a profile or batch the model cannot run
     │   └── OutputError               an output path that cannot be written
     ├── GateFailed (exit 1): the work was done and the answer is no
+    ├── TrainingDiverged (exit 1): a loss that is NaN or infinite
     ├── CapabilityMissing (exit 3): this machine lacks a library or a device
     └── InternalError (exit 4): a promise of this package does not hold
         ├── LoweringFailed
@@ -47,6 +48,7 @@ __all__ = [
     "OutputError",
     "RecipeError",
     "ShapeError",
+    "TrainingDiverged",
     "TruncatedCheckpoint",
     "UnknownTask",
     "UnsafeCheckpoint",
@@ -141,6 +143,12 @@ class OutputError(UsageError):
 
 class GateFailed(NxmiError):
     """The work was done and the answer is no."""
+
+    exit_code = 1
+
+
+class TrainingDiverged(NxmiError):
+    """A loss or gradient became NaN or infinite; the last snapshot is kept."""
 
     exit_code = 1
 

@@ -1,10 +1,10 @@
-"""What the reach of activation scales costs: accuracy by placement and covered share, no training.
+"""What the reach of activation scales costs: accuracy by placement and method, no training.
 
     make demo && python -m samples.compare_calibration
     python -m samples.compare_calibration --dense runs/sst2/dense --task sst2 --data GLUE_DIR
 
-Takes a fine-tuned MiniLM, quantizes its encoder to INT8 (no pruning, no training) with scales that
-cover a share of each value's magnitudes, and scores the dev set.
+Takes a fine-tuned MiniLM, quantizes its encoder to INT8 (no pruning, no training) under each
+calibration of the recipe, and scores the dev set.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from nxmi_export.compression import calibrate, insert_quantizers
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import Dataset, load_dataset, task_named
 from nxmi_export.parity import run_rung
-from nxmi_export.recipe import Placement, Recipe, Scheme
+from nxmi_export.recipe import ActivationSettings, Calibration, Placement, Recipe, Scheme
 
-SHARES = (1.0, 0.9999, 0.9995, 0.999)
+CALIBRATIONS = ("max", "percentile:99.99", "percentile:99.95", "percentile:99.9", "mse")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def main() -> None:
-    """Score every placement at every share and print the table as JSON."""
+    """Score every placement under every calibration and print the table as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dense", type=Path, default=Path("runs/demo/dense"))
     parser.add_argument("--task", default="reviews")
@@ -43,12 +43,13 @@ def main() -> None:
         for split in ("train", task.dev_splits[0])
     )
     table: dict[str, Any] = {"dense": _accuracy(dense, held_out)}
-    for share in SHARES:
+    for text in CALIBRATIONS:
+        settings = ActivationSettings(calibration=Calibration.parse(text))
         for placement in Placement:
             model = AutoModelForSequenceClassification.from_pretrained(source)
             insert_quantizers(model, Recipe(default=Scheme.parse("int8"), placement=placement))
-            calibrate(model, train, batches=16, batch_size=32, covered=share)
-            table[f"{placement} {share}"] = _accuracy(model, held_out)
+            calibrate(model, train, settings)
+            table[f"{placement} {text}"] = _accuracy(model, held_out)
     result = {"accuracy": table, "versions": {name: version(name) for name in ("torch",)}}
     text = json.dumps(result, indent=1)
     print(text)

@@ -31,6 +31,29 @@ ARCHITECTURES = {
     "xlm-roberta": "XLMRobertaForSequenceClassification",
     "camembert": "CamembertForSequenceClassification",
     "distilbert": "DistilBertForSequenceClassification",
+    "electra": "ElectraForSequenceClassification",
+    "albert": "AlbertForSequenceClassification",
+    "mobilebert": "MobileBertForSequenceClassification",
+    "modernbert": "ModernBertForSequenceClassification",
+}
+# What BERT's sizes leave open; ModernBERT looks four tokens far in one of its two blocks.
+SPECIFIC_SIZES: dict[str, dict[str, Any]] = {
+    "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
+    "mobilebert": {
+        "embedding_size": 16,
+        "intra_bottleneck_size": 16,
+        "num_feedforward_networks": 2,
+    },
+    "modernbert": {
+        "local_attention": 8,
+        "global_attn_every_n_layers": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "cls_token_id": 2,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+    },
 }
 POSITION_LIMIT = 64
 PLACEMENTS = tuple(Placement)
@@ -51,9 +74,9 @@ def tiny_config(model_type: str = "bert", **changes: Any) -> Any:
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "intermediate_size": 64,
-        }
+        } | SPECIFIC_SIZES.get(model_type, {})
     # RoBERTa's position ids start behind the padding index, 1.
-    reserved = 0 if model_type in ("bert", "distilbert") else 2
+    reserved = 2 if model_type in ("roberta", "xlm-roberta", "camembert") else 0
     sizes |= {"vocab_size": 96, "max_position_embeddings": POSITION_LIMIT + reserved}
     return transformers.AutoConfig.for_model(model_type, **(sizes | changes))
 

@@ -1,8 +1,10 @@
-"""The eager attention of transformers with a quantizer on the softmax output.
+"""The eager attention of transformers with quantizers on what its two matmuls read.
 
-Registered as the attention function "nxmi" next to transformers' own "eager" and "sdpa". Query,
-key and value are quantized where they are made (the outputs of their linears), the context where
-it is consumed (the input of the attention output linear).
+Registered as the attention function "nxmi" next to transformers' own "eager" and "sdpa". The
+attention module may hold `query_quantizer`, `key_quantizer`, `value_quantizer` and
+`softmax_quantizer`. The first three are for encoders that rotate query and key behind their linear;
+elsewhere query, key and value are quantized where they are made (the outputs of their linears).
+The context is quantized where it is consumed (the input of the attention output linear).
 """
 
 from typing import Any
@@ -36,16 +38,22 @@ def quantized_eager_attention(
     """
     if scaling is None:
         scaling = query.size(-1) ** -0.5
+    query = _quantized(module, "query", query)
+    key = _quantized(module, "key", key)
+    value = _quantized(module, "value", value)
     weights = torch.matmul(query, key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         weights = weights + attention_mask
     weights = nn.functional.softmax(weights, dim=-1)
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    quantizer = getattr(module, "softmax_quantizer", None)
-    if quantizer is not None:
-        weights = quantizer(weights)
+    weights = _quantized(module, "softmax", weights)
     context = torch.matmul(weights, value).transpose(1, 2).contiguous()
     return context, weights
+
+
+def _quantized(module: nn.Module, name: str, x: Tensor) -> Tensor:
+    quantizer = getattr(module, f"{name}_quantizer", None)
+    return x if quantizer is None else quantizer(x)
 
 
 AttentionInterface.register(ATTENTION, quantized_eager_attention)

@@ -1,12 +1,12 @@
 """Linear and LayerNorm modules that carry fake quantizers; parameter names do not change."""
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
-from nxmi_export.recipe import Scheme
+from nxmi_export.recipe import Scheme, WeightSettings
 
 __all__ = ["CompressedLinear", "QuantizedLayerNorm"]
 
@@ -18,7 +18,12 @@ class CompressedLinear(nn.Linear):
     quantization; a pattern without bits has no quantizers and runs the float weight.
     """
 
-    def __init__(self, linear: nn.Linear, scheme: Scheme) -> None:
+    # SR-STE's mask, bool of the weight's shape, while a sparsifier sets one; in no state dict
+    straight_through_mask: Tensor | None = None
+
+    def __init__(
+        self, linear: nn.Linear, scheme: Scheme, weights: WeightSettings | None = None
+    ) -> None:
         nn.Module.__init__(self)
         self.in_features = linear.in_features
         self.out_features = linear.out_features
@@ -26,7 +31,7 @@ class CompressedLinear(nn.Linear):
         self.bias = linear.bias
         self.scheme = scheme
         self.weight_quantizer = (
-            WeightQuantizer(linear.out_features, scheme.bits) if scheme.bits else None
+            WeightQuantizer(linear.out_features, scheme.bits, weights) if scheme.bits else None
         )
         self.input_quantizer: ActivationQuantizer | None = None
         self.output_quantizer: ActivationQuantizer | None = None
@@ -35,7 +40,11 @@ class CompressedLinear(nn.Linear):
         """The linear map of quantized values, (…, in) to (…, out)."""
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
-        weight = self.weight
+        weight: Tensor = self.weight
+        if self.straight_through_mask is not None:
+            weight = _Masked.apply(  # type: ignore[no-untyped-call]
+                weight, self.straight_through_mask
+            )
         if self.weight_quantizer is not None:
             weight = self.weight_quantizer(weight)
         y = nn.functional.linear(x, weight, self.bias)
@@ -46,6 +55,18 @@ class CompressedLinear(nn.Linear):
         """The stored integers, int8 of shape (out, in); only for schemes with bits."""
         assert self.weight_quantizer is not None
         return self.weight_quantizer.codes(self.weight)
+
+
+class _Masked(torch.autograd.Function):
+    """weight · mask, whose gradient reaches the masked weights too (Zhou et al., 2021, eq. 3)."""
+
+    @staticmethod
+    def forward(_: Any, weight: Tensor, mask: Tensor) -> Tensor:
+        return weight * mask
+
+    @staticmethod
+    def backward(_: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
 
 
 class QuantizedLayerNorm(nn.LayerNorm):

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.compression.insert_quantizers import compressed_linears, insert_quantizers
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
-from nxmi_export.errors import CheckpointMismatch, InvalidScale, UnsupportedWeight
+from nxmi_export.errors import CheckpointMismatch, InvalidScale, RecipeError, UnsupportedWeight
 
-__all__ = ["check_patterns", "check_scales", "restore"]
+__all__ = ["check_deployable", "check_patterns", "check_scales", "restore"]
 
 
 def restore(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
@@ -63,6 +63,18 @@ def check_patterns(model: nn.Module) -> None:
                 found=f"{int(counts[row, group])} non-zeros in group {group} of row {row}",
                 remedy="project the weights onto the pattern before saving them",
             )
+
+
+def check_deployable(model: nn.Module, source: str) -> None:
+    """Raise RecipeError where `model`, read from `source`, has scales that only PyTorch runs."""
+    if any(isinstance(each, ActivationQuantizer) and each.dynamic for each in model.modules()):
+        raise RecipeError(
+            source,
+            expected="static activation scales, the only ones that engines and onnxruntime run "
+            "with these weights",
+            found="activations: {mode: dynamic} in its recipe",
+            remedy="compress the model with activations: {mode: static}",
+        )
 
 
 def _without_weights(checkpoint: CompressedCheckpoint) -> PreTrainedModel:

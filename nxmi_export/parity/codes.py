@@ -12,8 +12,9 @@ from nxmi_export.backends import Outputs
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.encoding import EncodedDataset
+from nxmi_export.errors import ArtefactError
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
-from nxmi_export.parity.replay import logits_with_visits
+from nxmi_export.parity.replay import Values, logits_with_visits
 
 __all__ = ["CodeAgreement", "code_agreement"]
 
@@ -55,13 +56,13 @@ def code_agreement(
     pairing = pair_quantizers(model, open_graph(onnx_path).graph)
     quantizers = pairing.require(onnx_path)
     counts = {module: CodeAgreement(module) for module in quantizers}
-    tensors = tuple(quantizer.codes for quantizer in quantizers.values())
+    tensors = tuple(quantizer.codes for each in quantizers.values() for quantizer in each)
     done = 0
     with OnnxRuntimeRunner(onnx_path, optimize=False, extra_outputs=tensors) as runner:
         for batch in data.batches(batch_size, order=indices):
-            found = _Compared(quantizers, runner.run(batch.feeds))
+            found = _Compared(quantizers, runner.run(batch.feeds), onnx_path)
             logits_with_visits(model, batch.feeds, found.visit)
-            for module, (equal, off_by_one, worse) in found.counts.items():
+            for (module, _), (equal, off_by_one, worse) in found.counts.items():
                 before = counts[module]
                 counts[module] = replace(
                     before,
@@ -75,17 +76,29 @@ def code_agreement(
 
 
 class _Compared:
-    """The counts of one batch: equal, off by one, worse."""
+    """The counts of one batch, by module and value: equal, off by one, worse."""
 
-    def __init__(self, quantizers: Mapping[str, GraphQuantizer], outputs: Outputs) -> None:
+    def __init__(
+        self, quantizers: Mapping[str, tuple[GraphQuantizer, ...]], outputs: Outputs, path: Path
+    ) -> None:
         self._quantizers = quantizers
         self._outputs = outputs
-        self.counts: dict[str, tuple[int, int, int]] = {}
+        self._path = path
+        self._read = Values()
+        self.counts: dict[tuple[str, int], tuple[int, int, int]] = {}
 
     def visit(self, module: str, quantizer: ActivationQuantizer, x: Tensor) -> None:
         """Compare one quantizer; one that is shared is called by each reader, with equal values."""
-        graph = self._quantizers[module]
-        found = self._outputs[graph.codes].astype(np.int16) - np.int16(graph.zero_point)
+        graphs, index = self._quantizers[module], self._read.index_of(module, x)
+        if index >= len(graphs):
+            raise ArtefactError(
+                self._path,
+                expected=f"{module} once for every value that the PyTorch model quantizes there",
+                found=f"{len(graphs)} of them",
+                remedy="export the model again from this checkpoint",
+            )
+        codes = self._outputs[graphs[index].codes].astype(np.int16)
+        found = codes - np.int16(graphs[index].zero_point)
         steps = np.abs(quantizer.codes(x).cpu().numpy().astype(np.int16) - found)
         equal, off_by_one = int(np.count_nonzero(steps == 0)), int(np.count_nonzero(steps == 1))
-        self.counts[module] = (equal, off_by_one, steps.size - equal - off_by_one)
+        self.counts[module, index] = (equal, off_by_one, steps.size - equal - off_by_one)

@@ -1,7 +1,8 @@
 """An ONNX file and the PyTorch model it came from in, their activation quantizers side by side out.
 
 The capture names every node after its module. A quantizer that several linears share has several
-names in PyTorch, of which the graph knows one; here it goes by the first.
+names in PyTorch, of which the graph knows one; here it goes by the first. One in a block that runs
+repeatedly has one node, and one value, for every run.
 """
 
 from collections.abc import Mapping
@@ -72,13 +73,13 @@ class Pairing:
             return f"the graph has no quantizer for {self.missing[0]}"
         if self.extra:
             return f"the graph quantizes at {self.extra[0]}, where the PyTorch model does not"
-        for module, nodes in self.pairs.items():
-            if len({node.value for node in nodes}) > 1:
-                return f"{module} quantizes several values of the graph"
         return None
 
-    def require(self, path: Path) -> Mapping[str, GraphQuantizer]:
-        """One quantizer of the graph per module; ArtefactError where there is a complaint."""
+    def require(self, path: Path) -> Mapping[str, tuple[GraphQuantizer, ...]]:
+        """By module one quantizer for each value that it reads, in order of execution.
+
+        Raises ArtefactError where there is a complaint.
+        """
         if self.complaint:
             raise ArtefactError(
                 path,
@@ -86,7 +87,7 @@ class Pairing:
                 found=f"a difference: {self.complaint}",
                 remedy="export the model again from this checkpoint",
             )
-        return {module: nodes[0] for module, nodes in self.pairs.items()}
+        return {module: _first_of_each_value(nodes) for module, nodes in self.pairs.items()}
 
 
 def open_graph(path: Path) -> ir.Model:
@@ -127,6 +128,13 @@ def pair_quantizers(model: nn.Module, graph: ir.Graph) -> Pairing:
             extra.append(quantizer.module or quantizer.codes)
     missing = tuple(sorted(wanted - pairs.keys()))
     return Pairing(pairs, missing, tuple(extra))
+
+
+def _first_of_each_value(nodes: tuple[GraphQuantizer, ...]) -> tuple[GraphQuantizer, ...]:
+    first: dict[str, GraphQuantizer] = {}
+    for node in nodes:
+        first.setdefault(node.value, node)
+    return tuple(first.values())
 
 
 def _activation_quantizers(graph: ir.Graph) -> list[GraphQuantizer]:

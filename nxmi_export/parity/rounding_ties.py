@@ -108,8 +108,11 @@ def explain_unobserved(
     return tuple(result)
 
 
-def _onnx_runner(observed: Observed, quantizers: Mapping[str, GraphQuantizer]) -> OnnxRuntimeRunner:
-    tensors = [name for q in quantizers.values() for name in (q.value, q.codes)]
+def _onnx_runner(
+    observed: Observed, quantizers: Mapping[str, tuple[GraphQuantizer, ...]]
+) -> OnnxRuntimeRunner:
+    read = (quantizer for each in quantizers.values() for quantizer in each)
+    tensors = [name for quantizer in read for name in (quantizer.value, quantizer.codes)]
     return OnnxRuntimeRunner(
         observed.onnx_path,
         optimize=False,
@@ -120,7 +123,7 @@ def _onnx_runner(observed: Observed, quantizers: Mapping[str, GraphQuantizer]) -
 
 def _explain_rows(
     observed: Observed,
-    quantizers: Mapping[str, GraphQuantizer],
+    quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
     outputs: Outputs,  # of the rows
     batch: Batch,
     rows: list[int],
@@ -165,10 +168,15 @@ def _objection_to_rerun(rung: RungResult, index: int, logits: Float32Array) -> s
 
 
 def _objection_to_coverage(
-    findings: Findings, quantizers: Mapping[str, GraphQuantizer]
+    findings: Findings, quantizers: Mapping[str, tuple[GraphQuantizer, ...]]
 ) -> str | None:
-    unseen = sorted(quantizers.keys() - findings.judged)
-    return f"the PyTorch model never ran {unseen[0]}" if unseen else None
+    for module, graphs in sorted(quantizers.items()):
+        runs = sum(judged == module for judged, _ in findings.judged)
+        if not runs:
+            return f"the PyTorch model never ran {module}"
+        if runs < len(graphs):
+            return f"the PyTorch model ran {module} on {runs} of the graph's {len(graphs)} values"
+    return None
 
 
 def _objection_to_logits(

@@ -18,6 +18,7 @@ from nxmi_export.backends import Outputs
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.parity.graph_quantizers import GraphQuantizer
 from nxmi_export.parity.judge import CodeDifference, Judgement, Side, judge
+from nxmi_export.parity.replay import Values
 
 __all__ = ["Findings", "TieReplay"]
 
@@ -26,37 +27,48 @@ __all__ = ["Findings", "TieReplay"]
 class Findings:
     """What the replay found in one example, quantizer by quantizer."""
 
-    judged: set[str] = field(default_factory=set)  # modules
+    judged: set[tuple[str, int]] = field(default_factory=set)  # module, and which of its values
     differing: int = 0  # codes
     first: CodeDifference | None = None  # in order of execution
     largest_gap: float = 0.0  # steps of a scale
     objection: str | None = None  # the first
 
-    def add(self, module: str, judgement: Judgement) -> None:
-        """Take in the next quantizer; a shared one is called by each of its readers."""
-        if module in self.judged:
+    def add(self, module: str, index: int, judgement: Judgement) -> None:
+        """Take in a quantizer's next value; a shared one is called by each of its readers."""
+        if (module, index) in self.judged:
             return
-        self.judged.add(module)
+        self.judged.add((module, index))
         self.differing += judgement.differing
         self.first = self.first or judgement.first
         self.largest_gap = float(np.fmax(self.largest_gap, judgement.largest_gap))
         self.objection = self.objection or judgement.objection
+
+    def add_objection(self, objection: str) -> None:
+        """Note why rounding ties do not explain the example, unless something came before."""
+        self.objection = self.objection or objection
 
 
 class TieReplay:
     """The visitor of one PyTorch run over the examples that `outputs` holds the ONNX values of."""
 
     def __init__(
-        self, quantizers: Mapping[str, GraphQuantizer], outputs: Outputs, widest: int
+        self, quantizers: Mapping[str, tuple[GraphQuantizer, ...]], outputs: Outputs, widest: int
     ) -> None:
         self._quantizers = quantizers
         self._outputs = outputs  # float values and codes, (examples, …) each
         self._widest = widest
+        self._read = Values()
         self.findings = [Findings() for _ in outputs["logits"]]
 
-    def visit(self, module: str, quantizer: ActivationQuantizer, x: Tensor) -> Tensor:
+    def visit(self, module: str, quantizer: ActivationQuantizer, x: Tensor) -> Tensor | None:
         """Judge one quantizer in every example, and let the ONNX value flow on."""
-        graph = self._quantizers[module]
+        graphs, index = self._quantizers[module], self._read.index_of(module, x)
+        if index >= len(graphs):
+            objection = f"{module} quantizes more values than the {len(graphs)} of the graph"
+            for findings in self.findings:
+                findings.add_objection(objection)
+            return None
+        graph = graphs[index]
         values = self._outputs[graph.value]
         codes = self._outputs[graph.codes].astype(np.int16) - np.int16(graph.zero_point)
         ratios = (x / quantizer.scale).float().cpu().numpy()
@@ -65,6 +77,6 @@ class TieReplay:
             found = np.asarray(values / graph.step, dtype=np.float32)
         for row, findings in enumerate(self.findings):
             reference, candidate = Side(ratios[row], expected[row]), Side(found[row], codes[row])
-            findings.add(module, judge(module, reference, candidate, self._widest))
+            findings.add(module, index, judge(module, reference, candidate, self._widest))
         forced = codes.astype(np.float32) * graph.step
         return torch.from_numpy(forced).to(device=x.device, dtype=x.dtype)

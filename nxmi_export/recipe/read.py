@@ -1,82 +1,131 @@
-"""Recipe files in, plain data or one sentence about what is wrong out."""
+"""Recipe files in, plain data out: YAML 1.2 or JSON, in which every key is written once."""
 
-import difflib
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from nxmi_export.errors import RecipeError
-from nxmi_export.recipe.scheme import sentence
 
-__all__ = ["as_recipe_error", "read_yaml"]
+__all__ = ["read_plain_data"]
 
+_BOOL = "tag:yaml.org,2002:bool"
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
+_KEPT = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}
 
 
-def read_yaml(path: Path) -> Any:
-    """The plain data of a YAML file; raises RecipeError if it is missing or no YAML."""
+def read_plain_data(path: Path) -> Any:
+    """The mappings, lists, texts and numbers of a YAML file, or of a JSON file by its suffix.
+
+    Raises RecipeError if the file cannot be read, is neither, or names a key twice.
+    """
+    text = _text(path)
+    is_json = path.suffix.lower() == ".json"
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return _json(text) if is_json else yaml.load(text, _RecipeLoader)  # a SafeLoader
+    # RecursionError: thousands of brackets; ValueError: also a number of thousands of digits
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(
             path,
-            expected="a readable YAML file",
-            found=" ".join(str(error).split()),
-            remedy="check the path and the indentation",
+            expected=f"a file in {'JSON' if is_json else 'YAML'}",
+            found=_place_and_problem(error),
+            remedy="correct the file there",
         ) from error
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML 1.1 without its base-60 integers, in which `2:4` is the number 124.
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            path,
+            expected="a recipe file in UTF-8",
+            found=f"the byte 0x{error.object[error.start]:02x} at offset {error.start}",
+            remedy="save it as UTF-8, or name another file",
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise RecipeError(
+            path,
+            expected="a recipe file",
+            found=_why_unreadable(error),
+            remedy="check the path",
+        ) from error
 
-    And with YAML 1.2's floats: to YAML 1.1 `1e-4` is a text, as it has no dot.
+
+def _why_unreadable(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "a directory"
+    return ((isinstance(error, OSError) and error.strerror) or str(error)).lower()
+
+
+def _place_and_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        problem = (error.problem or "").removeprefix("but ").removeprefix("found ")
+        return f"{problem} at line {mark.line + 1}, column {mark.column + 1}"
+    return " ".join(str(error).split())
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.2's plain values, no tags, and no key twice in one mapping.
+
+    PyYAML reads YAML 1.1, in which `2:4` is the base-60 number 124, `1e-4` a text, as it has no
+    dot, `yes` a boolean, `010` an eight and `2024-01-01` a date.
     """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if tag := getattr(event, "tag", None):
+            raise yaml.composer.ComposerError(None, None, f"the tag {tag!r}", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused later, as a list or a mapping cannot be a key
+            if (key.tag, key.value) in seen:
+                problem = f"the key {key.value!r} for the second time"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
 
 
 _RecipeLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {_INT, _FLOAT}]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_RecipeLoader.add_implicit_resolver(_INT, re.compile(r"-?[0-9]+$"), list("-0123456789"))
+_RecipeLoader.add_implicit_resolver(
+    _BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_RecipeLoader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
+)
 _RecipeLoader.add_implicit_resolver(
     _FLOAT,
-    re.compile(r"-?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    list("-.0123456789"),
+    re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
 )
 
 
-def as_recipe_error(error: ValidationError, source: object, recipe: type[BaseModel]) -> RecipeError:
-    """The first complaint of pydantic about `source`, as one sentence with a remedy."""
-    first = error.errors()[0]
-    loc = [str(part) for part in first["loc"] if part != "[key]"]
-    place = ".".join(loc)
-    if first["type"] == "extra_forbidden":
-        known = _keys(recipe, loc[:-1])
-        near = difflib.get_close_matches(loc[-1], known, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
-        return RecipeError(
-            source, expected="known recipe keys", found=f"the key {place!r}", remedy=remedy
-        )
-    whole = first["type"] == "value_error" and isinstance(first["input"], dict)
-    return RecipeError(
-        source,
-        expected=f"a valid value for {place or 'the recipe'}",
-        # of a complaint about several keys at once, the keys are in the remedy
-        found="keys that do not go together" if whole else repr(first["input"]),
-        remedy=sentence(error),
-    )
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_mapping, parse_constant=_refuse_constant)
 
 
-def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The keys that are allowed at `path` of a recipe."""
-    for part in path:
-        field = model.model_fields.get(part)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []  # inside a mapping of schemes, whose texts are checked as values
-        model = inner
-    return list(model.model_fields)
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise ValueError(f"the key {key!r} for the second time")
+        mapping[key] = value
+    return mapping
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name}, which is no number of JSON")

@@ -11,8 +11,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nxmi_export.errors import RecipeError
-from nxmi_export.recipe.read import as_recipe_error, read_yaml
-from nxmi_export.recipe.scheme import Component, Placement, Scheme, SchemeField
+from nxmi_export.recipe.complaint import as_recipe_error, in_words
+from nxmi_export.recipe.read import read_plain_data
+from nxmi_export.recipe.scheme import Component, Placement, Scheme, SchemeField, conflict
 from nxmi_export.recipe.settings import (
     ActivationSettings,
     DistillationSettings,
@@ -46,7 +47,10 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _deploys_only_static_scales(self) -> Self:
         if self.activations.mode == "dynamic" and self.placement is not Placement.LINEAR:
-            raise ValueError("dynamic activations go with placement: linear only")
+            raise conflict(
+                f"activations.mode: dynamic with placement: {self.placement}",
+                "write placement: linear, as the other placements are for static scales",
+            )
         return self
 
     def scheme_of(self, component: Component, module: str) -> Scheme:
@@ -58,13 +62,13 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_mapping(cls, mapping: object, *, source: object) -> Self:
-        """Validate plain data; raises RecipeError naming the key at fault and its nearest name."""
+        """Validate plain data; raises RecipeError naming what is at fault and what to write."""
         if not isinstance(mapping, dict):
             raise RecipeError(
                 source,
                 expected="a mapping of recipe keys",
-                found=type(mapping).__name__,
-                remedy=f"start from one of the keys {', '.join(cls.model_fields)}",
+                found=in_words(mapping),
+                remedy=f"the keys are {', '.join(cls.model_fields)}",
             )
         try:
             return cls.model_validate(mapping)
@@ -73,8 +77,11 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: Path) -> Self:
-        """Read a recipe file; raises RecipeError if it is missing, no YAML, or invalid."""
-        return cls.from_mapping(read_yaml(path), source=path)
+        """Read a recipe file, YAML or (by its suffix) JSON.
+
+        Raises RecipeError if the file cannot be read, is neither, or holds no valid recipe.
+        """
+        return cls.from_mapping(read_plain_data(path), source=path)
 
     def as_mapping(self) -> dict[str, Any]:
         """Plain data that `from_mapping` reads back to an equal recipe."""

@@ -13,10 +13,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-__all__ = ["Component", "Pattern", "Placement", "Scheme", "SchemeField", "sentence"]
+__all__ = ["Component", "Pattern", "Placement", "Scheme", "SchemeField", "conflict", "sentence"]
 
 _PATTERN = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
+_SCHEMES = "write dense, N:M, int8, int4, N:M+int8 or N:M+int4"
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 MAX_GROUP = 32  # the widest group that storage and accuracy studies use
 
@@ -48,7 +50,7 @@ class Placement(StrEnum):
 class Pattern(BaseModel):
     """At most `keep` non-zeros in every `group` consecutive weights along in_features ("2:4")."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     keep: int = Field(ge=1)
     group: int = Field(ge=2, le=MAX_GROUP)
 
@@ -65,7 +67,7 @@ class Pattern(BaseModel):
 class Scheme(BaseModel):
     """How one linear's weight is stored: a sparsity pattern, a width in bits, both, or neither."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     pattern: Pattern | None = None
     bits: Literal[4, 8] | None = None
 
@@ -81,9 +83,7 @@ class Scheme(BaseModel):
             pattern = _pattern(int(match[1]), int(match[2]))
             parts = parts[1:]
         if len(parts) > 1 or (parts and parts[0] not in _WEIGHT_BITS) or not (parts or pattern):
-            raise ValueError(
-                f"{text!r} is not a scheme; write dense, N:M, int8, int4, N:M+int8 or N:M+int4"
-            )
+            raise ValueError(f"{text!r} is not a scheme; {_SCHEMES}")
         bits = _WEIGHT_BITS[parts[0]] if parts else None
         return cls.model_validate({"pattern": pattern, "bits": bits})
 
@@ -98,17 +98,30 @@ def _pattern(keep: int, group: int) -> Pattern:
         return Pattern(keep=keep, group=group)
     except ValidationError as error:
         # pydantic's own text has three lines and a link
-        raise ValueError(f"{keep}:{group} is not a pattern: {sentence(error)}") from error
+        raise ValueError(
+            f"{keep}:{group} is not a pattern: {sentence(error.errors()[0])}"
+        ) from error
 
 
 def _scheme(value: Any) -> Any:
-    return Scheme.parse(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return Scheme.parse(value)
+    if isinstance(value, dict | Scheme):
+        return value  # pydantic looks inside
+    raise ValueError(f"a scheme is a text; {_SCHEMES}")
 
 
 SchemeField = Annotated[Scheme, BeforeValidator(_scheme), PlainSerializer(str, return_type=str)]
 
 
-def sentence(error: ValidationError) -> str:
-    """The first complaint of pydantic, in words that fit behind a colon."""
-    text = error.errors()[0]["msg"].removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]
+def sentence(error: ErrorDetails) -> str:
+    """One complaint of pydantic, in words that fit behind a colon."""
+    text = error["msg"].removeprefix("Value error, ")
+    if error["loc"]:
+        text = re.sub(r"^Input(?= should)", str(error["loc"][-1]), text)
+    return text
+
+
+def conflict(found: str, remedy: str) -> PydanticCustomError:
+    """Keys of which each is valid and which do not go together, for a validator to raise."""
+    return PydanticCustomError("conflict", "{found}; {remedy}", {"found": found, "remedy": remedy})

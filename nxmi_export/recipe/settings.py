@@ -1,6 +1,7 @@
 """The settings of a recipe beside its schemes: quantizers, sparsity, distillation, training."""
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from nxmi_export.recipe.scheme import conflict
+
 __all__ = [
     "ActivationSettings",
     "Calibration",
@@ -22,8 +25,11 @@ __all__ = [
     "WeightSettings",
 ]
 
+MAX_ROWS = 999_999  # as many digits as `rows:N` takes
 _ROWS = re.compile(r"rows:([1-9][0-9]{0,5})")
-_PERCENTILE = re.compile(r"percentile:([0-9]{1,2}(?:\.[0-9]+)?)")
+_PERCENTILE = re.compile(r"percentile:([0-9]{1,2}(?:\.[0-9]+)?|100)")
+_GRANULARITY = "write tensor, channel or rows:N"
+_CALIBRATION = "write max, mse or percentile:99.95"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -31,13 +37,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # strict: `true` is no number, `"3"` is no number either, and 1 is no boolean
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Granularity(_Settings):
     """How many output rows of a weight share one scale; None: all of them (`tensor`)."""
 
-    rows: int | None = Field(default=1, ge=1)
+    rows: int | None = Field(default=1, ge=1, le=MAX_ROWS)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,7 +53,7 @@ class Granularity(_Settings):
             return cls(rows=1 if text == "channel" else None)
         match = _ROWS.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text!r} is not a granularity; write tensor, channel or rows:N")
+            raise ValueError(f"{text!r} is not a granularity; {_GRANULARITY}")
         return cls(rows=int(match[1]))
 
     def __str__(self) -> str:
@@ -65,6 +72,15 @@ class Calibration(_Settings):
     method: Literal["max", "mse", "percentile"] = "max"
     percent: float = Field(default=100.0, gt=0, le=100)  # of `percentile` only
 
+    @model_validator(mode="after")
+    def _counts_percent_of_percentiles_only(self) -> Self:
+        if self.method != "percentile" and self.percent != 100:
+            raise conflict(
+                f"method: {self.method} with percent: {self.percent:g}",
+                "leave percent out, which belongs to method: percentile",
+            )
+        return self
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `max`, `mse` or `percentile:P`; raises ValueError otherwise."""
@@ -72,19 +88,30 @@ class Calibration(_Settings):
             return cls.model_validate({"method": text})
         match = _PERCENTILE.fullmatch(text)
         if match is None or not float(match[1]):
-            raise ValueError(f"{text!r} is not a calibration; write max, mse or percentile:99.95")
+            raise ValueError(f"{text!r} is not a calibration; {_CALIBRATION}")
         return cls(method="percentile", percent=float(match[1]))
 
     def __str__(self) -> str:
-        return f"percentile:{self.percent:g}" if self.method == "percentile" else self.method
+        if self.method != "percentile":
+            return self.method
+        # all digits of the float and no exponent, so that `parse` reads the same float back
+        return f"percentile:{Decimal(repr(self.percent)).normalize():f}"
 
 
 def _granularity(value: Any) -> Any:
-    return Granularity.parse(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return Granularity.parse(value)
+    if isinstance(value, dict | Granularity):
+        return value  # pydantic looks inside
+    raise ValueError(f"a granularity is a text; {_GRANULARITY}")
 
 
 def _calibration(value: Any) -> Any:
-    return Calibration.parse(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return Calibration.parse(value)
+    if isinstance(value, dict | Calibration):
+        return value  # pydantic looks inside
+    raise ValueError(f"a calibration is a text; {_CALIBRATION}")
 
 
 _Text = PlainSerializer(str, return_type=str)
@@ -116,7 +143,10 @@ class ActivationSettings(_Settings):
     @model_validator(mode="after")
     def _learns_only_static_scales(self) -> Self:
         if self.mode == "dynamic" and self.learned:
-            raise ValueError("a dynamic scale cannot be learned; write learned: false")
+            raise conflict(
+                "mode: dynamic with learned: true",
+                "write learned: false, as a scale that follows every token cannot be learned",
+            )
         return self
 
 
@@ -138,7 +168,7 @@ class SparsitySettings(_Settings):
 
 
 class DistillationSettings(_Settings):
-    """Weights of the losses; without the last three, training needs no teacher.
+    """Weights of the losses; without the last three of them, training needs no teacher.
 
     logits     KL(teacher ‖ student) at `temperature`, times temperature²; the mean squared error
                of a regression's output
@@ -160,7 +190,10 @@ class DistillationSettings(_Settings):
     @model_validator(mode="after")
     def _trains_towards_something(self) -> Self:
         if not (self.labels or self.needs_teacher):
-            raise ValueError("every weight is zero; give labels or logits a weight")
+            raise conflict(
+                "0 for each of labels, logits, hidden and attention",
+                "give at least one of them a weight above 0",
+            )
         return self
 
 

@@ -111,7 +111,7 @@ class QuantizedModules:
             if passes.module_of(node) in attentions
         }
         nodes = {name: module for name, module in (linears | products).items() if name}
-        return cls(tuple(linears.values()), tuple(sorted(attentions)), nodes)
+        return cls(tuple(dict.fromkeys(linears.values())), tuple(sorted(attentions)), nodes)
 
 
 def build(

@@ -28,6 +28,7 @@ from nxmi_export.artefact import (
 from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
+from nxmi_export.compression.restore import check_deployable
 from nxmi_export.errors import OutputError
 from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes, tensorrt_passes
 from nxmi_export.model_facts import ModelFacts, model_facts
@@ -66,6 +67,7 @@ def export(
         checkpoint = read_checkpoint(request.model, base=request.base)
         facts = model_facts(checkpoint.config)
         model = restore(checkpoint)
+        check_deployable(model, request.model)
         patterns = _patterns(compressed_linears(model))
         on_stage("capturing the graph")
         graph = capture(

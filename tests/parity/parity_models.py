@@ -16,9 +16,9 @@ from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.capture import capture
+from nxmi_export.compression.calibrate import calibrate
 from nxmi_export.compression.insert_quantizers import compressed_linears, insert_quantizers
 from nxmi_export.compression.sparsity import magnitude_masks
-from nxmi_export.compression.train import calibrate
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.glue import Dataset, task_named
 from nxmi_export.lowering import lower, onnxruntime_passes, tensorrt_passes

@@ -2,18 +2,15 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from transformers import PreTrainedModel
 
 from nxmi_export.compression import CompressedLinear, compressed_linears, insert_quantizers
 from nxmi_export.compression.attention import ATTENTION, SOFTMAX_SCALE
-from nxmi_export.compression.encoder_layout import layout_of
 from nxmi_export.compression.quantizers import ActivationQuantizer
-from nxmi_export.errors import NxmiError, RecipeError, UnsupportedModel, UnsupportedWeight
+from nxmi_export.errors import NxmiError, RecipeError, UnsupportedWeight
 from nxmi_export.recipe import Component, Placement, Recipe, Scheme
 from tests.tiny_models import (
     ARCHITECTURES,
-    POSITION_LIMIT,
     compressed_model,
     logits_of,
     tiny_model,
@@ -200,27 +197,6 @@ def test_training_mode_is_kept() -> None:
     assert all(linear.training for linear in compressed_linears(model).values())
 
 
-@pytest.mark.parametrize(
-    "architecture", ["Electra", "DebertaV2", "MPNet"], ids=["electra", "deberta-v2", "mpnet"]
-)
-def test_an_unsupported_architecture_is_refused_by_name(architecture: str) -> None:
-    config = getattr(transformers, f"{architecture}Config")(
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        intermediate_size=64,
-        vocab_size=96,
-        max_position_embeddings=POSITION_LIMIT,
-    )
-    model = getattr(transformers, f"{architecture}ForSequenceClassification")(config)
-    name = config.model_type
-    assert _refusal(UnsupportedModel, model, Recipe()) == (
-        f"{name}: expected one of the architectures bert, camembert, distilbert, roberta, "
-        f"xlm-roberta, found a model of type '{name}'; export it without a recipe, or start from "
-        "a supported encoder"
-    )
-
-
 def test_a_width_that_the_pattern_does_not_divide_is_refused_before_any_edit() -> None:
     model = tiny_model(intermediate_size=37)
     assert _refusal(UnsupportedWeight, model, Recipe()) == (
@@ -244,16 +220,3 @@ def test_an_override_that_matches_nothing_is_refused() -> None:
         "'bert.encoder.layer.0.attention.self.query'"
     )
     assert compressed_linears(model) == {}
-
-
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_the_layout_names_modules_that_exist(model_type: str) -> None:
-    model = tiny_model(model_type)
-    layers = tuple(layout_of(model, model_type))
-    assert [layer.index for layer in layers] == [0, 1]
-    for layer in layers:
-        assert list(layer.components) == list(Component)
-        for name in layer.components.values():
-            assert isinstance(model.get_submodule(name), torch.nn.Linear)
-        for name in (layer.input_norm, layer.attention_norm):
-            assert isinstance(model.get_submodule(name), torch.nn.LayerNorm)

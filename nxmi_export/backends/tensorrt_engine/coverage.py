@@ -15,6 +15,8 @@ from nxmi_export.backends.tensorrt_engine.verdict import Verdict, weakest
 
 __all__ = ["Int8Coverage", "ModuleEvidence", "Verdict", "int8_coverage"]
 
+_PRODUCTS = 2  # of one attention: query with key, probabilities with value
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleEvidence:
@@ -113,13 +115,17 @@ def _linear(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> Mod
 
 
 def _attention(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> ModuleEvidence:
-    """Proved if one fused kernel holds both products and reads query, key and value in INT8."""
+    """Proved if fused kernels hold all products, two each, and read query, key and value in INT8.
+
+    One kernel for each run: a block with shared weights (ALBERT) runs repeatedly.
+    """
     fused = [
         layer
         for layer in layers
-        if is_fused_attention(layer) and nodes and set(nodes) <= set(layer.onnx_nodes)
+        if is_fused_attention(layer) and len(set(nodes) & set(layer.onnx_nodes)) == _PRODUCTS
     ]
-    if fused:
+    held = {node for layer in fused for node in layer.onnx_nodes}
+    if fused and set(nodes) <= held:
         answers = {multiplies_int8(layer) for layer in fused}
         verdict = Verdict.PROVED if answers == {True} else Verdict.UNPROVEN
         return _evidence(module, Verdict.REFUTED if answers == {False} else verdict, fused)

@@ -1,0 +1,141 @@
+"""A dense task model and a recipe in, the same model compressed and trained out."""
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from nxmi_export.compression.calibrate import calibrate
+from nxmi_export.compression.insert_quantizers import compressed_linears, insert_quantizers
+from nxmi_export.compression.layers import CompressedLinear
+from nxmi_export.compression.objective import Objective
+from nxmi_export.compression.progress import Progress
+from nxmi_export.compression.pruning import Sparsifier, sparsifier
+from nxmi_export.compression.reconstruction import reconstructed_weights
+from nxmi_export.compression.restore import check_patterns, check_scales
+from nxmi_export.compression.scales import freeze_scales, set_quantizing
+from nxmi_export.compression.training import RunOptions
+from nxmi_export.compression.training.loop import Job, train
+from nxmi_export.compression.training.session import Evaluate, Listeners, Session
+from nxmi_export.compression.training.timeline import Timeline
+from nxmi_export.encoding import EncodedDataset
+from nxmi_export.recipe import Recipe
+
+__all__ = ["compress"]
+
+_DEFAULTS = RunOptions()
+
+
+def compress(
+    model: PreTrainedModel,
+    data: EncodedDataset,
+    recipe: Recipe,
+    options: RunOptions = _DEFAULTS,
+    *,
+    evaluate: Evaluate | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Compress `model`, a dense one with a task head, in place; it ends in eval mode.
+
+    What it is at the start is also the teacher of the distillation. With 0 epochs it is projected
+    and calibrated only. Under torchrun or accelerate launch every process calls it with the same
+    arguments. `evaluate` measures the model at the end of every epoch.
+
+    Raises RecipeError, UnsupportedModel or UnsupportedWeight for a recipe that does not fit the
+    model, DataError for data without examples, TrainingDiverged for a loss that is NaN or
+    infinite, UsageError for the snapshot of another run and OutputError where none can be written.
+    """
+    listeners = Listeners(evaluate, on_progress)
+    session = Session.open(model, data, recipe.as_mapping(), options, listeners)
+    if recipe.training.epochs:
+        _train(model, data, recipe, session)
+    else:
+        _without_training(model, data, recipe, session)
+    freeze_scales(model)
+    model.eval()
+    check_scales(model)
+    check_patterns(model)
+
+
+def _train(model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session) -> None:
+    teacher = copy.deepcopy(model) if recipe.distillation.needs_teacher else None
+    objective = Objective(recipe.distillation, teacher, data.dataset.task.is_regression)
+    snapshot = session.snapshot()
+    _insert(model, recipe)
+    linears = compressed_linears(model)
+    if snapshot is None:
+        pruning = _begin_pruning(model, data, recipe, session)
+    else:
+        pruning = sparsifier(linears, recipe.sparsity)  # it continues, so it is not started
+    set_quantizing(model, False)  # until the timeline calibrates them
+    timeline = Timeline.of(
+        len(data),
+        recipe.training,
+        recipe.sparsity if _has_patterns(linears) else None,
+        quantizes=any(linear.weight_quantizer for linear in linears.values()),
+    )
+    train(Job(model, data, recipe.training, timeline, objective, pruning), session, snapshot)
+
+
+def _without_training(
+    model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session
+) -> None:
+    # Without training there is no penalty to approach a pattern by: project at once.
+    sparsity = recipe.sparsity.model_copy(update={"method": "magnitude"})
+    recipe = recipe.model_copy(update={"sparsity": sparsity})
+    _insert(model, recipe)
+    _begin_pruning(model, data, recipe, session)
+    session.begin("calibrating the quantizers")
+    calibrate(model, data)
+
+
+def _insert(model: PreTrainedModel, recipe: Recipe) -> None:
+    insert_quantizers(model, recipe)
+    torch.nn.Module.to(model, model.device)  # scales are made on the CPU
+
+
+def _begin_pruning(
+    model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session
+) -> Sparsifier:
+    """Reconstruct where the recipe asks for it, and prune what is pruned from the start."""
+    linears = compressed_linears(model)
+    initial = None
+    if recipe.sparsity.initial == "reconstruction":
+        initial = _reconstructed(model, data, recipe, session)
+        if recipe.sparsity.method == "magnitude":
+            _put(initial, linears)
+        else:
+            # The dense weights go on, and the grids were made for others.
+            for linear in linears.values():
+                if linear.weight_quantizer is not None:
+                    linear.weight_quantizer.release()
+    pruning = sparsifier(linears, recipe.sparsity, initial)
+    pruning.start()
+    return pruning
+
+
+def _reconstructed(
+    model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session
+) -> dict[str, Tensor]:
+    session.begin("reconstructing the linears")
+    return reconstructed_weights(
+        model,
+        data,
+        batches=recipe.activations.calibration_batches,
+        batch_size=recipe.training.batch_size,
+        on_linear=lambda done: session.begin(
+            f"reconstructing the linears: {done.number} of {done.total} done"
+        ),
+    )
+
+
+@torch.no_grad()
+def _put(weights: Mapping[str, Tensor], linears: Mapping[str, CompressedLinear]) -> None:
+    for name, weight in weights.items():
+        linears[name].weight.copy_(weight)
+
+
+def _has_patterns(linears: Mapping[str, CompressedLinear]) -> bool:
+    return any(linear.scheme.pattern is not None for linear in linears.values())

@@ -1,0 +1,59 @@
+"""Everything that decides the final weights of a run, hashed: what a snapshot is bound to."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nxmi_export.compression.training.options import RunOptions
+from nxmi_export.encoding import EncodedDataset
+
+__all__ = ["Fingerprint", "fingerprint"]
+
+Fingerprint = dict[str, str]  # what it is, as a user would name it, to its value or hash
+
+
+def fingerprint(
+    model: nn.Module,
+    data: EncodedDataset,
+    recipe: Mapping[str, Any],
+    options: RunOptions,
+    *,
+    processes: int,
+) -> Fingerprint:
+    """Describe a run before it edits `model`; equal runs have equal fingerprints."""
+    return {
+        "model weights": _weights_digest(model.state_dict()),
+        "training data": _data_digest(data),
+        "recipe": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
+        "seed": str(options.seed),
+        "precision": options.precision,
+        "accumulation": str(options.accumulation),
+        "processes": str(processes),
+        # sums are cut differently for another number of threads or another version
+        "threads": str(torch.get_num_threads()),
+        "torch version": str(torch.__version__),
+    }
+
+
+def _weights_digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _data_digest(data: EncodedDataset) -> str:
+    dataset = data.dataset
+    digest = hashlib.sha256(f"{dataset.task.name} {dataset.split} {dataset.sha256}\n".encode())
+    digest.update(dataset.labels.tobytes())
+    for row in data.rows:
+        for name, ids in row.items():
+            digest.update(f"{name} {len(ids)}\n".encode())
+            digest.update(ids.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""A global batch in, its gradients and losses out, over micro-batches and processes."""
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from nxmi_export.compression.objective import Objective
+from nxmi_export.compression.training.batches import Indices, MicroBatch, Share, micro_batches
+from nxmi_export.compression.training.divergence import first_not_finite
+from nxmi_export.compression.training.options import RunOptions
+from nxmi_export.compression.training.processes import told_by_all
+from nxmi_export.encoding import EncodedDataset
+from nxmi_export.errors import TrainingDiverged
+
+__all__ = ["Gradients"]
+
+
+class _Student(nn.Module):
+    """The model with its objective, as one forward pass that DDP can wrap.
+
+    The objective is no module, so the teacher inside it stays outside of DDP; and the model's own
+    `forward` stays as it is, for those who measure the model between steps.
+    """
+
+    def __init__(self, model: PreTrainedModel, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, feeds: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        """The unweighted terms, (batch,) each, and "loss", their weighted sum."""
+        output = self.model(**feeds, **self.objective.forward_options())
+        terms = self.objective.terms(output, feeds, labels)
+        return {"loss": self.objective.total(terms), **terms}
+
+
+class Gradients:
+    """Accumulates the gradients of the mean loss over global batches in every `.grad`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        objective: Objective,
+        data: EncodedDataset,
+        accelerator: Accelerator,
+        share: Share,
+        options: RunOptions,
+    ) -> None:
+        self._model = model
+        self._plain = _Student(model, objective)
+        self._data = data
+        self._accelerator = accelerator
+        self._share = share
+        self._autocast_type = options.autocast_type
+        self.wrap()
+
+    def wrap(self) -> None:
+        """Look again at which parameters there are; equal in every process afterwards."""
+        self._accelerator.free_memory()  # it keeps a reference to the wrapper before
+        self._student = self._accelerator.prepare_model(self._plain)
+
+    def of(self, batch: Indices, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
+        """Backward over `batch`; returns this process's part of the means, shape () each.
+
+        "loss" is what was minimized, the others its unweighted terms. Summed over processes they
+        are the means over the global batch, and so are the gradients, which are summed already.
+        """
+        parts = list(micro_batches(self._data, batch, self._share))
+        means: dict[str, Tensor] = {}
+        for number, part in enumerate(parts, start=1):
+            # Only the last backward waits for the other processes.
+            last = number == len(parts)
+            with nullcontext() if last else self._accelerator.no_sync(self._student):
+                for name, mean in self._backward(part, scaler).items():
+                    means[name] = means[name] + mean if name in means else mean
+        return means
+
+    def check(self, batch: Indices, losses: Mapping[str, float], step: int, epoch: int) -> None:
+        """Raise TrainingDiverged unless all of `losses` are finite, told in every process alike.
+
+        `batch` is run once more to find out where the numbers end.
+        """
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if not bad:
+            return
+
+        def forward() -> None:
+            for part in micro_batches(self._data, batch, self._share):
+                self._forward(self._plain, part)
+
+        places = told_by_all(self._accelerator, first_not_finite(self._model, forward))
+        where = next((place for place in places if place), f"the {bad[0]}")
+        raise TrainingDiverged(
+            f"step {step} (epoch {epoch})",
+            expected="finite losses and gradients",
+            found=f"a {bad[0]} of {losses[bad[0]]}, which begins in {where}",
+            remedy="lower the learning rate; a snapshot written before is kept",
+        )
+
+    def _backward(self, part: MicroBatch, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
+        terms = self._forward(self._student, part)
+        means = {name: term.float().sum() * part.weight for name, term in terms.items()}
+        # DDP divides the sum over processes by their number.
+        loss: Tensor = scaler.scale(means["loss"] * self._share.processes)
+        torch.autograd.backward(loss)
+        return {name: mean.detach() for name, mean in means.items()}
+
+    def _forward(self, student: nn.Module, part: MicroBatch) -> dict[str, Tensor]:
+        part = part.to(self._accelerator.device)
+        kind = self._autocast_type
+        with torch.autocast(part.labels.device.type, kind, enabled=kind is not None):
+            terms: dict[str, Tensor] = student(part.feeds, part.labels)
+        return terms

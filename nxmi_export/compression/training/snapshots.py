@@ -1,0 +1,108 @@
+"""The resume file: a training state in, the same state out after the process was killed.
+
+One file holds everything, so that it is replaced by one rename: at any moment there is either the
+previous snapshot or the new one, whole. It is data, never code, like `model.pt`.
+"""
+
+import copy
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nxmi_export.checkpoint.model_file import load_mapping
+from nxmi_export.compression.training.fingerprint import Fingerprint
+from nxmi_export.errors import OutputError, UsageError
+from nxmi_export.output_files import atomic_file
+
+__all__ = ["FILE", "read_snapshot", "snapshot_step", "write_snapshot"]
+
+FORMAT = "nxmi-export/snapshot-1"
+FILE = "snapshot.pt"
+
+
+def snapshot_step(folder: Path) -> int | None:
+    """The steps completed in the snapshot that `folder` holds; None where it holds none.
+
+    Raises CheckpointError for a file that is none.
+    """
+    content = _load(folder / FILE)
+    return None if content is None else int(content["step"])
+
+
+def read_snapshot(folder: Path, wanted: Fingerprint) -> dict[str, Any] | None:
+    """The state that `folder` holds, or None where it holds none.
+
+    Raises UsageError for the snapshot of another run, naming what differs, and CheckpointError for
+    a damaged file.
+    """
+    path = folder / FILE
+    content = _load(path)
+    if content is None:
+        return None
+    found: Fingerprint = content["fingerprint"]
+    different = [name for name in wanted if found.get(name) != wanted[name]]
+    if different:
+        raise UsageError(
+            path,
+            expected=f"a snapshot of this run ({_told(different, wanted)})",
+            found=f"one of another run ({_told(different, found)})",
+            remedy="resume with the settings it was made with, or start again without --resume",
+        )
+    # The tensors are mapped from the file, which training is about to replace.
+    return copy.deepcopy(content)
+
+
+def write_snapshot(folder: Path, bound_to: Fingerprint, state: Mapping[str, Any]) -> None:
+    """Replace the snapshot in `folder`, which is made where it is missing.
+
+    Raises OutputError where that cannot be done; the previous snapshot then stays.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A process that was killed while writing left as much as a whole snapshot behind.
+        for orphan in folder.glob(f".{FILE}.*"):
+            orphan.unlink()
+    except OSError as error:
+        raise OutputError(
+            folder,
+            expected="a folder for snapshots",
+            found=error.strerror or str(error),
+            remedy="choose another output path",
+        ) from error
+    with atomic_file(folder / FILE) as temporary, temporary.open("wb") as file:
+        _save({"format": FORMAT, "fingerprint": dict(bound_to), **state}, file)
+        # A rename may reach the disk before the bytes it names.
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _save(content: Mapping[str, Any], file: Any) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # torch's archive writer hides a full disk behind an error of its own
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content = load_mapping(path)
+    if content.get("format") != FORMAT:
+        raise UsageError(
+            path,
+            expected=f"a training snapshot of the format {FORMAT}",
+            found=f"the format {content.get('format')}",
+            remedy="start again without --resume",
+        )
+    return content
+
+
+def _told(names: list[str], fingerprint: Fingerprint) -> str:
+    """The values of `names`, "seed 0, recipe 1f2e3d4c5b6a", and of a hash its first digits."""
+    return ", ".join(f"{name} {fingerprint.get(name, 'unknown')[:12]}" for name in names)

@@ -1,0 +1,78 @@
+"""A finished run in, its `CompressResult` out, and what the model file says of its making."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from nxmi_export._version import __version__
+from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256
+from nxmi_export.workflow.compress.data import TaskData
+from nxmi_export.workflow.compress.request import CompressRequest
+from nxmi_export.workflow.compress.result import CompressResult
+from nxmi_export.workflow.compress.run_log import RunLog
+from nxmi_export.workflow.compress.stored import compression_of, stored_layers
+
+__all__ = ["account", "provenance"]
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
+# Of a run's options, beside the recipe and the files.
+_OPTIONS = ("seed", "limit", "max_length", "precision", "accumulation", "evaluate_on", "holdout")
+_KEPT = (  # of the result, by the model file
+    "task",
+    "evaluated_on",
+    "metrics",
+    "compression",
+    "options",
+    "data",
+    "source",
+    "versions",
+    "seconds",
+)
+
+
+def account(
+    request: CompressRequest,
+    source: CompressedCheckpoint,
+    data: TaskData,
+    model: PreTrainedModel,
+    *,
+    metrics: Mapping[str, Mapping[str, float]],
+    processes: int,
+    log: RunLog,
+) -> CompressResult:
+    """Everything worth knowing of the run; `metrics` are those of "dense" and "compressed"."""
+    layers, path = stored_layers(model), Path(request.model)
+    return CompressResult(
+        output=request.output,
+        task=request.task.name,
+        primary_metric=request.task.primary_metric,
+        evaluated_on=request.evaluate_on,
+        dense=metrics["dense"],
+        compressed=metrics["compressed"],
+        compression=compression_of(layers.values()),
+        layers=layers,
+        recipe=request.recipe,
+        options={
+            "recipe": request.recipe_name,
+            **{name: getattr(request, name) for name in _OPTIONS},
+            "processes": processes,
+        },
+        data=data.as_json(),
+        source={
+            "path": request.model,
+            "architecture": source.architecture,
+            "sha256": checkpoint_sha256(path) if path.exists() else None,
+        },
+        versions={"nxmi-export": __version__, **{name: version(name) for name in _LIBRARIES}},
+        seconds=log.seconds,
+        history=tuple(entry for entry in log.entries if entry["event"] == "epoch"),
+    )
+
+
+def provenance(result: CompressResult) -> dict[str, Any]:
+    """How the model was made and what it was measured to keep; the recipe has its own place."""
+    facts = result.as_json()
+    return {name: facts[name] for name in _KEPT}

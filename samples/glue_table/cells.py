@@ -1,0 +1,75 @@
+"""Which cells the table has, and in which order they are run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ABLATIONS", "METHODS", "Cell", "cell_named", "cells"]
+
+DENSE = "dense"
+# Presets of the package, by what the table calls them.
+METHODS = (DENSE, "asp+qat", "deploy", "w4", "asp", "admm", "paper", "sequential")
+SEEDED = (DENSE, "asp+qat", "deploy", "w4")  # with three seeds
+LARGE = (DENSE, "deploy", "w4")  # on SST-2
+TASKS = ("mrpc", "rte", "stsb", "cola")
+SST2_SENTENCES = 20_000
+
+# What `deploy` is without one of its ingredients: which of them costs or brings how much.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "deploy, no distillation": {"distillation": {"logits": 0.0, "hidden": 0.0}},
+    "deploy, magnitude for ADMM": {"sparsity": {"method": "magnitude"}},
+    "deploy, no learned steps": {"weights": {"learned": False}, "activations": {"learned": False}},
+    "deploy, no recovery": {"sparsity": {"recovery": 0.0}},
+    "deploy, linear placement": {"placement": "linear"},
+    "deploy, no pruning": {"default": "int8"},
+    "deploy, no quantization": {"default": "2:4"},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one task with one seed."""
+
+    task: str
+    method: str
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of its result file, without the suffix."""
+        method = self.method.replace(", ", "-").replace(" ", "-")
+        return f"{self.task}_{method}_{self.seed}"
+
+    @property
+    def limit(self) -> int | None:
+        """Training examples; None: all."""
+        return SST2_SENTENCES if self.task == "sst2" else None
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it is the model that the others of its task and seed start from."""
+        return self.method == DENSE
+
+
+def cells() -> Iterator[Cell]:
+    """Every cell, the most telling first; dense before what starts from it."""
+    for method in METHODS:
+        for task in TASKS:
+            yield Cell(task, method)
+    for seed in (1, 2):
+        for method in SEEDED:
+            for task in TASKS[:3]:
+                yield Cell(task, method, seed)
+    for method in LARGE:
+        yield Cell("sst2", method)
+    for ablation in ABLATIONS:
+        for task in TASKS[:2]:
+            yield Cell(task, ablation)
+
+
+def cell_named(name: str) -> Cell:
+    """The cell whose result file is `name`; raises SystemExit for another name."""
+    for cell in cells():
+        if cell.name == name:
+            return cell
+    raise SystemExit(f"{name}: no such cell; --list names them")

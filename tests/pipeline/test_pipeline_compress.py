@@ -1,0 +1,99 @@
+"""Whole compression runs as real processes: killed and continued, and several at once."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nxmi_export.recipe import (
+    DistillationSettings,
+    Recipe,
+    Scheme,
+    SparsitySettings,
+    TrainingSettings,
+)
+from tests.pipeline.training_program import run_program
+
+pytestmark = pytest.mark.slow
+
+# Everything at once: ADMM with two updates an epoch, quantizers that begin after a quarter,
+# learned steps, distillation, the final projection after 11 of 15 steps, and dropout.
+ALL_PARTS = Recipe(
+    sparsity=SparsitySettings(updates_per_epoch=2, rho=1e-2, rho_final=1e-1, recovery=0.3),
+    training=TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, quantize_after=0.25),
+)
+FLOAT = Recipe(
+    default=Scheme.parse("2:4"),
+    distillation=DistillationSettings(attention=1.0),
+    sparsity=SparsitySettings(rho=1e-2, recovery=0.3),
+    training=TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3, dropout=0.0),
+)
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    return torch.load(folder / "weights.pt", weights_only=True)
+
+
+def _losses(folder: Path) -> dict[int, float]:
+    return {
+        int(step): loss for step, loss in json.loads((folder / "losses.json").read_text()).items()
+    }
+
+
+def _finished(recipe: Recipe, folder: Path, *arguments: str, processes: int = 1) -> Path:
+    done = run_program(recipe, folder, *arguments, processes=processes)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = _finished(ALL_PARTS, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    for kill in (
+        ("--kill-at", "1"),  # before the first snapshot
+        ("--kill-at", "3"),  # quantizers still off
+        ("--kill-in-save", "4"),  # learned steps, and a snapshot cut in half
+        ("--kill-at", "13"),  # under the final masks
+    ):
+        died = run_program(ALL_PARTS, folder, "--resume", *kill)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    _finished(ALL_PARTS, folder, "--resume")
+    assert [path.name for path in (folder / "snapshots").iterdir()] == ["snapshot.pt"]
+    assert sorted(_losses(folder)) == [13, 14, 15]  # the snapshot after step 12 was continued
+    expected, found = _weights(whole), _weights(folder)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    every = _losses(whole)
+    assert _losses(folder) == {step: every[step] for step in (13, 14, 15)}
+
+
+def test_two_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> None:
+    # 41 examples: the last batch of an epoch has one, and the second process none
+    one = _finished(FLOAT, tmp_path / "one", "--examples", "41")
+    two = _finished(FLOAT, tmp_path / "two", "--examples", "41", "--accumulation=2", processes=2)
+    expected, found = _losses(one), _losses(two)
+    assert len(found) == 12
+    assert [found[step] for step in expected] == pytest.approx(list(expected.values()), rel=2e-5)
+    weights = _weights(two)
+    for name, weight in _weights(one).items():
+        # Softmax takes the key's bias away: its gradient is rounding and nothing else.
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(weights[name], weight, rtol=1e-4, atol=2e-5)
+
+
+def test_two_processes_train_quantized_weights_and_resume_together(tmp_path: Path) -> None:
+    recipe = ALL_PARTS.model_copy(
+        update={"training": ALL_PARTS.training.model_copy(update={"dropout": 0.0})}
+    )
+    one = _finished(recipe, tmp_path / "one")
+    two = _finished(recipe, tmp_path / "two", processes=2)
+    # A sum in another order moves values across rounding ties, which then differ by a step.
+    assert list(_losses(two).values()) == pytest.approx(list(_losses(one).values()), rel=0.02)
+    died = run_program(recipe, tmp_path / "killed", "--kill-at", "9", processes=2)
+    assert died.returncode != 0
+    killed = _finished(recipe, tmp_path / "killed", "--resume", processes=2)
+    expected, found = _weights(two), _weights(killed)
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []

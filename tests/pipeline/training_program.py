@@ -1,0 +1,107 @@
+"""A whole compression run as a process of its own, so that tests can kill it or launch several.
+
+    python -m tests.pipeline.training_program RECIPE.yaml FOLDER [--resume] [--kill-at STEP] ...
+
+Writes FOLDER/weights.pt (the final state dict) and FOLDER/losses.json, and keeps snapshots in
+FOLDER/snapshots: one after every step, so that every step can be continued from.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nxmi_export.compression import RunOptions, compress
+from nxmi_export.compression.progress import Progress, StepDone
+from nxmi_export.compression.training import join_processes, snapshots
+from nxmi_export.recipe import Recipe
+from tests.tiny_models import tiny_model, toy_data
+
+__all__ = ["run_program"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_program(
+    recipe: Recipe, folder: Path, *arguments: str, processes: int = 1
+) -> subprocess.CompletedProcess[str]:
+    """Run this program on `recipe`, in `processes` processes joined by gloo."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(recipe.as_mapping()))
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [
+            *(sys.executable, *(launch if processes > 1 else [])),
+            *("-m", __name__, path, folder, *arguments),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def main() -> None:
+    """Compress the tiny model."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--examples", type=int, default=40)
+    parser.add_argument("--accumulation", type=int, default=1)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--kill-at", type=int, help="as soon as this step is reported")
+    parser.add_argument("--kill-in-save", type=int, help="in the middle of writing this snapshot")
+    arguments = parser.parse_args()
+    if arguments.kill_in_save:
+        _kill_in_save(arguments.kill_in_save)
+    losses: dict[int, float] = {}
+
+    def on_progress(progress: Progress) -> None:
+        if isinstance(progress, StepDone):
+            losses[progress.number] = progress.loss
+            if progress.number == arguments.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    model = tiny_model()
+    options = RunOptions(
+        accumulation=arguments.accumulation,
+        snapshots=arguments.folder / "snapshots",
+        snapshot_seconds=0,
+        resume=arguments.resume,
+    )
+    data = toy_data(arguments.examples)
+    recipe = Recipe.from_yaml(arguments.recipe)
+    compress(model, data, recipe, options, on_progress=on_progress)
+    accelerator = join_processes()
+    if accelerator.is_main_process:
+        torch.save(model.state_dict(), arguments.folder / "weights.pt")
+        (arguments.folder / "losses.json").write_text(json.dumps(losses))
+    accelerator.end_training()
+
+
+def _kill_in_save(number: int) -> None:
+    """Let the process die with half of snapshot `number` written."""
+    save = snapshots._save
+    calls = iter(range(1, number + 1))
+
+    def dying(content: Any, file: Any) -> None:
+        save(content, file)
+        if next(calls) == number:
+            file.truncate(file.tell() // 2)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    snapshots._save = dying
+
+
+if __name__ == "__main__":
+    main()

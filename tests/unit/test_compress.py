@@ -1,0 +1,244 @@
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from nxmi_export.compression import RunOptions, compress, compressed_linears, fine_tune
+from nxmi_export.compression.progress import EpochDone, Progress, StageBegun, StepDone
+from nxmi_export.compression.quantizers import ActivationQuantizer
+from nxmi_export.compression.restore import check_patterns, check_scales
+from nxmi_export.compression.sparsity import pattern_mask
+from nxmi_export.errors import DataError, RecipeError, UsageError
+from nxmi_export.glue import task_named
+from nxmi_export.recipe import (
+    PRESETS,
+    DistillationSettings,
+    Recipe,
+    Scheme,
+    SparsitySettings,
+    TrainingSettings,
+    preset,
+)
+from tests.tiny_models import logits_of, tiny_model, toy_batch, toy_data
+
+QUICK = TrainingSettings(epochs=2, batch_size=16, learning_rate=1e-3)
+LABELS = DistillationSettings(logits=0.0, hidden=0.0)
+
+
+def _run(recipe: Recipe, **options: Any) -> tuple[PreTrainedModel, list[Progress]]:
+    model, heard = tiny_model(), list[Progress]()
+    compress(model, toy_data(48), recipe, on_progress=heard.append, **options)
+    return model, heard
+
+
+def _quick(name: str, **training: Any) -> Recipe:
+    return preset(name).model_copy(update={"training": QUICK.model_copy(update=training)})
+
+
+def _epochs(heard: list[Progress]) -> list[EpochDone]:
+    return [each for each in heard if isinstance(each, EpochDone)]
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_ends_compressed_calibrated_and_in_eval_mode(name: str, epochs: int) -> None:
+    model, _ = _run(_quick(name, epochs=epochs))
+    check_scales(model)
+    check_patterns(model)
+    assert not any(module.training for module in model.modules())
+    assert not any("log_step" in key for key in model.state_dict())
+    assert logits_of(model, toy_batch()).isfinite().all()
+    for linear in compressed_linears(model).values():
+        if linear.weight_quantizer is not None and linear.scheme.pattern is not None:
+            groups = (linear.codes() != 0).reshape(linear.out_features, -1, 4).sum(-1)
+            assert groups.max() <= linear.scheme.pattern.keep
+
+
+def test_compression_in_training_learns_a_learnable_task() -> None:
+    recipe = Recipe(training=TrainingSettings(epochs=15, batch_size=16, learning_rate=3e-3))
+    model = tiny_model()
+    fine_tune(model, toy_data(96), recipe.training)
+    losses: list[float] = []
+
+    def note(progress: Progress) -> None:
+        if isinstance(progress, StepDone):
+            losses.append(progress.losses["labels"])
+
+    compress(model, toy_data(96), recipe, on_progress=note)
+    masked = losses[int(0.7 * len(losses)) :]
+    assert np.mean(masked[-6:]) < 0.8 * np.mean(masked[:3])
+
+
+def test_every_term_of_the_objective_is_reported() -> None:
+    recipe = Recipe(
+        distillation=DistillationSettings(labels=2.0, logits=0.5, hidden=3.0, attention=0.25),
+        training=QUICK,
+    )
+    _, heard = _run(recipe)
+    for step in heard:
+        if isinstance(step, StepDone):
+            terms = step.losses
+            total = 2 * terms["labels"] + terms["logits"] / 2
+            total += 3 * terms["hidden"] + terms["attention"] / 4
+            assert step.loss == pytest.approx(total, rel=1e-5)
+
+
+def test_admm_is_measured_before_and_after_projection() -> None:
+    seen: list[float] = []
+
+    def evaluate(model: PreTrainedModel) -> Mapping[str, float]:
+        linears = compressed_linears(model).values()
+        zeros = torch.stack([(linear.weight == 0).float().mean() for linear in linears]).mean()
+        seen.append(float(zeros))
+        return {"zeros": float(zeros)}
+
+    recipe = Recipe(sparsity=SparsitySettings(recovery=0.5), training=QUICK)
+    _, heard = _run(recipe, evaluate=evaluate)
+    before, after = _epochs(heard)
+    assert before.metrics["zeros"] < 0.1
+    assert before.projected["zeros"] == pytest.approx(0.5, abs=0.01)
+    assert before.residuals is not None
+    assert before.residuals.primal > 0
+    assert after.metrics == after.projected  # measured once: the weights are on their pattern
+    assert after.metrics["zeros"] == pytest.approx(0.5, abs=0.01)
+    assert after.residuals is None
+    assert len(seen) == 3
+
+
+def test_without_recovery_the_projection_is_the_last_thing() -> None:
+    recipe = Recipe(sparsity=SparsitySettings(recovery=0.0), training=QUICK)
+    _, heard = _run(recipe)
+    assert heard[-1] == StageBegun("projecting the weights onto their patterns")
+
+
+def test_under_final_masks_nothing_pruned_comes_back() -> None:
+    model = tiny_model()
+    zeros: list[dict[str, torch.Tensor]] = []
+
+    def note(progress: Progress) -> None:
+        if isinstance(progress, StepDone):
+            linears = compressed_linears(model)
+            zeros.append({name: linear.weight == 0 for name, linear in linears.items()})
+
+    recipe = Recipe(
+        sparsity=SparsitySettings(recovery=0.5),
+        training=QUICK.model_copy(update={"weight_decay": 0.1}),
+    )
+    compress(model, toy_data(48), recipe, on_progress=note)
+    first = zeros[3]  # the first step after the projection
+    assert all(zero.float().mean() >= 0.5 for zero in first.values())
+    assert all(torch.equal(later[name], first[name]) for later in zeros[4:] for name in first)
+
+
+def test_quantizers_begin_where_the_recipe_says() -> None:
+    model = tiny_model()
+    rounding: list[set[bool]] = []
+
+    def note(progress: Progress) -> None:
+        if isinstance(progress, StepDone):
+            quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
+            rounding.append({quantizer.enabled for quantizer in quantizers})
+
+    recipe = preset("sequential").model_copy(
+        update={"training": QUICK.model_copy(update={"quantize_after": 0.5})}
+    )
+    compress(model, toy_data(48), recipe, on_progress=note)
+    assert rounding == [{False}] * 3 + [{True}] * 3
+
+
+def test_learned_scales_move_and_are_frozen_at_the_end() -> None:
+    learned, _ = _run(Recipe(training=QUICK))
+    recipe = Recipe(training=QUICK.model_copy(update={"scale_learning_rate": 1e-12}))
+    still, _ = _run(recipe)
+    name = "bert.encoder.layer.0.output.dense.input_quantizer.scale"
+    assert learned.get_buffer(name) != still.get_buffer(name)
+    assert not any("log_step" in key for key, _ in learned.named_parameters())
+
+
+@pytest.mark.parametrize("initial", ["magnitude", "reconstruction"])
+def test_without_epochs_weights_are_projected_and_not_trained(initial: Any) -> None:
+    recipe = Recipe(
+        sparsity=SparsitySettings(initial=initial),
+        training=QUICK.model_copy(update={"epochs": 0}),
+    )
+    model, heard = _run(recipe)
+    dense = tiny_model()
+    kept = True
+    for name, linear in compressed_linears(model).items():
+        weight = dense.get_parameter(f"{name}.weight")
+        assert linear.scheme.pattern is not None
+        magnitude = weight * pattern_mask(weight, linear.scheme.pattern)
+        kept = kept and torch.equal(linear.weight, magnitude)
+    assert kept is (initial == "magnitude")
+    assert not any(isinstance(each, StepDone) for each in heard)
+
+
+def test_reconstruction_keeps_int4_weights_on_their_grid_without_training() -> None:
+    recipe = preset("w4").model_copy(
+        update={
+            "sparsity": SparsitySettings(initial="reconstruction"),
+            "training": QUICK.model_copy(update={"epochs": 0}),
+        }
+    )
+    model, _ = _run(recipe)
+    for linear in compressed_linears(model).values():
+        assert linear.weight_quantizer is not None
+        carried = linear.codes() * linear.weight_quantizer.scale[:, None]
+        torch.testing.assert_close(carried, linear.weight.detach(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["admm", "magnitude"])
+def test_training_may_begin_from_reconstruction(method: Any) -> None:
+    sparsity = SparsitySettings(method=method, initial="reconstruction")
+    model, _ = _run(Recipe(sparsity=sparsity, training=QUICK))
+    check_patterns(model)
+
+
+def test_sr_ste_cannot_begin_from_reconstruction() -> None:
+    sparsity = SparsitySettings(method="sr-ste", initial="reconstruction")
+    with pytest.raises(RecipeError, match="with method: sr-ste, whose masks follow the weights"):
+        _run(Recipe(sparsity=sparsity, training=QUICK))
+
+
+def test_only_compressed_linears_train_where_the_recipe_says_so() -> None:
+    recipe = Recipe(
+        distillation=LABELS, training=QUICK.model_copy(update={"trained": "compressed"})
+    )
+    model, _ = _run(recipe)
+    dense = tiny_model().state_dict()
+    linears = compressed_linears(model)
+    for name, parameter in model.named_parameters():
+        inside = name.rpartition(".")[0] in linears
+        assert torch.equal(parameter, dense[name]) is not inside
+
+
+def test_a_recipe_that_compresses_nothing_cannot_train_compressed_linears() -> None:
+    recipe = Recipe(default=Scheme(), training=QUICK.model_copy(update={"trained": "compressed"}))
+    with pytest.raises(UsageError, match="found none in this model"):
+        _run(recipe)
+
+
+def test_a_regression_is_compressed_towards_its_scores() -> None:
+    model = tiny_model(num_labels=1)
+    heard: list[Progress] = []
+    data = toy_data(32, task=task_named("stsb"))
+    compress(model, data, Recipe(training=QUICK), on_progress=heard.append)
+    assert all(np.isfinite(each.loss) for each in heard if isinstance(each, StepDone))
+
+
+def test_data_without_examples_are_refused_before_the_model_is_touched() -> None:
+    model = tiny_model()
+    with pytest.raises(DataError, match="expected at least one example, found none"):
+        compress(model, toy_data(4).select(np.array([], np.int64)), Recipe())
+    assert not compressed_linears(model)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_keeps_the_weights_in_float32(precision: Any) -> None:
+    model, _ = _run(Recipe(training=QUICK), options=RunOptions(precision=precision))
+    assert {
+        tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()
+    } == {torch.float32}

@@ -1,0 +1,184 @@
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nxmi_export.compression import RunOptions, compress, fine_tune
+from nxmi_export.compression.progress import EpochDone, Progress, StepDone
+from nxmi_export.compression.training import snapshot_step
+from nxmi_export.compression.training.snapshots import FILE
+from nxmi_export.errors import OutputError, TruncatedCheckpoint, UsageError
+from nxmi_export.recipe import PRESETS, Recipe, TrainingSettings, preset
+from tests.tiny_models import tiny_model, toy_data
+
+DENSE = TrainingSettings(epochs=2, batch_size=8, learning_rate=3e-3)
+
+
+class Stopped(BaseException):
+    """What a test stops a run with, as little expected as a power cut."""
+
+
+def _stop_after(step: int, heard: list[Progress]) -> Any:
+    def listen(progress: Progress) -> None:
+        heard.append(progress)
+        if isinstance(progress, StepDone) and progress.number == step:
+            raise Stopped
+
+    return listen
+
+
+def _short(name: str, **training: Any) -> Recipe:
+    recipe = preset(name)
+    changes = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **training}
+    settings = recipe.training.model_copy(update=changes)
+    return recipe.model_copy(update={"training": settings})
+
+
+def _compressed(
+    recipe: Recipe, options: RunOptions, stop_after: int = 0
+) -> tuple[dict[str, Tensor], list[Progress]]:
+    model, heard = tiny_model(), list[Progress]()
+    listen = _stop_after(stop_after, heard)
+    compress(model, toy_data(30), recipe, options, on_progress=listen)
+    return model.state_dict(), heard
+
+
+def _reports(heard: list[Progress]) -> list[Progress]:
+    return [each for each in heard if isinstance(each, StepDone | EpochDone)]
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "fp32") for name in PRESETS), ("deploy", "bf16"), ("deploy", "fp16")],
+)
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, name: str, precision: Any) -> None:
+    recipe = _short(name)
+    whole, heard = _compressed(recipe, RunOptions(precision=precision))
+    options = RunOptions(precision=precision, snapshots=tmp_path, snapshot_seconds=0, resume=True)
+    # before and after the switch to quantizers, within both epochs, and after the projection
+    for stop in (2, 5, 8):
+        with pytest.raises(Stopped):
+            _compressed(recipe, options, stop_after=stop)
+        assert snapshot_step(tmp_path) == stop - 1
+    resumed, heard_last = _compressed(recipe, options)
+    assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
+    assert _reports(heard_last) == _reports(heard)[-2:]
+
+
+def test_a_dense_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, stopped, resumed = tiny_model(), tiny_model(), tiny_model()
+    fine_tune(whole, toy_data(30), DENSE)
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
+    with pytest.raises(Stopped):
+        fine_tune(stopped, toy_data(30), DENSE, options, on_progress=_stop_after(6, []))
+    fine_tune(resumed, toy_data(30), DENSE, options)
+    found = resumed.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in whole.state_dict().items())
+
+
+def test_epochs_end_with_a_snapshot_whatever_the_clock_says(tmp_path: Path) -> None:
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=1e9)
+    with pytest.raises(Stopped):
+        _compressed(_short("asp"), options, stop_after=7)
+    assert snapshot_step(tmp_path) == 4
+
+
+def test_without_resume_a_run_begins_anew(tmp_path: Path) -> None:
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)
+    with pytest.raises(Stopped):
+        _compressed(_short("asp"), options, stop_after=7)
+    _, heard = _compressed(_short("asp"), options)
+    assert [step.number for step in heard if isinstance(step, StepDone)] == list(range(1, 9))
+
+
+def test_a_folder_without_a_snapshot_has_no_step(tmp_path: Path) -> None:
+    assert snapshot_step(tmp_path / "absent") is None
+
+
+def _stopped(folder: Path) -> RunOptions:
+    options = RunOptions(snapshots=folder, snapshot_seconds=0, resume=True)
+    with pytest.raises(Stopped):
+        fine_tune(tiny_model(), toy_data(30), DENSE, options, on_progress=_stop_after(3, []))
+    return options
+
+
+def test_the_snapshot_of_another_run_is_refused_by_what_differs(tmp_path: Path) -> None:
+    _stopped(tmp_path)
+    other = RunOptions(seed=7, accumulation=2, snapshots=tmp_path, resume=True)
+    with pytest.raises(UsageError) as refusal:
+        fine_tune(tiny_model(), toy_data(30), DENSE, other)
+    assert str(refusal.value) == (
+        f"{tmp_path / FILE}: expected a snapshot of this run (seed 7, accumulation 2), found one "
+        "of another run (seed 0, accumulation 1); resume with the settings it was made with, or "
+        "start again without --resume"
+    )
+
+
+def test_other_weights_data_or_recipe_are_another_run(tmp_path: Path) -> None:
+    options = _stopped(tmp_path)
+    shorter = DENSE.model_copy(update={"epochs": 1})
+    for differs, model, examples, training in (
+        ("model weights", tiny_model(seed=1), 30, DENSE),
+        ("training data", tiny_model(), 29, DENSE),
+        ("recipe", tiny_model(), 30, shorter),
+    ):
+        with pytest.raises(UsageError, match=rf"this run \({differs} [0-9a-f]{{12}}\)"):
+            fine_tune(model, toy_data(examples), training, options)
+
+
+def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
+    options = _stopped(tmp_path)
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TruncatedCheckpoint) as refusal:
+        fine_tune(tiny_model(), toy_data(30), DENSE, options)
+    assert str(refusal.value) == (
+        f"{path}: expected a complete torch file, found an archive without its directory at the "
+        "end; copy or save the file again"
+    )
+
+
+def test_a_file_that_is_no_snapshot_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": "nxmi-export/1"}, tmp_path / FILE)
+    with pytest.raises(UsageError) as refusal:
+        snapshot_step(tmp_path)
+    assert str(refusal.value) == (
+        f"{tmp_path / FILE}: expected a training snapshot of the format nxmi-export/snapshot-1, "
+        "found the format nxmi-export/1; start again without --resume"
+    )
+
+
+def test_a_full_disk_leaves_the_snapshot_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stopped(tmp_path)
+    before = (tmp_path / FILE).read_bytes()
+
+    def full(_: object, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
+    with pytest.raises(OutputError) as refusal:
+        fine_tune(tiny_model(), toy_data(30), DENSE, options)
+    assert str(refusal.value) == (
+        f"{tmp_path / FILE}: expected room for the whole output, found no space left on the "
+        "device; free some space or choose another output path; nothing was written"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    options = RunOptions(snapshots=tmp_path / "file" / "snapshots", snapshot_seconds=0)
+    with pytest.raises(OutputError) as refusal:
+        fine_tune(tiny_model(), toy_data(8), DENSE, options)
+    assert str(refusal.value) == (
+        f"{tmp_path / 'file' / 'snapshots'}: expected a folder for snapshots, found Not a "
+        "directory; choose another output path"
+    )

@@ -1,0 +1,61 @@
+import pytest
+
+from nxmi_export.compression.training.timeline import Timeline
+from nxmi_export.recipe import SparsitySettings, TrainingSettings
+
+TEN_STEPS = TrainingSettings(epochs=2, batch_size=10, warmup=0.2)
+
+
+def test_a_short_last_batch_is_a_step() -> None:
+    assert Timeline.of(41, TEN_STEPS).total == 10
+
+
+def test_the_rate_rises_over_the_warmup_then_falls_and_is_never_zero() -> None:
+    timeline = Timeline.of(50, TEN_STEPS)
+    rates = [timeline.rate(step) for step in range(1, 11)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] == 1 / 8
+
+
+def test_without_warmup_the_first_step_has_the_full_rate() -> None:
+    timeline = Timeline.of(50, TEN_STEPS.model_copy(update={"warmup": 0.0}))
+    assert timeline.rate(1) == 1
+
+
+@pytest.mark.parametrize(("recovery", "completed"), [(0.0, 10), (0.3, 7), (1.0, 0)])
+def test_admm_projects_before_the_share_of_recovery(recovery: float, completed: int) -> None:
+    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(recovery=recovery))
+    assert timeline.project_at == completed
+
+
+def test_a_magnitude_mask_is_not_projected_again() -> None:
+    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(method="magnitude"))
+    assert (timeline.project_at, timeline.updates_per_epoch) == (None, 0)
+    assert not any(timeline.updates_after(step) for step in range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("updates", "steps"),
+    [(1, [5, 10]), (2, [3, 5, 8, 10]), (5, list(range(1, 11))), (9, list(range(1, 11)))],
+)
+def test_updates_lie_evenly_in_every_epoch(updates: int, steps: list[int]) -> None:
+    settings = SparsitySettings(updates_per_epoch=updates, recovery=0.0)
+    timeline = Timeline.of(50, TEN_STEPS, settings)
+    assert [step for step in range(1, 11) if timeline.updates_after(step)] == steps
+
+
+def test_nothing_is_updated_after_the_projection() -> None:
+    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(updates_per_epoch=5, recovery=0.3))
+    assert [step for step in range(1, 11) if timeline.updates_after(step)] == list(range(1, 8))
+
+
+def test_the_progress_of_admm_counts_its_own_steps() -> None:
+    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(recovery=0.2))
+    assert [timeline.sparsity_progress(done) for done in (0, 4, 8)] == [0.0, 0.5, 1.0]
+
+
+def test_quantizers_begin_where_the_recipe_says() -> None:
+    training = TEN_STEPS.model_copy(update={"quantize_after": 0.5})
+    assert Timeline.of(50, training, quantizes=True).quantize_at == 5
+    assert Timeline.of(50, training).quantize_at is None
