@@ -1,1 +1,1 @@
-"""The verbs as functions: `export`, `build`, `parity` and `inspect`, each in its own module."""
+"""The verbs as functions, each in its own module or package."""

@@ -20,7 +20,7 @@ from tests.cli.command_lines import Command
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("export", "build", "parity", "inspect", "doctor")
+VERBS = ("compress", "export", "build", "parity", "inspect", "doctor")
 
 
 def test_a_path_alone_is_exported_beside_itself(

@@ -249,8 +249,11 @@ def test_a_loss_that_is_no_number_says_where(
         *("--checkpoint-minutes", 0, "-o", tmp_path / "model.pt"),
     )
     assert outcome.code == 1
-    assert "step 2" in outcome.sentence
-    assert "epoch 1" in outcome.sentence
+    assert outcome.sentence == (
+        "step 2 (epoch 1): expected finite losses and gradients, found a loss of nan, which begins "
+        "in the output of bert.encoder.layer.0.attention.self.query; "
+        "lower the learning rate; a snapshot written before is kept"
+    )
     assert not (tmp_path / "model.pt").exists()
     # The last good state stays, and the log says how far it went.
     assert (tmp_path / "model.compress.snapshots" / "snapshot.pt").exists()
