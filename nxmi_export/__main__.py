@@ -1,7 +1,7 @@
 """The command `nxmi-export`: a command line in, an exit code out.
 
-0 ok · 1 gate failed · 2 usage or configuration · 3 capability missing · 4 internal error ·
-130 interrupted
+0 ok · 1 the work was done and the answer is no: a gate failed, or training diverged ·
+2 usage or configuration · 3 capability missing · 4 internal error · 130 interrupted
 """
 
 import os

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,12 @@ class EncodedDataset:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens per example."""
-        return np.array([len(row["input_ids"]) for row in self.rows], np.int64)
+        """Tokens per example; read-only, as all callers get the same array."""
+        lengths = np.array([len(row["input_ids"]) for row in self.rows], np.int64)
+        lengths.flags.writeable = False
+        return lengths
 
     def select(self, indices: NDArray[np.int64]) -> "EncodedDataset":
         """The examples at these positions, in this order."""

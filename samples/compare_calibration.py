@@ -22,9 +22,9 @@ from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import Dataset, load_dataset, task_named
 from nxmi_export.parity import run_rung
 from nxmi_export.recipe import ActivationSettings, Calibration, Placement, Recipe, Scheme
+from samples.fine_tune import INPUTS
 
 CALIBRATIONS = ("max", "percentile:99.99", "percentile:99.95", "percentile:99.9", "mse")
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def main() -> None:

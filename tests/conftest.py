@@ -1,6 +1,7 @@
 """What every test can ask for: the GLUE directory, real weights, a GPU, and no network."""
 
 import ctypes
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -22,6 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", THREADS)
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_collection_finish() -> None:
+    # Millions of objects of the imported libraries, which every collection would look through.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure() -> None:

@@ -23,8 +23,9 @@ app = typer.Typer(
     help="Export a compressed BERT-class encoder and prove that what runs is what was trained.",
     epilog=(
         "Without a verb, export: [bold]nxmi-export model.pt[/] means "
-        "[bold]nxmi-export export model.pt[/]. Exit codes: 0 ok, 1 gate failed, 2 usage or "
-        "configuration, 3 capability missing, 4 internal error, 130 interrupted."
+        "[bold]nxmi-export export model.pt[/]. Exit codes: 0 ok, 1 the work was done and the "
+        "answer is no: a gate failed, or training diverged, 2 usage or configuration, "
+        "3 capability missing, 4 internal error, 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,

@@ -31,7 +31,7 @@ Examples
 
     nxmi-export compress ./fine-tuned-bert --task rte --evaluate-on holdout
 
-    torchrun -m nxmi_export compress dense.pt --task mnli --precision bf16
+    torchrun --nproc-per-node 2 -m nxmi_export compress dense.pt --task mnli
 """
 
 
@@ -92,7 +92,11 @@ _Holdout = Annotated[
     float, typer.Option(min=0, max=1, help="The share of train that --evaluate-on holdout takes.")
 ]
 _Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue an interrupted run from its last snapshot.")
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue an interrupted run from its last snapshot; begin anew where there is none.",
+    ),
 ]
 _CheckpointMinutes = Annotated[
     float, typer.Option(min=0, help="Minutes between two snapshots; each epoch ends with one.")

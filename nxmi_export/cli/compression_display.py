@@ -1,7 +1,7 @@
-"""The reports of a compression run in, a live screen on standard error out."""
+"""The reports of a compression run in, a live screen or a line an epoch on standard error out."""
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,24 +35,36 @@ _ABSENT = "–"
 
 @contextmanager
 def live_display(*, shown: bool, metric: str) -> Iterator["CompressionDisplay"]:
-    """A display that `hear`s a run; nothing is drawn where standard error is no terminal.
+    """A display that `hear`s a run; where standard error is no terminal, it says a line an epoch.
 
-    `metric` names in words what a run reports after each epoch.
+    `metric` names in words what a run reports after each epoch. Without `shown` it is silent.
     """
-    display = CompressionDisplay(metric)
     if not (shown and ERRORS.is_terminal):
-        yield display
+        yield CompressionDisplay(metric, _say if shown else _say_nothing)
         return
+    display = CompressionDisplay(metric)
     with Live(get_renderable=display.render, console=ERRORS, refresh_per_second=4):
         yield display
         display.end()
 
 
-class CompressionDisplay:
-    """What the screen shows: the stage and its time, the loss by its terms, one row an epoch."""
+def _say(line: str) -> None:
+    ERRORS.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def __init__(self, metric: str) -> None:
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+class CompressionDisplay:
+    """What the screen shows: the stage and its time, the loss by its terms, one row an epoch.
+
+    `say` gets every epoch as a line of its own.
+    """
+
+    def __init__(self, metric: str, say: Callable[[str], None] = _say_nothing) -> None:
         self._metric = metric
+        self._say = say
         self._stages = Progress(
             SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
         )
@@ -116,6 +128,7 @@ class CompressionDisplay:
 
     def _hear_epoch(self, epoch: "reports.EpochDone") -> None:
         residuals = epoch.residuals
+        self._say(_epoch_line(epoch, self._losses))
         self._epochs.append(
             (
                 f"{epoch.epoch}/{epoch.epochs}" if epoch.epoch else "dense",
@@ -148,6 +161,22 @@ def _loss_line(step: "reports.StepDone") -> Text:
         no_wrap=True,
         overflow="ellipsis",
     )
+
+
+def _epoch_line(epoch: "reports.EpochDone", losses: Sequence[float]) -> str:
+    """An epoch and its numbers, as a log has them: "epoch 2/10: loss 0.4000, accuracy 0.9000"."""
+    numbers = [f"loss {statistics.fmean(losses):.4f}"] if losses else []
+    numbers += _told(epoch.metrics)
+    if epoch.projected != epoch.metrics:  # of the dense model there is no projection
+        numbers += [f"{each} if projected" for each in _told(epoch.projected)]
+    if epoch.residuals is not None:
+        numbers.append(f"mask churn {epoch.residuals.churn:.2%}")
+    name = f"epoch {epoch.epoch}/{epoch.epochs}" if epoch.epoch else "dense model"
+    return f"{name}: {', '.join(numbers)}"
+
+
+def _told(metrics: Mapping[str, float]) -> list[str]:
+    return [f"{name} {value:.4f}" for name, value in metrics.items()]
 
 
 def _mean(metrics: Mapping[str, float]) -> str:

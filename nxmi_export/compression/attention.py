@@ -34,7 +34,9 @@ def quantized_eager_attention(
 ) -> tuple[Tensor, Tensor]:
     """softmax(q·kᵀ·scaling + mask)·v, the same operations in the same order as "eager".
 
-    Returns the context, (batch, sequence, heads, head size), and the attention weights.
+    Returns the context, (batch, sequence, heads, head size), and the attention weights as they are
+    before dropout: these are what distillation compares. They are quantized before it, too, which
+    changes nothing that runs without dropout: what it scales up would saturate at 1.
     """
     if scaling is None:
         scaling = query.size(-1) ** -0.5
@@ -45,9 +47,9 @@ def quantized_eager_attention(
     if attention_mask is not None:
         weights = weights + attention_mask
     weights = nn.functional.softmax(weights, dim=-1)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     weights = _quantized(module, "softmax", weights)
-    context = torch.matmul(weights, value).transpose(1, 2).contiguous()
+    dropped = nn.functional.dropout(weights, p=dropout, training=module.training)
+    context = torch.matmul(dropped, value).transpose(1, 2).contiguous()
     return context, weights
 
 

@@ -5,16 +5,17 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nxmi_export.compression.insert_quantizers import compressed_linears
+from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
 from nxmi_export.compression.restore import check_scales
 from nxmi_export.encoding import EncodedDataset, Feeds
 from nxmi_export.recipe import ActivationSettings
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "calibrate_activations", "running_weight"]
 
 
 def calibrate(
@@ -34,10 +35,23 @@ def calibrate(
 
     Leaves the model in eval mode. Raises InvalidScale where a value of the network is not finite.
     """
-    model.eval()
     for linear in compressed_linears(model).values():
         if linear.weight_quantizer is not None:
-            linear.weight_quantizer.fit(linear.weight)
+            linear.weight_quantizer.fit(running_weight(linear))
+    calibrate_activations(model, data, settings, batches=batches, batch_size=batch_size)
+    check_scales(model)
+
+
+def calibrate_activations(
+    model: PreTrainedModel,
+    data: EncodedDataset,
+    settings: ActivationSettings | None = None,
+    *,
+    batches: int | None = None,
+    batch_size: int = 32,
+) -> None:
+    """As `calibrate`, of the activations alone and under the weight scales that there are."""
+    model.eval()
     quantizers = [m for m in model.modules() if isinstance(m, ActivationQuantizer)]
     observed = [quantizer for quantizer in quantizers if quantizer.observe()]
     if observed:
@@ -47,7 +61,12 @@ def calibrate(
                 model(**{name: torch.from_numpy(x).to(model.device) for name, x in batch.items()})
     for quantizer in observed:
         quantizer.calibrate(settings.calibration if settings else None)
-    check_scales(model)
+
+
+def running_weight(linear: CompressedLinear) -> Tensor:
+    """The weight (out, in) that the forward pass quantizes: of SR-STE's linears, the pruned one."""
+    mask = linear.straight_through_mask
+    return linear.weight if mask is None else linear.weight * mask
 
 
 def _batches(data: EncodedDataset, count: int, batch_size: int) -> Iterator[Feeds]:

@@ -18,9 +18,11 @@ from nxmi_export.compression.restore import check_patterns, check_scales
 from nxmi_export.compression.scales import freeze_scales, set_quantizing
 from nxmi_export.compression.training import RunOptions
 from nxmi_export.compression.training.loop import Job, train
+from nxmi_export.compression.training.processes import share, share_weights
 from nxmi_export.compression.training.session import Evaluate, Listeners, Session
 from nxmi_export.compression.training.timeline import Timeline
 from nxmi_export.encoding import EncodedDataset
+from nxmi_export.errors import InternalError
 from nxmi_export.recipe import Recipe
 
 __all__ = ["compress"]
@@ -57,6 +59,7 @@ def compress(
     model.eval()
     check_scales(model)
     check_patterns(model)
+    _check_codes(model)
 
 
 def _train(model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session) -> None:
@@ -65,17 +68,18 @@ def _train(model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session
     snapshot = session.snapshot()
     _insert(model, recipe)
     linears = compressed_linears(model)
-    if snapshot is None:
-        pruning = _begin_pruning(model, data, recipe, session)
-    else:
-        pruning = sparsifier(linears, recipe.sparsity)  # it continues, so it is not started
-    set_quantizing(model, False)  # until the timeline calibrates them
     timeline = Timeline.of(
         len(data),
         recipe.training,
         recipe.sparsity if _has_patterns(linears) else None,
         quantizes=any(linear.weight_quantizer for linear in linears.values()),
     )
+    per_update = timeline.steps_per_update
+    if snapshot is None:
+        pruning = _begin_pruning(model, data, recipe, session, steps_per_update=per_update)
+    else:  # it continues, so it is not started
+        pruning = sparsifier(linears, recipe.sparsity, steps_per_update=per_update)
+    set_quantizing(model, False)  # until the timeline calibrates them
     train(Job(model, data, recipe.training, timeline, objective, pruning), session, snapshot)
 
 
@@ -88,7 +92,8 @@ def _without_training(
     _insert(model, recipe)
     _begin_pruning(model, data, recipe, session)
     session.begin("calibrating the quantizers")
-    calibrate(model, data)
+    calibrate(model, data, batch_size=recipe.training.batch_size)
+    share_weights(model, session.accelerator)
 
 
 def _insert(model: PreTrainedModel, recipe: Recipe) -> None:
@@ -97,12 +102,20 @@ def _insert(model: PreTrainedModel, recipe: Recipe) -> None:
 
 
 def _begin_pruning(
-    model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session
+    model: PreTrainedModel,
+    data: EncodedDataset,
+    recipe: Recipe,
+    session: Session,
+    *,
+    steps_per_update: int = 1,
 ) -> Sparsifier:
-    """Reconstruct where the recipe asks for it, and prune what is pruned from the start."""
+    """Reconstruct where the recipe asks for it, and prune what is pruned from the start.
+
+    Weights, held scales and the sparsifier are equal in all processes afterwards.
+    """
     linears = compressed_linears(model)
     initial = None
-    if recipe.sparsity.initial == "reconstruction":
+    if recipe.sparsity.initial == "reconstruction" and recipe.sparsity.method != "sr-ste":
         initial = _reconstructed(model, data, recipe, session)
         if recipe.sparsity.method == "magnitude":
             _put(initial, linears)
@@ -111,8 +124,10 @@ def _begin_pruning(
             for linear in linears.values():
                 if linear.weight_quantizer is not None:
                     linear.weight_quantizer.release()
-    pruning = sparsifier(linears, recipe.sparsity, initial)
+    pruning = sparsifier(linears, recipe.sparsity, initial, steps_per_update=steps_per_update)
     pruning.start()
+    share_weights(model, session.accelerator)
+    share(pruning.state_dict(), session.accelerator)
     return pruning
 
 
@@ -135,6 +150,26 @@ def _reconstructed(
 def _put(weights: Mapping[str, Tensor], linears: Mapping[str, CompressedLinear]) -> None:
     for name, weight in weights.items():
         linears[name].weight.copy_(weight)
+
+
+def _check_codes(model: PreTrainedModel) -> None:
+    """Raise InternalError for the first weight whose stored integers break its pattern.
+
+    They follow from weights that keep it, and it is them that a sparse kernel reads.
+    """
+    for name, linear in compressed_linears(model).items():
+        pattern = linear.scheme.pattern
+        if pattern is None or linear.weight_quantizer is None:
+            continue
+        counts = (linear.codes() != 0).reshape(linear.out_features, -1, pattern.group).sum(-1)
+        if (counts > pattern.keep).any():
+            row, group = (counts > pattern.keep).nonzero()[0].tolist()
+            raise InternalError(
+                f"integer weights of {name}",
+                expected=f"{pattern} sparsity along in_features",
+                found=f"{int(counts[row, group])} non-zeros in group {group} of row {row}",
+                remedy="please report it with the recipe",
+            )
 
 
 def _has_patterns(linears: Mapping[str, CompressedLinear]) -> bool:

@@ -9,7 +9,10 @@ from nxmi_export.recipe.recipe import Recipe
 
 __all__ = ["PRESETS", "preset", "recipe_from"]
 
-PRESETS = ("deploy", "w4", "paper", "admm", "asp", "sr-ste", "qat", "asp+qat", "sequential")
+PRESETS = (
+    *("deploy", "w4", "ptq", "paper"),
+    *("admm", "asp", "sr-ste", "qat", "asp+qat", "sequential"),  # baselines
+)
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 

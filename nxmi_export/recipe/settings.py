@@ -31,6 +31,7 @@ _PERCENTILE = re.compile(r"percentile:([0-9]{1,2}(?:\.[0-9]+)?|100)")
 _GRANULARITY = "write tensor, channel or rows:N"
 _CALIBRATION = "write max, mse or percentile:99.95"
 
+Pull = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -159,9 +160,14 @@ class SparsitySettings(_Settings):
     """
 
     method: Literal["admm", "magnitude", "sr-ste"] = "admm"
-    initial: Literal["magnitude", "reconstruction"] = "magnitude"  # Z0 of ADMM, the mask of ASP
-    rho: Positive = 4e-3
+    # the first Z of ADMM; mask and weights of `magnitude`; nothing to SR-STE, which follows weights
+    initial: Literal["magnitude", "reconstruction"] = "reconstruction"
+    # ADMM's penalty: joins the gradients before Adam (as published), or is a step of its own
+    penalty: Literal["gradient", "proximal"] = "proximal"
+    rho: Positive = 4e-3  # of `gradient`
     rho_final: Positive | None = None  # rises (or falls) geometrically to this; None: constant
+    pull: Pull = 0.5  # of `proximal`: the share of W − Z + U closed from one update to the next
+    pull_final: Pull = 0.9  # the same at the end
     updates_per_epoch: int = Field(default=1, ge=1)  # of Z and U
     decay: Weight = 2e-4  # λ of SR-STE
     recovery: Share = 0.3  # the last share of the steps, under the final mask
@@ -200,6 +206,8 @@ class DistillationSettings(_Settings):
 class TrainingSettings(_Settings):
     """The schedule. The learning rate rises over `warmup` of the steps, then falls to zero.
 
+    Where a recovery follows a projection, the rate holds until there and falls over the recovery.
+
     Zero epochs: project and calibrate only.
     """
 
@@ -210,6 +218,6 @@ class TrainingSettings(_Settings):
     warmup: Share = 0.1
     weight_decay: Weight = 0.0
     clip_norm: Positive = 1.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # None: the model's own
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0  # None: the model's own
     trained: Literal["all", "encoder", "compressed"] = "encoder"  # encoder: all but embeddings
     quantize_after: Share = 0.0  # of the steps; before it the quantizers let values through

@@ -13,6 +13,9 @@ from nxmi_export.recipe import Recipe
 __all__ = ["layers_table", "metrics_table", "presets_table", "summary_table"]
 
 
+FLOAT_BITS = 16  # from here on a weight is no integer
+
+
 def layers_table(facts: Mapping[str, Any]) -> Table:
     """One row per encoder linear as it is stored; `facts` is `CompressResult.as_json()`."""
     names = list(facts["layers"])
@@ -107,11 +110,10 @@ def _title(facts: Mapping[str, Any]) -> str:
 
 
 def _storage(layer: Mapping[str, Any]) -> str:
-    if layer["bits"] == 32:
-        return "dense"
+    """As a recipe writes it: dense, 2:4, int8, 2:4+int4."""
     pattern = [layer["pattern"]] if layer["pattern"] else []
-    width = "float" if layer["bits"] == 16 else f"int{layer['bits']}"
-    return "+".join([*pattern, width])
+    width = [f"int{layer['bits']}"] if layer["bits"] < FLOAT_BITS else []
+    return "+".join([*pattern, *width]) or "dense"
 
 
 def _number(value: float | None) -> str:

@@ -24,7 +24,7 @@ def label_order(model: str, labels: tuple[str, ...], task: Task) -> tuple[int, .
     if len(labels) != task.num_outputs:
         raise UsageError(
             model,
-            expected=f"a head with {task.num_outputs} outputs for {task.name}",
+            expected=f"a head with {_counted(task.num_outputs)} for {task.name}",
             found=f"{len(labels)}",
             remedy="name the task it was trained on",
         )
@@ -39,6 +39,10 @@ def label_order(model: str, labels: tuple[str, ...], task: Task) -> tuple[int, .
             remedy="name the task it was trained on, or correct id2label in its configuration",
         )
     return tuple(names.index(label) for label in task.labels)
+
+
+def _counted(outputs: int) -> str:
+    return "1 output" if outputs == 1 else f"{outputs} outputs"
 
 
 class InTaskOrder:

@@ -12,7 +12,7 @@ samples/results/glue; a cell without one reads "not run".
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -50,12 +50,12 @@ def main() -> None:
     chosen = [cell_named(name) for name in arguments.only or ()] or list(cells())
     results = RESULTS / "holdout" if arguments.holdout else RESULTS
     results.mkdir(parents=True, exist_ok=True)
-    place = Place(
-        arguments.data, arguments.models, results, arguments.holdout, _changes(arguments.changes)
-    )
+    split: Literal["dev", "holdout"] = "holdout" if arguments.holdout else "dev"
+    changes = _changes(arguments.changes)
+    place = Place(arguments.data, arguments.models, results, split, changes)
     for cell in chosen:
         result = run_cell(cell, place)
-        CONSOLE.print(f"{cell.name}: {result['metric']:.4f} in {result['seconds']} s")
+        CONSOLE.print(f"{place.name_of(cell)}: {result['metric']:.4f}")
 
 
 def _changes(settings: list[str]) -> dict[str, Any]:

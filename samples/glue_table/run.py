@@ -3,165 +3,172 @@
 import json
 import platform
 import shutil
-import time
-from collections.abc import Callable, Mapping
+import statistics
+import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.checkpoint import read_tokenizer_files, write_checkpoint
-from nxmi_export.compression import RunOptions, checkpoint_of, compress, fine_tune
-from nxmi_export.compression.progress import EpochDone, Progress, StepDone
+from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.compression import RunOptions, fine_tune, restore
 from nxmi_export.compression.training.options import Precision
-from nxmi_export.encoding import EncodedDataset
-from nxmi_export.glue import load_dataset, primary, task_named
+from nxmi_export.doctor import examine
+from nxmi_export.glue import primary, task_named
 from nxmi_export.output_files import atomic_file
-from nxmi_export.parity import run_rung
 from nxmi_export.recipe import Recipe, TrainingSettings, preset
-from samples.fine_tune import (
-    DENSE,
-    INPUTS,
-    TrainingData,
-    encoded,
-    new_minilm,
-    progress_bar,
-    save,
-    train_split,
-)
+from nxmi_export.workflow.compress import CompressRequest, compress_model
+from nxmi_export.workflow.compress.data import TaskData
+from samples.fine_tune import DENSE, new_minilm, progress_bar, save
 from samples.glue_table.cells import ABLATIONS, Cell
 
 __all__ = ["Place", "run_cell"]
 
-HOLDOUT_SEED = 20_221  # of the slice of train on which settings are chosen
-HOLDOUT_SHARE = 0.1
 PRECISION: Precision = "bf16"
 SNAPSHOT_SECONDS = 120.0
+HOLDOUT = 0.1  # of train, for choosing settings
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where data is read and results go; with `holdout` the dev sets are not even read."""
+    """Where data is read and results go; on "holdout" the dev sets are not even read."""
 
     data: Path
     models: Path  # weights and snapshots, not kept in the repository
     results: Path  # one JSON file per cell
-    holdout: bool = False
+    evaluate_on: Literal["dev", "holdout"] = "dev"
     changes: Mapping[str, Any] | None = None  # to the recipe or the dense settings, for choosing
+
+    def name_of(self, cell: Cell) -> str:
+        """What tells a cell's files from those of other cells, splits and settings."""
+        parts = [cell.name] + (["holdout"] if self.evaluate_on == "holdout" else [])
+        return "_".join(parts + [f"{key}={value}" for key, value in _flat(self.changes or {})])
+
+    def folder_of(self, cell: Cell) -> Path:
+        """Where its weights are."""
+        return self.models / self.name_of(cell)
+
+    def result_of(self, cell: Cell) -> Path:
+        """Where its result is, once it was run."""
+        return self.results / f"{self.name_of(cell)}.json"
 
 
 def run_cell(cell: Cell, place: Place) -> dict[str, Any]:
-    """Train the cell unless its result is there; an interrupted one goes on from its snapshot."""
-    name = cell.name + _suffix(place)
-    result_file = place.results / f"{name}.json"
-    if result_file.exists():
-        return json.loads(result_file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    train, test = _splits(cell, place)
-    work = place.models / name
-    options = RunOptions(
-        seed=cell.seed,
-        precision=PRECISION,
-        snapshots=work / "snapshots",
-        snapshot_seconds=SNAPSHOT_SECONDS,
-        resume=True,
-    )
-    evaluate = _evaluator(test)
-    history: list[dict[str, Any]] = []
-    clock = _StepClock()
-    began = time.perf_counter()
-    with progress_bar(name) as show:
+    """Train the cell unless its result is there; an interrupted one goes on from its snapshot.
 
-        def on_progress(event: Progress) -> None:
-            show(event)
-            clock(event)
-            if isinstance(event, EpochDone):
-                history.append(asdict(event))
-
-        run = _Run(train, options, evaluate, on_progress, work)
-        model, settings = _train(cell, place, run)
-    scores = evaluate(model)
+    Exits where a result is there that was made with other settings than those of today.
+    """
+    settings = _settings(cell, place)
+    path = place.result_of(cell)
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if found["settings"] != settings:
+            raise SystemExit(f"{path}: made with other settings; delete it to run the cell again")
+        return found
+    run = _run_dense if cell.is_dense else _run_compressed
     result = {
         "cell": asdict(cell),
-        "evaluated_on": "a held-out tenth of train" if place.holdout else "dev",
-        "metric": primary(task_named(cell.task), scores),
-        "scores": scores,
-        "examples": {"train": len(train), "evaluated": len(test)},
+        "evaluated_on": place.evaluate_on,
         "settings": settings,
+        **run(cell, place),
         "precision": PRECISION,
-        "history": history,
-        "seconds": round(time.perf_counter() - began, 1),
-        "median_step_seconds": clock.median(),
         "threads": torch.get_num_threads(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": f"{examine().processor.model}, {platform.machine()}",
+        "commit": _commit(),
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
     }
-    with atomic_file(result_file) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(work / "snapshots", ignore_errors=True)
     return result
 
 
-@dataclass(frozen=True)
-class _Run:
-    train: EncodedDataset
-    options: RunOptions
-    evaluate: Callable[[PreTrainedModel], dict[str, float]]
-    on_progress: Callable[[Progress], None]
-    work: Path
+def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
+    folder = place.folder_of(cell)
+    task = task_named(cell.task)
+    if not (folder / "initial").exists():
+        save(new_minilm(task, cell.seed), folder / "initial")
+    source = read_checkpoint(str(folder / "initial"))
+    data = TaskData.load(_request(cell, place, folder / "initial", Recipe()), source)
+    model = restore(source)
+    options = RunOptions(
+        seed=cell.seed,
+        precision=PRECISION,
+        snapshots=folder / "snapshots",
+        snapshot_seconds=SNAPSHOT_SECONDS,
+        resume=True,
+    )
+    settings = TrainingSettings.model_validate(_settings(cell, place))
+    with progress_bar(cell.name) as on_progress:
+        fine_tune(model, data.train, settings, options, on_progress=on_progress)
+    shutil.rmtree(folder / "dense", ignore_errors=True)
+    save(model, folder / "dense")
+    shutil.rmtree(folder / "snapshots", ignore_errors=True)
+    scores = data.evaluate(model)
+    return {"metric": primary(task, scores), "scores": scores, "data": data.as_json()}
 
 
-def _train(cell: Cell, place: Place, run: _Run) -> tuple[PreTrainedModel, dict[str, Any]]:
-    if cell.is_dense:
-        settings = TrainingSettings.model_validate(
-            _merged(DENSE.model_dump(mode="json"), place.changes or {})
-        )
-        model = new_minilm(task_named(cell.task), cell.seed)
-        fine_tune(
-            model,
-            run.train,
-            settings,
-            run.options,
-            evaluate=run.evaluate,
-            on_progress=run.on_progress,
-        )
-        if not (run.work / "dense").exists():
-            save(model, run.work / "dense")
-        return model, settings.model_dump(mode="json")
+def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
     dense = replace(cell, method="dense")
-    plain = replace(place, changes=None)
-    run_cell(dense, plain)
-    source = place.models / (dense.name + _suffix(plain)) / "dense"
-    model = AutoModelForSequenceClassification.from_pretrained(source, attn_implementation="eager")
-    recipe = _recipe(cell, place)
-    compress(
-        model,
-        run.train,
-        recipe,
-        run.options,
-        evaluate=run.evaluate,
-        on_progress=run.on_progress,
-    )
-    checkpoint = checkpoint_of(
-        model,
+    unchanged = replace(place, changes=None)
+    source = unchanged.folder_of(dense) / "dense"
+    if not source.exists():
+        # Its result alone does not help: weights are not kept in the repository.
+        unchanged.result_of(dense).unlink(missing_ok=True)
+        run_cell(dense, unchanged)
+    folder = place.folder_of(cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    request = _request(cell, place, source, Recipe.model_validate(_settings(cell, place)))
+    account = request.output.with_name("model.compress.json")
+    if not account.exists():
+        with progress_bar(place.name_of(cell)) as on_progress:
+            compress_model(request, on_progress)
+    facts = json.loads(account.read_text(encoding="utf-8"))
+    log = request.output.with_name("model.compress.jsonl")
+    metrics = facts["metrics"]
+    return {
+        "metric": metrics["compressed"]["primary"],
+        "retention": metrics["retention"],
+        "scores": metrics,
+        "compression": facts["compression"],
+        "epochs": facts["epochs"],
+        "data": facts["data"],
+        "seconds": facts["seconds"],
+        "median_step_seconds": _median_step(log) if log.exists() else None,
+    }
+
+
+def _request(cell: Cell, place: Place, model: Path, recipe: Recipe) -> CompressRequest:
+    return CompressRequest(
+        model=str(model),
+        task=task_named(cell.task),
+        output=place.folder_of(cell) / "model.pt",
         recipe=recipe,
-        tokenizer=read_tokenizer_files(source),
-        provenance={"task": cell.task, "seed": cell.seed, "precision": PRECISION},
+        recipe_name=cell.method,
+        data_dir=place.data,
+        seed=cell.seed,
+        limit=cell.limit,
+        precision=PRECISION,
+        evaluate_on=place.evaluate_on,
+        holdout=HOLDOUT,
+        snapshot_seconds=SNAPSHOT_SECONDS,
+        resume=True,
     )
-    run.work.mkdir(parents=True, exist_ok=True)
-    write_checkpoint(run.work / "model.pt", checkpoint)
-    return model, recipe.as_mapping()
 
 
-def _recipe(cell: Cell, place: Place) -> Recipe:
+def _settings(cell: Cell, place: Place) -> dict[str, Any]:
+    """The resolved recipe of a cell, or the training settings of a dense one."""
+    changes = place.changes or {}
+    if cell.is_dense:
+        merged = _merged(DENSE.model_dump(mode="json"), changes)
+        return TrainingSettings.model_validate(merged).model_dump(mode="json")
     ablation = ABLATIONS.get(cell.method, {})
     base = preset("deploy" if ablation else cell.method).as_mapping()
-    changed = _merged(_merged(base, ablation), place.changes or {})
-    return Recipe.from_mapping(changed, source=cell.name)
+    recipe = Recipe.from_mapping(_merged(_merged(base, ablation), changes), source=cell.name)
+    return recipe.as_mapping()
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,13 +177,6 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         inner = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merged(merged[key], value) if inner else value
     return merged
-
-
-def _suffix(place: Place) -> str:
-    """What tells runs for choosing settings from the table's own, and from each other."""
-    parts = ["holdout"] if place.holdout else []
-    parts += [f"{key}={value}" for key, value in _flat(place.changes or {})]
-    return "".join(f"_{part}" for part in parts)
 
 
 def _flat(changes: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -189,34 +189,18 @@ def _flat(changes: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
     return pairs
 
 
-def _splits(cell: Cell, place: Place) -> tuple[EncodedDataset, EncodedDataset]:
-    train = train_split(TrainingData(cell.task, place.data, cell.limit))
-    if not place.holdout:
-        dev = load_dataset(task_named(cell.task), "validation", place.data)
-        return encoded(train), encoded(dev)
-    order = np.random.default_rng(HOLDOUT_SEED).permutation(len(train))
-    count = int(len(train) * HOLDOUT_SHARE)
-    return encoded(train.select(order[count:])), encoded(train.select(order[:count]))
+def _median_step(log: Path) -> float | None:
+    """Seconds from one step to the next; what lies between two epochs does not move a median."""
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    times = [entry["seconds"] for entry in entries if entry["event"] == "step"]
+    gaps = [after - before for before, after in pairwise(times)]
+    return round(statistics.median(gaps), 4) if gaps else None
 
 
-def _evaluator(data: EncodedDataset) -> Callable[[PreTrainedModel], dict[str, float]]:
-    def evaluate(model: PreTrainedModel) -> dict[str, float]:
-        with TorchRunner(model, INPUTS) as runner:
-            return dict(run_rung(runner, data, batch_size=32).scores)
-
-    return evaluate
-
-
-class _StepClock:
-    """Seconds between steps; the gaps that hold evaluations or snapshots do not move a median."""
-
-    def __init__(self) -> None:
-        self._times: list[float] = []
-
-    def __call__(self, event: Progress) -> None:
-        if isinstance(event, StepDone):
-            self._times.append(time.perf_counter())
-
-    def median(self) -> float | None:
-        """None where fewer than two steps were run (all came from a snapshot)."""
-        return round(float(np.median(np.diff(self._times))), 4) if len(self._times) > 1 else None
+def _commit() -> str | None:
+    """The commit of the code, marked where the tree has changes; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None

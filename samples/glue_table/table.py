@@ -2,23 +2,24 @@
 
 import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samples.glue_table.cells import METHODS, TASKS, Cell, cells
+from samples.glue_table.cells import TASKS, Cell, cells
 
 __all__ = ["markdown"]
 
 NOT_RUN = "not run"
 COLUMNS = (*TASKS, "sst2")
 
+Found = dict[Cell, dict[str, Any] | None]
+
 
 def markdown(results: Path) -> str:
     """Metric (mean ± standard deviation over seeds) and retention of dense, per method and task.
 
-    Retention compares each seed with the dense model it started from. The average retention is over
-    the four tasks that every method is run on, and only where all four were run.
+    Each run's retention is against the dense model that it started from. The average retention is
+    over the tasks that every method is run on, and only where all of them were run.
     """
     found = {cell: _read(results, cell) for cell in cells()}
     names = list(dict.fromkeys(cell.method for cell in cells()))
@@ -32,40 +33,31 @@ def markdown(results: Path) -> str:
     return "\n".join(lines)
 
 
-def _entry(found: dict[Cell, dict[str, Any] | None], task: str, method: str) -> str:
+def _entry(found: Found, task: str, method: str) -> str:
     planned = [cell for cell in found if (cell.task, cell.method) == (task, method)]
     if not planned:
         return ""
-    metrics = [100 * result["metric"] for cell in planned if (result := found[cell])]
-    if not metrics:
+    results = [result for cell in planned if (result := found[cell])]
+    if not results:
         return NOT_RUN
+    metrics = [100 * result["metric"] for result in results]
     text = f"{statistics.fmean(metrics):.1f}"
     if len(metrics) > 1:
         text += f" ± {statistics.stdev(metrics):.1f} ({len(metrics)} seeds)"
-    kept = _retentions(found, task, method)
-    return text if method == METHODS[0] or not kept else f"{text}, {statistics.fmean(kept):.1%}"
+    kept = [result["retention"] for result in results if result.get("retention") is not None]
+    return f"{text}, {statistics.fmean(kept):.1%}" if kept else text
 
 
-def _retentions(
-    found: dict[Cell, dict[str, Any] | None], task: str, method: str
-) -> Sequence[float]:
-    kept = []
-    for cell, result in found.items():
-        dense = found.get(Cell(task, METHODS[0], cell.seed))
-        if (cell.task, cell.method) == (task, method) and result and dense:
-            kept.append(result["metric"] / dense["metric"])
-    return kept
-
-
-def _average(found: dict[Cell, dict[str, Any] | None], method: str) -> str:
-    """Over seed 0 of the four tasks, which every method has."""
-    kept = []
+def _average(found: Found, method: str) -> str:
+    """The mean of the tasks' mean retentions, over the four tasks that every method has."""
+    means = []
     for task in TASKS:
-        result, dense = found.get(Cell(task, method)), found.get(Cell(task, METHODS[0]))
-        if not result or not dense:
+        results = [found[cell] for cell in found if (cell.task, cell.method) == (task, method)]
+        kept = [result["retention"] for result in results if result and "retention" in result]
+        if not kept:
             return ""
-        kept.append(result["metric"] / dense["metric"])
-    return f"{statistics.fmean(kept):.1%}"
+        means.append(statistics.fmean(kept))
+    return f"{statistics.fmean(means):.1%}"
 
 
 def _read(results: Path, cell: Cell) -> dict[str, Any] | None:

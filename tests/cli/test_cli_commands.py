@@ -81,8 +81,9 @@ def test_help_lists_every_verb_and_exit_code(nxmi_export: Command, arguments: li
     text = " ".join(outcome.out.split())
     assert "Without a verb, export: nxmi-export model.pt means" in text
     assert text.endswith(
-        "Exit codes: 0 ok, 1 gate failed, 2 usage or configuration, 3 capability missing, "
-        "4 internal error, 130 interrupted."
+        "Exit codes: 0 ok, 1 the work was done and the answer is no: a gate failed, or training "
+        "diverged, 2 usage or configuration, 3 capability missing, 4 internal error, "
+        "130 interrupted."
     )
 
 

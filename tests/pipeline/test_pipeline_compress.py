@@ -9,32 +9,37 @@ import torch
 from torch import Tensor
 
 from nxmi_export.recipe import (
+    ActivationSettings,
+    Calibration,
     DistillationSettings,
     Recipe,
     Scheme,
     SparsitySettings,
     TrainingSettings,
+    WeightSettings,
 )
 from tests.pipeline.training_program import run_program
 
 pytestmark = pytest.mark.slow
 
-# Everything at once: ADMM with two updates an epoch, quantizers that begin after a quarter,
-# learned steps, distillation, the final projection after 11 of 15 steps, and dropout.
+# Everything at once: reconstruction, ADMM with two updates an epoch, quantizers that begin after a
+# quarter, learned steps, distillation, the final projection after 11 of 15 steps, and dropout.
 ALL_PARTS = Recipe(
-    sparsity=SparsitySettings(updates_per_epoch=2, rho=1e-2, rho_final=1e-1, recovery=0.3),
-    training=TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, quantize_after=0.25),
+    sparsity=SparsitySettings(initial="reconstruction", updates_per_epoch=2, recovery=0.3),
+    training=TrainingSettings(
+        epochs=3, batch_size=8, learning_rate=1e-3, dropout=0.1, quantize_after=0.25
+    ),
 )
 FLOAT = Recipe(
     default=Scheme.parse("2:4"),
     distillation=DistillationSettings(attention=1.0),
-    sparsity=SparsitySettings(rho=1e-2, recovery=0.3),
+    sparsity=SparsitySettings(penalty="gradient", rho=1e-2, recovery=0.3),
     training=TrainingSettings(epochs=2, batch_size=8, learning_rate=1e-3, dropout=0.0),
 )
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
-    return torch.load(folder / "weights.pt", weights_only=True)
+def _weights(folder: Path, name: str = "weights.pt") -> dict[str, Tensor]:
+    return torch.load(folder / name, weights_only=True)
 
 
 def _losses(folder: Path) -> dict[int, float]:
@@ -82,6 +87,30 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> Non
         # Softmax takes the key's bias away: its gradient is rounding and nothing else.
         if not name.endswith("key.bias"):
             torch.testing.assert_close(weights[name], weight, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "sparsity",
+    [
+        SparsitySettings(updates_per_epoch=2),
+        SparsitySettings(method="sr-ste"),
+        SparsitySettings(method="magnitude", initial="reconstruction"),
+    ],
+    ids=lambda sparsity: sparsity.method,
+)
+def test_what_one_process_computes_holds_for_all(
+    sparsity: SparsitySettings, tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        sparsity=sparsity,
+        weights=WeightSettings(learned=False, calibration=Calibration(method="mse")),
+        activations=ActivationSettings(learned=False, calibration_batches=4),
+        training=TrainingSettings(epochs=1, batch_size=8, learning_rate=1e-3, quantize_after=0.25),
+    )
+    _finished(recipe, tmp_path, "--disturb", processes=2)
+    expected, found = _weights(tmp_path), _weights(tmp_path, "weights-1.pt")
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
 def test_two_processes_train_quantized_weights_and_resume_together(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
     python -m tests.pipeline.training_program RECIPE.yaml FOLDER [--resume] [--kill-at STEP] ...
 
-Writes FOLDER/weights.pt (the final state dict) and FOLDER/losses.json, and keeps snapshots in
-FOLDER/snapshots: one after every step, so that every step can be continued from.
+Writes FOLDER/weights.pt (the final state dict; that of process N > 0 as weights-N.pt) and
+FOLDER/losses.json, and keeps snapshots in FOLDER/snapshots: one after every step, so that every
+step can be continued from.
 """
 
 import argparse
@@ -12,18 +13,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from nxmi_export.compression import RunOptions, compress
 from nxmi_export.compression.progress import Progress, StepDone
-from nxmi_export.compression.training import join_processes, snapshots
+from nxmi_export.compression.pruning import Sparsifier
+from nxmi_export.compression.training import join_processes, quantization, snapshots
 from nxmi_export.recipe import Recipe
 from tests.tiny_models import tiny_model, toy_data
 
 __all__ = ["run_program"]
+
+# by the package, whose name the function has taken
+compression: Any = import_module("nxmi_export.compression.compress")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +68,10 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int, help="as soon as this step is reported")
     parser.add_argument("--kill-in-save", type=int, help="in the middle of writing this snapshot")
+    parser.add_argument("--disturb", action="store_true", help="all processes but the first")
     arguments = parser.parse_args()
+    if arguments.disturb and os.environ["RANK"] != "0":
+        _compute_differently()
     if arguments.kill_in_save:
         _kill_in_save(arguments.kill_in_save)
     losses: dict[int, float] = {}
@@ -82,8 +93,9 @@ def main() -> None:
     recipe = Recipe.from_yaml(arguments.recipe)
     compress(model, data, recipe, options, on_progress=on_progress)
     accelerator = join_processes()
+    rank = accelerator.process_index
+    torch.save(model.state_dict(), arguments.folder / f"weights{f'-{rank}' if rank else ''}.pt")
     if accelerator.is_main_process:
-        torch.save(model.state_dict(), arguments.folder / "weights.pt")
         (arguments.folder / "losses.json").write_text(json.dumps(losses))
     accelerator.end_training()
 
@@ -101,6 +113,38 @@ def _kill_in_save(number: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     snapshots._save = dying
+
+
+def _compute_differently() -> None:
+    """Let this process come to other numbers than the others wherever each computes its own."""
+    calibrate, calibrate_activations = quantization.calibrate, quantization.calibrate_activations
+    choose = compression.sparsifier
+
+    def disturbed(*arguments: Any, **options: Any) -> Sparsifier:
+        chosen = choose(*arguments, **options)
+        start = chosen.start
+
+        def start_elsewhere() -> None:
+            start()
+            for tensors in chosen.state_dict().values():
+                for tensor in tensors.values() if isinstance(tensors, dict) else ():
+                    tensor.copy_(tensor.roll(1, dims=1))
+
+        chosen.start = start_elsewhere  # type: ignore[method-assign]
+        return chosen
+
+    def stretched(calibrate: Callable[..., None]) -> Callable[..., None]:
+        def stretch(model: PreTrainedModel, *arguments: Any, **options: Any) -> None:
+            calibrate(model, *arguments, **options)
+            for name, buffer in model.named_buffers():
+                if name.endswith(("scale", "ratio")):
+                    buffer *= 0.5
+
+        return stretch
+
+    compression.sparsifier = disturbed
+    quantization.calibrate = stretched(calibrate)
+    quantization.calibrate_activations = stretched(calibrate_activations)
 
 
 if __name__ == "__main__":

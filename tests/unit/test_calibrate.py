@@ -12,10 +12,11 @@ from nxmi_export.compression.insert_quantizers import compressed_linears, insert
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.compression.restore import check_scales
 from nxmi_export.compression.scales import learn_scales, set_quantizing
+from nxmi_export.compression.sparsity import magnitude_masks
 from nxmi_export.encoding import Batch, EncodedDataset
 from nxmi_export.errors import InvalidScale
 from nxmi_export.recipe import ActivationSettings, Calibration, Placement, Recipe, Scheme
-from tests.tiny_models import logits_of, tiny_model, toy_batch, toy_data
+from tests.tiny_models import logits_of, project, tiny_model, toy_batch, toy_data
 
 METHODS = ("max", "mse", "percentile:99.95")
 
@@ -191,6 +192,17 @@ def test_calibration_leaves_the_weights_alone_and_nothing_observing() -> None:
     assert quantizers
     assert all(quantizer.histogram is None for quantizer in quantizers)
     assert not model.training
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scales_are_those_of_the_weight_that_runs_under_a_mask(method: str) -> None:
+    masked, pruned = (_model(default="2:4+int8", weights={"calibration": method}) for _ in range(2))
+    for name, mask in magnitude_masks(compressed_linears(masked)).items():
+        compressed_linears(masked)[name].straight_through_mask = mask
+    project(pruned)
+    for model in (masked, pruned):
+        calibrate(model, toy_data(16), batches=1, batch_size=8)
+    assert all(torch.equal(scale, _scales(pruned)[name]) for name, scale in _scales(masked).items())
 
 
 def test_a_model_without_bits_has_nothing_to_calibrate() -> None:

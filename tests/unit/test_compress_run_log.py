@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nxmi_export.compression.progress import EpochDone, Residuals, StepDone
-from nxmi_export.errors import OutputError
+from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.workflow.compress.run_log import RunLog
 from tests.unit.test_output_files import file_size_limit
 
@@ -82,6 +82,31 @@ def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     write(path, step(2), resume=True)
     assert lines(path) == [("step", 1), ("step", 2)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (b"{broken", "'{broken'"),
+        (b"\xff\xfe", "'��'"),
+        (b"[1, 2]", "'[1, 2]'"),
+        (b'{"event": "step"}', '\'{"event": "step"}\''),
+        (b"", "''"),
+    ],
+)
+def test_another_line_that_is_damaged_is_refused(tmp_path: Path, damage: bytes, found: str) -> None:
+    path = tmp_path / "log"
+    write(path, *first_steps(3))
+    first, _, third, end = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([first, damage, third, end]))
+    before = path.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        write(path, step(4), resume=True)
+    assert str(caught.value) == (
+        f"{path}, line 2: expected one step or epoch of the interrupted run, found {found}; "
+        "delete the file to resume without what it tells, or pass --overwrite"
+    )
+    assert path.read_bytes() == before
 
 
 def test_time_goes_on_from_where_the_kept_part_ended(tmp_path: Path) -> None:

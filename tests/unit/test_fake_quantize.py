@@ -236,6 +236,26 @@ def test_a_scale_that_asks_for_no_gradient_gets_none() -> None:
     assert x.grad is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_second_backward_is_refused_where_the_first_used_up_what_was_saved(
+    dtype: torch.dtype,
+) -> None:
+    x = torch.randn(4, 8).to(dtype).requires_grad_()
+    scale = torch.tensor(0.1, requires_grad=True)
+    loss = fake_quantize(x, scale, ACTIVATION_INT8).float().sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_without_a_learned_scale_a_second_backward_gives_the_gradient_again() -> None:
+    x = torch.randn(4, 8, requires_grad=True)
+    loss = fake_quantize(x, torch.tensor(0.1), ACTIVATION_INT8).sum()
+    (first,) = torch.autograd.grad(loss, x, retain_graph=True)
+    (second,) = torch.autograd.grad(loss, x)
+    assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("axis", [None, 0, 1])
 @pytest.mark.parametrize("rows", [1, 3, 700])  # 700 rows of 1000 take more than one block

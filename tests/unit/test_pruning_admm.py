@@ -1,5 +1,6 @@
 """ADMM against its formulas, written out in numpy with Z and U apart."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nxmi_export.compression import CompressedLinear
-from nxmi_export.compression.pruning import Admm
+from nxmi_export.compression.pruning import Admm, ProximalAdmm
 from nxmi_export.recipe import Pattern
 from passes import numerics
 from tests.unit.pruned_linears import backward, patterned, some_goals, some_linears, weights_of
@@ -75,7 +76,7 @@ def test_weights_z_and_u_follow_the_formulas() -> None:
         backward(linears, goals)
         admm.add_gradients(step / 24)
         _descend(linears, 0.1)
-        admm.after_step()
+        admm.after_step(0.0)
         for reference in references.values():
             reference.step(RHO, 0.1)
         if step % 4 == 3:
@@ -249,3 +250,98 @@ def test_nothing_moves_z_behind_the_projection() -> None:
     admm.start()
     admm.project()
     assert admm.update() is None
+
+
+def test_u_is_rescaled_by_what_rho_has_changed() -> None:
+    linears = some_linears()
+    admm = Admm(linears, rho=1e-3, rho_final=1e-1)
+    admm.start()
+    weight, pattern = _double(linears["first"].weight), linears["first"].scheme.pattern
+    assert pattern is not None
+    _, u = _z_and_u(admm, "first")
+    for progress, ratio in ((0.5, 0.1), (1.0, 0.1)):
+        admm.add_gradients(progress)
+        admm.update()
+        total = weight + u * ratio
+        z_expected = numerics.project(total, pattern.keep, pattern.group)
+        z, u = _z_and_u(admm, "first")
+        np.testing.assert_allclose(z, z_expected, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(u, total - z_expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.5), (1.0, 0.9)])
+def test_the_proximal_steps_between_two_updates_close_their_share(
+    progress: float, share: float
+) -> None:
+    linears = some_linears()
+    admm = ProximalAdmm(linears, 0.5, 0.9, steps_per_update=7)
+    admm.start()
+    z, u = _z_and_u(admm, "first")
+    gap = _double(linears["first"].weight) - z + u
+    for _ in range(7):
+        admm.after_step(progress)
+    left = _double(linears["first"].weight) - z + u
+    np.testing.assert_allclose(left, gap * (1 - share), rtol=1e-4, atol=1e-6)
+    residuals = admm.update()
+    assert residuals is not None
+    assert residuals.rho == pytest.approx(-math.log(1 - share))
+
+
+def test_the_proximal_form_leaves_the_gradients_of_the_task_alone() -> None:
+    linears = some_linears()
+    admm = ProximalAdmm(linears, 0.5, 0.9, steps_per_update=1)
+    admm.start()
+    backward(linears, some_goals())
+    before = {name: weight - some_goals()[name] for name, weight in weights_of(linears).items()}
+    admm.add_gradients(0.5)
+    for name, linear in linears.items():
+        assert linear.weight.grad is not None
+        assert torch.equal(linear.weight.grad, before[name])
+    admm.project()
+    admm.add_gradients(1.0)
+    for name, mask in admm.state_dict()["masks"].items():
+        gradient = linears[name].weight.grad
+        assert gradient is not None
+        assert torch.equal(gradient, before[name] * mask)
+
+
+def test_under_adam_and_clipping_the_proximal_form_reaches_the_pattern() -> None:
+    linears, goals = some_linears(), some_goals()
+    admm = ProximalAdmm(linears, 0.5, 0.9, steps_per_update=5)
+    admm.start()
+    parameters = [linear.weight for linear in linears.values()]
+    adam = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0)
+    seen = []
+    for step in range(100):
+        backward(linears, goals)
+        admm.add_gradients(step / 100)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        adam.step()
+        admm.after_step((step + 1) / 100)
+        if step % 5 == 4:
+            seen.append(admm.update())
+    first, last = seen[0], seen[-1]
+    assert first is not None
+    assert last is not None
+    assert last.primal < 0.1 * first.primal
+    assert last.churn == 0
+
+
+def test_the_proximal_form_continues_from_its_state() -> None:
+    def run(steps: range, admm: ProximalAdmm) -> None:
+        for step in steps:
+            admm.after_step(step / 10)
+            if step % 3 == 2:
+                admm.update()
+
+    whole, parted = some_linears(), some_linears()
+    one, two = (ProximalAdmm(each, 0.3, 0.9, steps_per_update=3) for each in (whole, parted))
+    one.start()
+    run(range(10), one)
+    two.start()
+    run(range(4), two)
+    three = ProximalAdmm(parted, 0.3, 0.9, steps_per_update=3)
+    three.load_state_dict(two.state_dict())
+    run(range(4, 10), three)
+    for name, linear in whole.items():
+        assert torch.equal(linear.weight, parted[name].weight)

@@ -64,7 +64,7 @@ def test_what_momentum_moves_is_zero_again_after_every_step() -> None:
         fixed.add_gradients(0)
         optimizer.step()
         assert any(bool((linears[name].weight[~mask] != 0).any()) for name, mask in masks.items())
-        fixed.after_step()
+        fixed.after_step(0.0)
         for name, mask in masks.items():
             weight = linears[name].weight
             assert torch.equal(weight != 0, mask)
@@ -137,7 +137,7 @@ def test_masks_of_sr_ste_follow_the_weights() -> None:
         backward(linears, goals)
         sr_ste.add_gradients(0)
         optimizer.step()
-        sr_ste.after_step()
+        sr_ste.after_step(0.0)
     after = magnitude_masks(linears)
     for name, linear in patterned(linears).items():
         assert linear.straight_through_mask is not None

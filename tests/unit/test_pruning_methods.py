@@ -9,9 +9,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from nxmi_export.compression import CompressedLinear, compressed_linears, insert_quantizers
-from nxmi_export.compression.pruning import Admm, FixedMasks, Sparsifier, SrSte, sparsifier
+from nxmi_export.compression.pruning import (
+    Admm,
+    FixedMasks,
+    ProximalAdmm,
+    Sparsifier,
+    SrSte,
+    sparsifier,
+)
 from nxmi_export.compression.sparsity import magnitude_masks
-from nxmi_export.errors import InternalError, RecipeError
+from nxmi_export.errors import InternalError
 from nxmi_export.recipe import Recipe, Scheme, SparsitySettings
 from tests.tiny_models import tiny_model, toy_batch
 from tests.unit.pruned_linears import (
@@ -24,7 +31,8 @@ from tests.unit.pruned_linears import (
 )
 
 METHODS = {
-    "admm": SparsitySettings(method="admm", rho=0.2, rho_final=0.4),
+    "admm": SparsitySettings(method="admm", penalty="gradient", rho=0.2, rho_final=0.4),
+    "proximal": SparsitySettings(method="admm", pull=0.5, pull_final=0.9),
     "magnitude": SparsitySettings(method="magnitude"),
     "sr-ste": SparsitySettings(method="sr-ste", decay=0.1),
 }
@@ -52,7 +60,7 @@ class Run:
             backward(self.linears, GOALS)
             self.pruning.add_gradients(min(step / 6, 1))
             self.optimizer.step()
-            self.pruning.after_step()
+            self.pruning.after_step(min((step + 1) / 6, 1))
             if step % 2:
                 self.pruning.update()
 
@@ -193,7 +201,7 @@ def test_no_step_waits_for_the_device(settings: SparsitySettings) -> None:
             backward(run.linears, goals)
             run.pruning.add_gradients(0.5)
             run.optimizer.step()
-            run.pruning.after_step()
+            run.pruning.after_step(0.0)
             run.pruning.project()
 
 
@@ -207,7 +215,12 @@ def test_only_the_residuals_wait_for_the_device() -> None:
 
 def test_the_method_of_the_recipe_is_taken() -> None:
     kinds = {name: type(sparsifier(some_linears(), each)) for name, each in METHODS.items()}
-    assert kinds == {"admm": Admm, "magnitude": FixedMasks, "sr-ste": SrSte}
+    assert kinds == {
+        "admm": Admm,
+        "proximal": ProximalAdmm,
+        "magnitude": FixedMasks,
+        "sr-ste": SrSte,
+    }
 
 
 def test_without_patterns_every_call_is_without_effect(settings: SparsitySettings) -> None:
@@ -220,7 +233,7 @@ def test_without_patterns_every_call_is_without_effect(settings: SparsitySetting
     assert gradient is not None
     copy = gradient.clone()
     pruning.add_gradients(0.5)
-    pruning.after_step()
+    pruning.after_step(0.0)
     assert pruning.update() is None
     with pruning.projected():
         pass
@@ -236,7 +249,7 @@ def test_repeated_layers_of_albert_are_pruned_once() -> None:
     linears: dict[str, CompressedLinear] = compressed_linears(model)
     weights = [linear.weight for linear in linears.values()]
     assert len({id(weight) for weight in weights}) == len(weights)
-    admm = sparsifier(linears, SparsitySettings(rho=1.0))
+    admm = sparsifier(linears, SparsitySettings(penalty="gradient", rho=1.0))
     admm.start()
     model(**toy_batch("albert")).logits.sum().backward()
     before = {name: _gradient(linear).clone() for name, linear in linears.items()}
@@ -257,12 +270,12 @@ def _gradient(linear: CompressedLinear) -> Tensor:
 def test_sr_ste_refuses_initial_weights() -> None:
     linears = some_linears()
     settings = SparsitySettings(method="sr-ste")
-    with pytest.raises(RecipeError) as refusal:
-        sparsifier(linears, settings, weights_of(patterned(linears)))
+    initial = weights_of(patterned(linears))
+    with pytest.raises(InternalError) as refusal:
+        sparsifier(linears, settings, initial)
     assert str(refusal.value) == (
-        "sparsity: expected initial: magnitude with method: sr-ste, whose masks follow the "
-        "weights, found initial weights of a reconstruction; write initial: magnitude, or another "
-        "method"
+        "initial weights of sr-ste: expected none, as its masks follow the weights, "
+        f"found those of {len(initial)} linears; please report it with the recipe"
     )
 
 

@@ -24,6 +24,7 @@ from nxmi_export.recipe import (
 DENSE, PRUNED, INT8 = Scheme(), Scheme.parse("2:4"), Scheme.parse("int8")
 
 SHARES = st.floats(0, 1)
+PULLS = st.floats(0, 1, exclude_min=True, exclude_max=True)
 WEIGHTS = st.floats(0, allow_infinity=False)
 POSITIVE = st.floats(0, allow_infinity=False, exclude_min=True)
 COUNTS = st.integers(1, 10**12)
@@ -57,8 +58,11 @@ KEYS: dict[type[BaseModel], dict[str, st.SearchStrategy[object]]] = {
     SparsitySettings: {
         "method": st.sampled_from(["admm", "magnitude", "sr-ste"]),
         "initial": st.sampled_from(["magnitude", "reconstruction"]),
+        "penalty": st.sampled_from(["gradient", "proximal"]),
         "rho": POSITIVE,
         "rho_final": st.none() | POSITIVE,
+        "pull": PULLS,
+        "pull_final": PULLS,
         "updates_per_epoch": COUNTS,
         "decay": WEIGHTS,
         "recovery": SHARES,
@@ -92,6 +96,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
     placement = draw(st.sampled_from(list(Placement)))
     activations, distillation = settings(ActivationSettings), settings(DistillationSettings)
+    sparsity = settings(SparsitySettings)
     # The three rules that tie keys together; tests/unit/test_recipe_refusals.py has their breaches.
     if activations["learned"] or placement is not Placement.LINEAR:
         activations["mode"] = "static"
@@ -104,7 +109,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         placement=placement,
         weights=WeightSettings.model_validate(settings(WeightSettings)),
         activations=ActivationSettings.model_validate(activations),
-        sparsity=SparsitySettings.model_validate(settings(SparsitySettings)),
+        sparsity=SparsitySettings.model_validate(sparsity),
         distillation=DistillationSettings.model_validate(distillation),
         training=TrainingSettings.model_validate(settings(TrainingSettings)),
     )
@@ -166,9 +171,12 @@ def test_the_default_recipe_in_plain_data() -> None:
         },
         "sparsity": {
             "method": "admm",
-            "initial": "magnitude",
+            "initial": "reconstruction",
+            "penalty": "proximal",
             "rho": 4e-3,
             "rho_final": None,
+            "pull": 0.5,
+            "pull_final": 0.9,
             "updates_per_epoch": 1,
             "decay": 2e-4,
             "recovery": 0.3,
@@ -188,7 +196,7 @@ def test_the_default_recipe_in_plain_data() -> None:
             "warmup": 0.1,
             "weight_decay": 0.0,
             "clip_norm": 1.0,
-            "dropout": None,
+            "dropout": 0.0,
             "trained": "encoder",
             "quantize_after": 0.0,
         },

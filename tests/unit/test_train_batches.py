@@ -36,6 +36,14 @@ def test_a_batch_holds_examples_of_similar_length() -> None:
     assert np.mean(spreads) < 0.2 * np.ptp(data.lengths)
 
 
+def test_lengths_are_counted_once_and_nobody_can_change_them() -> None:
+    data = toy_data(8)
+    assert data.lengths is data.lengths
+    with pytest.raises(ValueError, match="read-only"):
+        data.lengths[0] = 1
+    assert data.select(np.array([3, 1])).lengths.tolist() == data.lengths[[3, 1]].tolist()
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("accumulation", [1, 2, 5])
 def test_shares_make_up_the_global_batch(processes: int, accumulation: int) -> None:

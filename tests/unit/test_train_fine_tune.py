@@ -1,5 +1,6 @@
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from nxmi_export.glue import task_named
 from nxmi_export.recipe import TrainingSettings
 from tests.tiny_models import tiny_model, toy_data
 
-SHORT = TrainingSettings(epochs=2, batch_size=16, learning_rate=3e-3, trained="all")
+SHORT = TrainingSettings(epochs=2, batch_size=16, learning_rate=3e-3, dropout=None, trained="all")
 NO_DROPOUT = SHORT.model_copy(update={"dropout": 0.0})
 
 
@@ -174,8 +175,8 @@ def test_a_loss_that_is_no_number_names_the_place_where_it_began() -> None:
         _trained(change=_poison("bert.encoder.layer.1.attention.self.value.weight"))
     assert str(diverged.value) == (
         "step 1 (epoch 1): expected finite losses and gradients, found a loss of nan, which begins "
-        "in the output of bert.encoder.layer.1.attention.self.value; lower the learning rate; a "
-        "snapshot written before is kept"
+        "in the output of bert.encoder.layer.1.attention.self.value; lower the learning rate in a "
+        "new run, with --overwrite; there is no snapshot"
     )
     assert diverged.value.exit_code == 1
 
@@ -192,11 +193,61 @@ def test_a_gradient_that_is_no_number_is_found_before_it_reaches_a_weight() -> N
     assert _same(model, tiny_model())
 
 
-def test_float16_skips_a_step_whose_gradients_overflow() -> None:
-    def overflow(gradient: Tensor) -> Tensor:
-        return gradient * torch.inf
+def test_a_run_that_diverges_names_the_snapshot_before(tmp_path: Path) -> None:
+    model = tiny_model()
 
-    model, before = tiny_model(), tiny_model()
+    def note(progress: Progress) -> None:
+        if isinstance(progress, StepDone) and progress.number == 4:
+            _poison("classifier.bias")(model)
+
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=1e9)
+    with pytest.raises(TrainingDiverged) as diverged:
+        fine_tune(model, toy_data(40), SHORT, options, on_progress=note)
+    assert diverged.value.subject == "step 5 (epoch 2)"
+    assert diverged.value.remedy == (
+        "lower the learning rate in a new run, with --overwrite; resuming from the snapshot after "
+        "step 3 repeats the same loss"
+    )
+
+
+def _overflows_at(steps: Collection[int], heard: list[Progress]) -> PreTrainedModel:
+    """A model whose gradients are infinite in `steps`; `heard` counts them."""
+    model = tiny_model()
+
+    def overflow(gradient: Tensor) -> Tensor:
+        done = sum(isinstance(each, StepDone) for each in heard)
+        return gradient * torch.inf if done + 1 in steps else gradient
+
     model.get_parameter("classifier.bias").register_hook(overflow)
+    return model
+
+
+def test_float16_skips_a_step_whose_gradients_overflow() -> None:
+    model = _overflows_at((1, 2), [])
     fine_tune(model, toy_data(16), SHORT, RunOptions(precision="fp16"))
-    assert _same(model, before)
+    assert _same(model, tiny_model())
+
+
+MANY = SHORT.model_copy(update={"epochs": 40})  # of one step
+
+
+def test_float16_gives_up_after_twenty_skipped_steps_in_a_row() -> None:
+    heard: list[Progress] = []
+    model = _overflows_at(range(1, 41), heard)
+    options = RunOptions(precision="fp16")
+    with pytest.raises(TrainingDiverged) as diverged:
+        fine_tune(model, toy_data(16), MANY, options, on_progress=heard.append)
+    assert str(diverged.value) == (
+        "step 20 (epoch 20): expected finite losses and gradients, found a gradient norm of inf, "
+        "for which the last 20 steps were skipped, which begins in the gradient of "
+        "classifier.bias; lower the learning rate in a new run, with --overwrite; there is no "
+        "snapshot"
+    )
+
+
+def test_one_good_step_starts_the_count_of_skipped_ones_anew() -> None:
+    heard: list[Progress] = []
+    model = _overflows_at({*range(1, 41)} - {20, 40}, heard)
+    options = RunOptions(precision="fp16")
+    fine_tune(model, toy_data(16), MANY, options, on_progress=heard.append)
+    assert not _same(model, tiny_model())

@@ -5,16 +5,27 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from nxmi_export.compression import RunOptions, compress, fine_tune
 from nxmi_export.compression.progress import EpochDone, Progress, StepDone
 from nxmi_export.compression.training import snapshot_step
+from nxmi_export.compression.training.fingerprint import fingerprint
+from nxmi_export.compression.training.session import Evaluate
 from nxmi_export.compression.training.snapshots import FILE
 from nxmi_export.errors import OutputError, TruncatedCheckpoint, UsageError
-from nxmi_export.recipe import PRESETS, Recipe, TrainingSettings, preset
-from tests.tiny_models import tiny_model, toy_data
+from nxmi_export.recipe import (
+    Recipe,
+    SparsitySettings,
+    TrainingSettings,
+    WeightSettings,
+    preset,
+)
+from tests.tiny_models import logits_of, tiny_model, toy_batch, toy_data
 
-DENSE = TrainingSettings(epochs=2, batch_size=8, learning_rate=3e-3)
+# Every mechanism once: proximal and gradient ADMM, masks that follow, masks that stay, late QAT.
+DIFFERENT = ("deploy", "w4", "paper", "sr-ste", "sequential")
+DENSE = TrainingSettings(epochs=2, batch_size=8, learning_rate=3e-3, dropout=None)
 
 
 class Stopped(BaseException):
@@ -32,17 +43,20 @@ def _stop_after(step: int, heard: list[Progress]) -> Any:
 
 def _short(name: str, **training: Any) -> Recipe:
     recipe = preset(name)
-    changes = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **training}
+    changes = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.1, **training}
     settings = recipe.training.model_copy(update=changes)
     return recipe.model_copy(update={"training": settings})
 
 
 def _compressed(
-    recipe: Recipe, options: RunOptions, stop_after: int = 0
+    recipe: Recipe,
+    options: RunOptions,
+    stop_after: int = 0,
+    evaluate: Evaluate | None = None,
 ) -> tuple[dict[str, Tensor], list[Progress]]:
     model, heard = tiny_model(), list[Progress]()
     listen = _stop_after(stop_after, heard)
-    compress(model, toy_data(30), recipe, options, on_progress=listen)
+    compress(model, toy_data(30), recipe, options, evaluate=evaluate, on_progress=listen)
     return model.state_dict(), heard
 
 
@@ -52,20 +66,65 @@ def _reports(heard: list[Progress]) -> list[Progress]:
 
 @pytest.mark.parametrize(
     ("name", "precision"),
-    [*((name, "fp32") for name in PRESETS), ("deploy", "bf16"), ("deploy", "fp16")],
+    [*((name, "fp32") for name in DIFFERENT), ("deploy", "bf16"), ("deploy", "fp16")],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, name: str, precision: Any) -> None:
     recipe = _short(name)
     whole, heard = _compressed(recipe, RunOptions(precision=precision))
     options = RunOptions(precision=precision, snapshots=tmp_path, snapshot_seconds=0, resume=True)
-    # before and after the switch to quantizers, within both epochs, and after the projection
-    for stop in (2, 5, 8):
+    # before and after the switch to quantizers, within both epochs, right before the projection,
+    # which comes after 6 steps, and after it
+    for stop in (2, 5, 7, 8):
         with pytest.raises(Stopped):
             _compressed(recipe, options, stop_after=stop)
         assert snapshot_step(tmp_path) == stop - 1
     resumed, heard_last = _compressed(recipe, options)
     assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
     assert _reports(heard_last) == _reports(heard)[-2:]
+
+
+@pytest.mark.parametrize("sparsity", ["admm", "magnitude"])
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_run_from_reconstruction_that_is_measured_goes_on_to_the_same_bits(
+    tmp_path: Path, sparsity: Any, learned: bool
+) -> None:
+    recipe = _short("deploy").model_copy(
+        update={
+            "sparsity": SparsitySettings(method=sparsity, initial="reconstruction"),
+            "weights": WeightSettings(learned=learned),
+        }
+    )
+
+    def evaluate(model: PreTrainedModel) -> dict[str, float]:
+        assert not model.training
+        return {"drawn": torch.rand(()).item(), "mean": float(logits_of(model, toy_batch()).mean())}
+
+    whole, heard = _compressed(recipe, RunOptions(), evaluate=evaluate)
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
+    for stop in (3, 6, 8):
+        with pytest.raises(Stopped):
+            _compressed(recipe, options, stop, evaluate)
+    resumed, heard_last = _compressed(recipe, options, evaluate=evaluate)
+    assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
+    assert _reports(heard_last) == _reports(heard)[-2:]
+    # and measuring has changed nothing
+    unmeasured, _ = _compressed(recipe, RunOptions())
+    assert [key for key in whole if not torch.equal(unmeasured[key], whole[key])] == []
+
+
+def test_the_moments_of_scales_start_anew_at_the_projection(tmp_path: Path) -> None:
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)
+    ages: list[set[int]] = []
+    for stop in (7, 8):  # the projection comes after 6 steps
+        with pytest.raises(Stopped):
+            _compressed(_short("deploy"), options, stop_after=stop)
+        optimizer = torch.load(tmp_path / FILE, weights_only=True)["optimizer"]
+        *weights, scales = (group["params"] for group in optimizer["param_groups"])
+        ages += [{int(optimizer["state"][index]["step"]) for index in scales}]
+        assert {int(optimizer["state"][i]["step"]) for group in weights for i in group} == {
+            stop - 1
+        }
+    assert ages == [{6}, {1}]
 
 
 def test_a_dense_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -127,6 +186,22 @@ def test_other_weights_data_or_recipe_are_another_run(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=rf"this run \({differs} [0-9a-f]{{12}}\)"):
             fine_tune(model, toy_data(examples), training, options)
+
+
+def test_another_version_of_transformers_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = _stopped(tmp_path)
+    # not by the module itself, which replaces itself while it is imported
+    place = "nxmi_export.compression.training.fingerprint.transformers.__version__"
+    monkeypatch.setattr(place, "0.0.1")
+    with pytest.raises(UsageError, match=r"of this run \(transformers version 0\.0\.1\)"):
+        fine_tune(tiny_model(), toy_data(30), DENSE, options)
+
+
+def test_a_run_is_bound_to_the_kind_of_its_device() -> None:
+    bound_to = fingerprint(tiny_model(), toy_data(4), {}, RunOptions(), processes=1)
+    assert bound_to["device"] == "cpu"
 
 
 def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:

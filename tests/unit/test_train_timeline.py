@@ -18,6 +18,31 @@ def test_the_rate_rises_over_the_warmup_then_falls_and_is_never_zero() -> None:
     assert rates[-1] == 1 / 8
 
 
+def _rates(timeline: Timeline) -> list[float]:
+    return [timeline.rate(step) for step in range(1, timeline.total + 1)]
+
+
+def test_the_rate_holds_until_the_projection_and_falls_over_the_recovery() -> None:
+    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(recovery=0.4))
+    assert _rates(timeline) == [0.5, *[1.0] * 6, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    "sparsity",
+    [
+        SparsitySettings(recovery=0.0),
+        SparsitySettings(recovery=0.05),  # of ten steps, none
+        SparsitySettings(method="magnitude", recovery=0.4),
+        SparsitySettings(recovery=1.0),  # which begins within the warm-up
+    ],
+)
+def test_without_steps_before_a_recovery_the_rate_falls_from_the_warmup_on(
+    sparsity: SparsitySettings,
+) -> None:
+    falling = [0.5, 1.0, *(left / 8 for left in range(8, 0, -1))]
+    assert _rates(Timeline.of(50, TEN_STEPS, sparsity)) == falling
+
+
 def test_without_warmup_the_first_step_has_the_full_rate() -> None:
     timeline = Timeline.of(50, TEN_STEPS.model_copy(update={"warmup": 0.0}))
     assert timeline.rate(1) == 1
@@ -52,7 +77,13 @@ def test_nothing_is_updated_after_the_projection() -> None:
 
 def test_the_progress_of_admm_counts_its_own_steps() -> None:
     timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(recovery=0.2))
-    assert [timeline.sparsity_progress(done) for done in (0, 4, 8)] == [0.0, 0.5, 1.0]
+    assert [timeline.sparsity_progress(done) for done in (0, 4, 8, 10)] == [0.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("updates", "steps"), [(1, 5), (2, 2), (5, 1), (9, 1)])
+def test_updates_have_whole_steps_between_them(updates: int, steps: int) -> None:
+    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(updates_per_epoch=updates))
+    assert timeline.steps_per_update == steps
 
 
 def test_quantizers_begin_where_the_recipe_says() -> None:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from nxmi_export.compression.layers import CompressedLinear
-from nxmi_export.compression.pruning.admm import Admm
+from nxmi_export.compression.pruning.admm import Admm, ProximalAdmm
 from nxmi_export.compression.pruning.fixed_masks import FixedMasks
 from nxmi_export.compression.pruning.sparsifier import Sparsifier
 from nxmi_export.compression.pruning.sr_ste import SrSte
-from nxmi_export.errors import InternalError, RecipeError
+from nxmi_export.errors import InternalError
 from nxmi_export.recipe import SparsitySettings
 
 __all__ = ["sparsifier"]
@@ -19,15 +19,18 @@ def sparsifier(
     linears: Mapping[str, CompressedLinear],
     settings: SparsitySettings,
     initial: Mapping[str, Tensor] | None = None,
+    *,
+    steps_per_update: int = 1,
 ) -> Sparsifier:
     """A sparsifier for those of `linears` that have a pattern; call its `start` before training.
 
     `initial` maps their names to sparse weights to begin from: the first Z of ADMM, or what
     `magnitude` puts in the place of the dense weights, mask and values. Without any, and for
     linears without a pattern, nothing is pruned and every call is without effect.
+    `steps_per_update` optimizer steps lie between two calls of `update`.
 
-    Raises RecipeError for SR-STE, whose masks always are those of the weights, with `initial`, and
-    InternalError where `initial` lacks a linear.
+    Raises InternalError for SR-STE with `initial`, which recipes refuse since its masks always are
+    those of the weights, and where `initial` lacks a linear.
     """
     patterned = {
         name: linear for name, linear in linears.items() if linear.scheme.pattern is not None
@@ -37,7 +40,9 @@ def sparsifier(
         return FixedMasks(patterned, initial)
     if settings.method == "sr-ste":
         return SrSte(patterned, settings.decay)
-    return Admm(patterned, settings.rho, settings.rho_final, initial)
+    if settings.penalty == "gradient":
+        return Admm(patterned, settings.rho, settings.rho_final, initial)
+    return ProximalAdmm(patterned, settings.pull, settings.pull_final, steps_per_update, initial)
 
 
 def _check_initial(
@@ -48,11 +53,11 @@ def _check_initial(
     if initial is None:
         return
     if settings.method == "sr-ste":
-        raise RecipeError(
-            "sparsity",
-            expected="initial: magnitude with method: sr-ste, whose masks follow the weights",
-            found="initial weights of a reconstruction",
-            remedy="write initial: magnitude, or another method",
+        raise InternalError(
+            "initial weights of sr-ste",
+            expected="none, as its masks follow the weights",
+            found=f"those of {len(initial)} linears",
+            remedy="please report it with the recipe",
         )
     for name, linear in patterned.items():
         found = initial.get(name)

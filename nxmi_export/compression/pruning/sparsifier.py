@@ -54,8 +54,8 @@ class Sparsifier(abc.ABC):
                 gradient.mul_(mask)
 
     @torch.no_grad()
-    def after_step(self) -> None:
-        """Put right what the optimizer's step did to the pattern."""
+    def after_step(self, progress: float) -> None:
+        """Put right what the optimizer's step did to the pattern; `progress` counts the step."""
         # momentum and weight decay move pruned weights even where their gradient is zero
         self._apply(self._masks or {})
 

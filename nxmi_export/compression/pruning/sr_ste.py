@@ -41,9 +41,9 @@ class SrSte(Sparsifier):
                 weight.grad.add_(weight * ~mask, alpha=self._decay)
 
     @torch.no_grad()
-    def after_step(self) -> None:
+    def after_step(self, progress: float) -> None:
         """Follow the weights; under final masks, as for every method."""
-        super().after_step()
+        super().after_step(progress)
         if self._masks is None:
             self._show(self._magnitude_masks())
 

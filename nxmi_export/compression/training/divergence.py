@@ -1,13 +1,64 @@
-"""A loss that is no number in, the place where the numbers ended out."""
+"""The numbers of every step in, an error out where they end, with the place where they did."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["first_not_finite"]
+from nxmi_export.errors import TrainingDiverged
+
+__all__ = ["SKIPPED_AT_MOST", "Watch", "first_not_finite"]
+
+# Halved as often, a loss scale of 2^16 is 1/16: nothing that float16 could hold overflows under it.
+SKIPPED_AT_MOST = 20
+
+
+@dataclass
+class Watch:
+    """Ends a run whose losses or gradients are no numbers any more.
+
+    With `skips`, for the loss scaler of fp16, a step of infinite gradients is skipped and counted
+    in `skipped`, and ends the run only as the last of 20 in a row: the scaler would go on to the
+    end of the run without a step. `saved_step` is that of the snapshot that there is.
+    """
+
+    skips: bool
+    skipped: int = 0
+    saved_step: int | None = None
+
+    def check(
+        self, values: Mapping[str, float], place: Callable[[], str | None], subject: str
+    ) -> None:
+        """Raise TrainingDiverged about `subject` where one of `values` is not finite.
+
+        They are the losses of a step and its "gradient norm"; `place` looks for where it began.
+        """
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        self.skipped = self.skipped + 1 if self.skips and "gradient norm" in bad else 0
+        if not bad or (bad == ["gradient norm"] and 0 < self.skipped < SKIPPED_AT_MOST):
+            return
+        found = f"a {bad[0]} of {values[bad[0]]}"
+        if bad[0] == "gradient norm" and self.skips:
+            found += f", for which the last {self.skipped} steps were skipped"
+        where = place()
+        raise TrainingDiverged(
+            subject,
+            expected="finite losses and gradients",
+            found=f"{found}, which begins in {where}" if where else found,
+            remedy=self._remedy(),
+        )
+
+    def _remedy(self) -> str:
+        resuming = (
+            "there is no snapshot"
+            if self.saved_step is None
+            else f"resuming from the snapshot after step {self.saved_step} repeats the same loss"
+        )
+        return f"lower the learning rate in a new run, with --overwrite; {resuming}"
 
 
 def first_not_finite(model: nn.Module, forward: Callable[[], object]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from nxmi_export.compression.training.options import RunOptions
@@ -33,9 +34,11 @@ def fingerprint(
         "precision": options.precision,
         "accumulation": str(options.accumulation),
         "processes": str(processes),
-        # sums are cut differently for another number of threads or another version
+        # sums are cut differently on another device, for another number of threads or version
+        "device": next(model.parameters()).device.type,
         "threads": str(torch.get_num_threads()),
         "torch version": str(torch.__version__),
+        "transformers version": transformers.__version__,
     }
 
 

@@ -1,6 +1,5 @@
 """A global batch in, its gradients and losses out, over micro-batches and processes."""
 
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 
@@ -15,7 +14,6 @@ from nxmi_export.compression.training.divergence import first_not_finite
 from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.compression.training.processes import told_by_all
 from nxmi_export.encoding import EncodedDataset
-from nxmi_export.errors import TrainingDiverged
 
 __all__ = ["Gradients"]
 
@@ -80,27 +78,18 @@ class Gradients:
                     means[name] = means[name] + mean if name in means else mean
         return means
 
-    def check(self, batch: Indices, losses: Mapping[str, float], step: int, epoch: int) -> None:
-        """Raise TrainingDiverged unless all of `losses` are finite, told in every process alike.
+    def where_not_finite(self, batch: Indices) -> str | None:
+        """Where the numbers of `batch`, which is run once more, or else the gradients end.
 
-        `batch` is run once more to find out where the numbers end.
+        As `first_not_finite`, of the first process that finds a place; told in all of them alike.
         """
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if not bad:
-            return
 
         def forward() -> None:
             for part in micro_batches(self._data, batch, self._share):
                 self._forward(self._plain, part)
 
         places = told_by_all(self._accelerator, first_not_finite(self._model, forward))
-        where = next((place for place in places if place), f"the {bad[0]}")
-        raise TrainingDiverged(
-            f"step {step} (epoch {epoch})",
-            expected="finite losses and gradients",
-            found=f"a {bad[0]} of {losses[bad[0]]}, which begins in {where}",
-            remedy="lower the learning rate; a snapshot written before is kept",
-        )
+        return next((place for place in places if place), None)
 
     def _backward(self, part: MicroBatch, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
         terms = self._forward(self._student, part)

@@ -6,7 +6,7 @@ continues from one ends with the bits of the run that was never stopped.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,11 +19,14 @@ from nxmi_export.compression.progress import EpochDone, Residuals, StepDone
 from nxmi_export.compression.pruning import Admm, Sparsifier
 from nxmi_export.compression.scales import load_quantizer_state, quantizer_state
 from nxmi_export.compression.training.batches import Indices, epoch_batches
+from nxmi_export.compression.training.divergence import Watch
 from nxmi_export.compression.training.gradients import Gradients
 from nxmi_export.compression.training.optimizer import Optimizer, only_trained, with_dropout
+from nxmi_export.compression.training.processes import share_weights
 from nxmi_export.compression.training.quantization import (
     as_deployed,
     begin_quantizing,
+    hand_over,
     train_scales,
 )
 from nxmi_export.compression.training.randomness import (
@@ -77,6 +80,7 @@ class _Loop:
         )
         self._completed = 0  # optimizer steps
         self._residuals: Residuals | None = None  # of the last update
+        self._watch = Watch(skips=self._scaler.is_enabled())
         self._saved_at = time.monotonic()
 
     def run(self, snapshot: Mapping[str, Any] | None) -> None:
@@ -103,26 +107,40 @@ class _Loop:
                 self._report(epoch)
                 due = True
             if due:
-                self._session.save(self._state())
-                self._saved_at = time.monotonic()
+                self._save()
+
+    def _save(self) -> None:
+        self._session.save(self._state())
+        self._saved_at = time.monotonic()
+        if self._session.options.snapshots is not None:
+            self._watch.saved_step = self._completed
 
     def _between_steps(self) -> None:
         """What the timeline puts between the step just completed and the next."""
-        job, session = self._job, self._session
-        if self._completed == job.timeline.project_at:
+        job, session, completed = self._job, self._session, self._completed
+        if completed == job.timeline.project_at:
             session.begin("projecting the weights onto their patterns")
             job.sparsifier.project()
             self._residuals = None
-        if self._completed == job.timeline.quantize_at:
-            session.begin("calibrating the quantizers")
-            with draws_apart(self._device):
-                begin_quantizing(job.model, job.data)
+            if job.timeline.quantizes_before(completed):
+                self._calibrate(hand_over)
+                self._optimizer.restart_scales()
+                share_weights(job.model, session.accelerator)
+        if completed == job.timeline.quantize_at:
+            self._calibrate(begin_quantizing)
             self._train_scales()
+            share_weights(job.model, session.accelerator)
+
+    def _calibrate(self, by: Callable[[PreTrainedModel, EncodedDataset, int], None]) -> None:
+        job = self._job
+        self._session.begin("calibrating the quantizers")
+        with draws_apart(self._device):
+            by(job.model, job.data, job.training.batch_size)
+        job.model.train()
 
     def _train_scales(self) -> None:
         self._optimizer.add_scales(train_scales(self._job.model))
         self._gradients.wrap()
-        self._job.model.train()
 
     def _step(self, batch: Indices, epoch: int) -> bool:
         """One optimizer step; whether a snapshot is due after it, the same in every process."""
@@ -133,13 +151,15 @@ class _Loop:
         job.sparsifier.add_gradients(timeline.sparsity_progress(self._completed))
         norm = self._optimizer.clip()
         told, gradient_norm, due = self._told(losses, norm)
-        # Steps of infinite gradients are for the scaler to skip, where there is one.
-        norms = {} if self._scaler.is_enabled() else {"gradient norm": gradient_norm}
-        self._gradients.check(batch, {**told, **norms}, number, epoch)
+        self._watch.check(
+            {**told, "gradient norm": gradient_norm},
+            lambda: self._gradients.where_not_finite(batch),
+            f"step {number} (epoch {epoch})",
+        )
         self._scaler.step(self._optimizer.adamw)
         self._scaler.update()
         self._optimizer.adamw.zero_grad()
-        job.sparsifier.after_step()
+        job.sparsifier.after_step(timeline.sparsity_progress(number))
         self._completed = number
         if timeline.updates_after(number):
             self._residuals = job.sparsifier.update()
@@ -184,7 +204,7 @@ class _Loop:
                 with as_deployed(job.model):
                     metrics = projected = evaluate(job.model)
                 if self._is_off_pattern():
-                    with job.sparsifier.projected(), as_deployed(job.model):
+                    with job.sparsifier.projected(), as_deployed(job.model, projected=True):
                         projected = evaluate(job.model)
         session.accelerator.wait_for_everyone()
         return metrics, projected
@@ -202,20 +222,21 @@ class _Loop:
             "quantizers": quantizer_state(self._job.model),
             "optimizer": self._optimizer.adamw.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "skipped": self._watch.skipped,
             "sparsifier": self._job.sparsifier.state_dict(),
             "residuals": asdict(self._residuals) if self._residuals else None,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         job = self._job
-        self._completed = state["step"]
-        quantize_at = job.timeline.quantize_at
-        if quantize_at is not None and self._completed > quantize_at:
+        self._completed = self._watch.saved_step = state["step"]
+        if job.timeline.quantizes_before(self._completed):
             self._train_scales()  # for the parameters; their values come with the others
         job.model.load_state_dict(state["model"])
         load_quantizer_state(job.model, state["quantizers"])
         self._optimizer.adamw.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+        self._watch.skipped = state["skipped"]
         job.sparsifier.load_state_dict(state["sparsifier"])
         residuals = state["residuals"]
         self._residuals = Residuals(**residuals) if residuals else None

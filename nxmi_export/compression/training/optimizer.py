@@ -47,6 +47,11 @@ class Optimizer:
         if scales:
             self.adamw.add_param_group(_group(scales, self.settings.scale_learning_rate, 0.0))
 
+    def restart_scales(self) -> None:
+        """Forget the moments of the scales, which were gradients at other scales."""
+        for scale in self.scales:
+            self.adamw.state.pop(scale, None)
+
     def set_rate(self, step: int, timeline: Timeline) -> float:
         """Set the rates of `step`; returns that of the weights."""
         share = timeline.rate(step)

@@ -13,7 +13,10 @@ Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of one run; on one machine, equal options give bit-equal weights.
+    """Options of one run; on one machine's CPU, equal options give bit-equal weights.
+
+    On a GPU some sums are taken in the order that its threads arrive in, so that equal runs, and
+    one that is resumed, end with weights that are close and not equal.
 
     `seed` decides the order of the data and the dropout masks. In `bf16` and `fp16` the products
     run under autocast while weights, optimizer and penalties stay in float32.

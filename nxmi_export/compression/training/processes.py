@@ -1,6 +1,7 @@
 """The processes of one run: accelerate's view of them, for one process or many."""
 
 import os
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,11 +14,11 @@ from accelerate.utils import (
     broadcast,
     gather_object,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from nxmi_export.errors import UsageError
 
-__all__ = ["join_processes", "share_weights", "told_by_all"]
+__all__ = ["join_processes", "share", "share_weights", "told_by_all"]
 
 # The others wait for the main process while it evaluates.
 PATIENCE = timedelta(hours=2)
@@ -62,10 +63,30 @@ def join_processes(**options: Any) -> Accelerator:
 
 
 def share_weights(model: nn.Module, accelerator: Accelerator) -> None:
-    """Move `model` to this process's device, with the weights that the main process has."""
+    """Move `model` to this process's device, with the weights that the main process has.
+
+    With its buffers, too, those of quantizers that no state dict has included.
+    """
     model.to(accelerator.device)
+    share([*model.parameters(), *model.buffers()], accelerator)
+
+
+def share(state: object, accelerator: Accelerator) -> None:
+    """Overwrite the tensors in `state`, mappings and lists of any depth, with the main process's.
+
+    For what every process computes from equal numbers: other hardware rounds differently, and
+    processes that have once parted never meet again.
+    """
     if accelerator.num_processes > 1:
-        broadcast(dict(model.state_dict()))  # in place
+        broadcast(list(_tensors(state)))  # in place
+
+
+def _tensors(state: object) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state.detach()
+    elif isinstance(state, Mapping | list | tuple):
+        for value in state.values() if isinstance(state, Mapping) else state:
+            yield from _tensors(value)
 
 
 def told_by_all(accelerator: Accelerator, value: object) -> list[Any]:

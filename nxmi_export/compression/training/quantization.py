@@ -7,19 +7,39 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from nxmi_export.compression.calibrate import calibrate
+from nxmi_export.compression.calibrate import (
+    calibrate,
+    calibrate_activations,
+    running_weight,
+)
 from nxmi_export.compression.insert_quantizers import compressed_linears
+from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.quantizers import WeightQuantizer
 from nxmi_export.compression.scales import learn_scales, scale_parameters, set_quantizing
 from nxmi_export.encoding import EncodedDataset
 
-__all__ = ["as_deployed", "begin_quantizing", "train_scales"]
+__all__ = ["as_deployed", "begin_quantizing", "hand_over", "train_scales"]
 
 
-def begin_quantizing(model: PreTrainedModel, data: EncodedDataset) -> None:
-    """Fit every scale to the model as it is now, and let all quantizers round."""
+def begin_quantizing(model: PreTrainedModel, data: EncodedDataset, batch_size: int) -> None:
+    """Fit every scale to the model as it is now, and let all quantizers round.
+
+    Leaves the model in eval mode, as do all who calibrate.
+    """
     set_quantizing(model, True)
-    calibrate(model, data)
+    calibrate(model, data, batch_size=batch_size)
+
+
+def hand_over(model: PreTrainedModel, data: EncodedDataset, batch_size: int) -> None:
+    """Fit scales to the weights that a projection has just changed; learned steps begin anew there.
+
+    Those are the steps of weights that have a pattern and, as their inputs come through such
+    weights, the static scales of all activations.
+    """
+    for linear, quantizer in _weight_quantizers(model):
+        if linear.scheme.pattern is not None:
+            quantizer.fit(running_weight(linear))
+    calibrate_activations(model, data, batch_size=batch_size)
 
 
 def train_scales(model: PreTrainedModel) -> list[nn.Parameter]:
@@ -33,32 +53,46 @@ def train_scales(model: PreTrainedModel) -> list[nn.Parameter]:
         if quantizer.held:
             quantizer.release()
             if quantizer.log_step is None:
-                quantizer.fit(linear)
+                quantizer.fit(running_weight(linear))
     return scale_parameters(model)
 
 
 @contextmanager
-def as_deployed(model: PreTrainedModel) -> Iterator[None]:
+def as_deployed(model: PreTrainedModel, *, projected: bool = False) -> Iterator[None]:
     """The model in eval mode with every scale as if training ended now; afterwards as before.
 
-    A scale that follows its weight was last set before the optimizer's step.
+    A scale that follows its weight was last set before the optimizer's step. Of weights that are
+    `projected` for the time of the block, scales are those of `hand_over`.
     """
     training = model.training
     model.eval()
-    before = [(each, each.scale.clone()) for _, each in _weight_quantizers(model)]
-    for weight, quantizer in _weight_quantizers(model):
-        if quantizer.enabled and quantizer.log_step is None:
-            quantizer.refit(weight)
+    before = [
+        (tensor, tensor.detach().clone())
+        for _, quantizer in _weight_quantizers(model)
+        for tensor in (*quantizer.buffers(), *quantizer.parameters())
+    ]
+    for linear, quantizer in _weight_quantizers(model):
+        if quantizer.enabled:
+            _refit(linear, quantizer, projected)
     try:
         yield
     finally:
         with torch.no_grad():
-            for quantizer, scale in before:
-                quantizer.scale.copy_(scale)
+            for tensor, value in before:
+                tensor.copy_(value)
         model.train(training)
 
 
-def _weight_quantizers(model: PreTrainedModel) -> Iterator[tuple[torch.Tensor, WeightQuantizer]]:
+def _refit(linear: CompressedLinear, quantizer: WeightQuantizer, projected: bool) -> None:
+    if projected and linear.scheme.pattern is not None:
+        quantizer.fit(running_weight(linear))
+    elif quantizer.log_step is None:
+        quantizer.refit(running_weight(linear))
+
+
+def _weight_quantizers(
+    model: PreTrainedModel,
+) -> Iterator[tuple[CompressedLinear, WeightQuantizer]]:
     for linear in compressed_linears(model).values():
         if linear.weight_quantizer is not None:
-            yield linear.weight, linear.weight_quantizer
+            yield linear, linear.weight_quantizer

@@ -14,6 +14,10 @@ class Timeline:
     """The steps of a run, numbered from 1, and what happens between them.
 
     Events are placed by the number of steps completed before them, 0 meaning before the first.
+
+    The learning rate follows warmup-stable-decay where steps follow the projection: it rises over
+    the warm-up, holds, and falls over the recovery, which starts from weights that the projection
+    has just moved and needs the rate to repair them. Elsewhere it falls from the warm-up on.
     """
 
     epochs: int
@@ -60,17 +64,34 @@ class Timeline:
         return step % self.steps_per_epoch == 0
 
     def rate(self, step: int) -> float:
-        """The share of the peak learning rate at `step`: up over the warm-up, then down towards 0.
+        """The share of the peak learning rate at `step`.
 
         Neither the first nor the last step has a rate of 0, so none is wasted.
         """
         if step <= self.warmup:
             return step / self.warmup
-        return (self.total - step + 1) / (self.total - self.warmup)
+        falls_after = max(self.warmup, self._recovers_after)
+        return min(1.0, (self.total - step + 1) / (self.total - falls_after))
+
+    @property
+    def _recovers_after(self) -> int:
+        """The steps completed when the recovery begins; 0 where there is none."""
+        if self.project_at is None or self.project_at == self.total:
+            return 0
+        return self.project_at
+
+    def quantizes_before(self, completed: int) -> bool:
+        """Whether quantizers began before the last of `completed` steps."""
+        return self.quantize_at is not None and self.quantize_at < completed
 
     def sparsity_progress(self, completed: int) -> float:
         """How far, 0…1, the phase before the projection is."""
-        return completed / self.project_at if self.project_at else 1.0
+        return min(1.0, completed / self.project_at) if self.project_at else 1.0
+
+    @property
+    def steps_per_update(self) -> int:
+        """The optimizer steps between two updates of Z and U, rounded down; 1 at least."""
+        return max(1, self.steps_per_epoch // max(1, self.updates_per_epoch))
 
     def updates_after(self, step: int) -> bool:
         """Whether Z and U are updated after `step`; updates lie evenly in every epoch."""

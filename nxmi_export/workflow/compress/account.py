@@ -1,5 +1,6 @@
 """A finished run in, its `CompressResult` out, and what the model file says of its making."""
 
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +74,31 @@ def account(
 
 
 def provenance(result: CompressResult) -> dict[str, Any]:
-    """How the model was made and what it was measured to keep; the recipe has its own place."""
+    """How the model was made and what it was measured to keep; the recipe has its own place.
+
+    The model is given to others, whom the folders of this machine do not concern: files are told
+    by name and hash.
+    """
     facts = result.as_json()
-    return {name: facts[name] for name in _KEPT}
+    source, data = facts["source"], facts["data"]
+    return {
+        **{name: facts[name] for name in _KEPT},
+        "source": {
+            "name": _name(source["path"]),
+            "architecture": source["architecture"],
+            "sha256": source["sha256"],
+        },
+        "data": {
+            "train": _named(data["train"]),
+            "reported": [_named(each) for each in data["reported"]],
+        },
+    }
+
+
+def _named(digest: Mapping[str, Any]) -> dict[str, Any]:
+    return {**digest, "source": _name(digest["source"])}
+
+
+def _name(source: str) -> str:
+    """The last part of a local path, which may be "."; a name on the hub is one already."""
+    return os.path.basename(os.path.abspath(source)) if Path(source).exists() else source

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from nxmi_export.compression.training.snapshots import FILE
 from nxmi_export.errors import OutputError
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.compress.request import CompressRequest
@@ -44,7 +45,7 @@ class Outputs:
 
     @property
     def tracked(self) -> Path:
-        """What a tracker writes, where it writes files."""
+        """TensorBoard's event files; of MLflow only the artefacts of a new experiment."""
         return self._beside("tracked")
 
     def _beside(self, ending: str) -> Path:
@@ -58,7 +59,8 @@ class Outputs:
         self._check_apart(request)
         with temporary_directory(self.model.parent):
             pass  # the folder is there and takes files
-        if request.overwrite:
+        if request.overwrite or (request.resume and (self.snapshots / FILE).exists()):
+            # A finished file beside a snapshot: the run was stopped while it wrote them.
             self._check_files()
         else:
             self._check_unused(request.resume)

@@ -2,9 +2,12 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nxmi_export.checkpoint import CompressedCheckpoint, write_checkpoint
+from nxmi_export.errors import OutputError
 from nxmi_export.output_files import atomic_file
 from nxmi_export.report.training_plot import training_plot
 from nxmi_export.workflow.compress.outputs import Outputs
@@ -17,17 +20,36 @@ __all__ = ["publish"]
 def publish(
     outputs: Outputs, checkpoint: CompressedCheckpoint, result: CompressResult, log: RunLog
 ) -> None:
-    """Write each file whole; the snapshots, which all can be made from again, go last.
+    """Write each file whole, the model last; then the snapshots go.
 
-    Raises OutputError where one cannot be written.
+    Where a model is, everything about it is too, and until then --resume can make all of it again.
+    Raises OutputError where a file cannot be written.
     """
-    write_checkpoint(outputs.model, checkpoint)
-    _write(outputs.result, f"{json.dumps(result.as_json(), indent=1, allow_nan=False)}\n")
-    if log.entries:
-        _write(outputs.plot, _plot(result, log.entries))
-    else:
-        outputs.plot.unlink(missing_ok=True)  # that of an earlier model in this place
+    with _last(outputs.model) as model:
+        write_checkpoint(model, checkpoint)
+        _write(outputs.result, f"{json.dumps(result.as_json(), indent=1, allow_nan=False)}\n")
+        if log.entries:
+            _write(outputs.plot, _plot(result, log.entries))
+        else:
+            outputs.plot.unlink(missing_ok=True)  # that of an earlier model in this place
     outputs.drop_snapshots()
+
+
+@contextmanager
+def _last(path: Path) -> Iterator[Path]:
+    """As `atomic_file`, for a block that writes the temporary file by an atomic write of its own.
+
+    The large file is written first, so a device without room for it gets none of the small ones.
+    """
+    with atomic_file(path) as temporary:
+        try:
+            yield temporary
+        except OutputError as error:
+            if Path(error.subject) != temporary:
+                raise
+            raise OutputError(
+                path.absolute(), expected=error.expected, found=error.found, remedy=error.remedy
+            ) from error
 
 
 def _plot(result: CompressResult, entries: list[Entry]) -> str:

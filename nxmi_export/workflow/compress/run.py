@@ -12,6 +12,7 @@ from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
 from nxmi_export.compression import checkpoint_of, compress, insert_quantizers, restore
 from nxmi_export.compression.progress import EpochDone, Progress, StageBegun, StepDone
 from nxmi_export.compression.training import RunOptions, join_processes
+from nxmi_export.compression.training.optimizer import only_trained
 from nxmi_export.errors import UsageError
 from nxmi_export.workflow.compress.account import account, provenance
 from nxmi_export.workflow.compress.data import TaskData
@@ -21,6 +22,7 @@ from nxmi_export.workflow.compress.request import CompressRequest
 from nxmi_export.workflow.compress.result import CompressResult
 from nxmi_export.workflow.compress.run_log import RunLog
 from nxmi_export.workflow.compress.tracking import check_tracker, tracking
+from nxmi_export.workflow.compress.unfinished import first_stage, told_what_stays
 
 __all__ = ["compress_model"]
 
@@ -73,19 +75,24 @@ class _Run:
             # The configuration is copied: inserting quantizers changes the attention it names.
             blank = type(model)(copy.deepcopy(model.config))
         # Now rather than after the dense model has been evaluated.
-        insert_quantizers(blank, self.request.recipe)
+        recipe = self.request.recipe
+        insert_quantizers(blank, recipe)
+        if recipe.training.epochs:
+            with only_trained(blank, recipe.training.trained):
+                pass  # there is something to train
         return model
 
     def on_main_process(self, model: PreTrainedModel, on_progress: OnProgress) -> CompressResult:
         self.outputs.begin(self.request)
         with RunLog(self.outputs.log, resume=self.request.resume) as log:
-            on_progress(StageBegun("evaluating the dense model"))
+            on_progress(first_stage(self.outputs, resume=self.request.resume))
             dense = self.data.evaluate(model.to(self.accelerator.device))
             epochs = self.request.recipe.training.epochs
             on_progress(EpochDone(0, epochs, 0, dense, projected={}, residuals=None))
-            self._train_logged(model, log, on_progress)
-            on_progress(StageBegun("evaluating the compressed model"))
-            return self._finish(model, dense, log)
+            with told_what_stays(self.outputs, log):
+                self._train_logged(model, log, on_progress)
+                on_progress(StageBegun("evaluating the compressed model"))
+                return self._finish(model, dense, log)
 
     def train(self, model: PreTrainedModel, on_progress: OnProgress) -> None:
         request = self.request

@@ -2,6 +2,7 @@
 
 import json
 import math
+import reprlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,12 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from nxmi_export.compression.progress import EpochDone, StepDone
-from nxmi_export.errors import OutputError
+from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.output_files import atomic_file
 
 __all__ = ["Entry", "RunLog", "plain"]
 
 Entry = dict[str, Any]
+_ALWAYS = {"event", "step", "seconds"}  # the keys of every line
 
 
 class RunLog:
@@ -115,6 +117,24 @@ def _line(entry: Entry) -> str:
 
 
 def _read(path: Path) -> list[Entry]:
-    """The whole lines of an interrupted run; its last one may be cut short."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    """The whole lines of an interrupted run; its last one may be cut short.
+
+    Raises UsageError for another line that this class did not write.
+    """
+    lines = path.read_bytes().split(b"\n")
+    return [_entry(line, path, number) for number, line in enumerate(lines[:-1], 1)]
+
+
+def _entry(line: bytes, path: Path, number: int) -> Entry:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # no JSON, or bytes that are no text
+        entry = None
+    if not (isinstance(entry, dict) and entry.keys() >= _ALWAYS):
+        raise UsageError(
+            f"{path}, line {number}",
+            expected="one step or epoch of the interrupted run",
+            found=reprlib.repr(line.decode(errors="replace")),
+            remedy="delete the file to resume without what it tells, or pass --overwrite",
+        )
+    return entry

@@ -14,6 +14,7 @@ from nxmi_export.workflow.compress.run_log import Entry
 __all__ = ["check_tracker", "tracking"]
 
 _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",)}
+_INSTALL = {"tensorboard": '"nxmi-export[tracking]"', "mlflow": "mlflow"}
 
 
 def check_tracker(name: TrackerName | None) -> None:
@@ -23,7 +24,7 @@ def check_tracker(name: TrackerName | None) -> None:
             f"the tracker {name}",
             expected=f"an installed {' or '.join(_PACKAGES[name])}",
             found="none",
-            remedy=f"run `pip install {name}`",
+            remedy=f"run `pip install {_INSTALL[name]}`",
         )
 
 
@@ -31,7 +32,11 @@ def check_tracker(name: TrackerName | None) -> None:
 def tracking(
     name: TrackerName | None, run: str, folder: Path, recipe: Recipe
 ) -> Iterator["_Track | None"]:
-    """What records the entries of the run's log, with the recipe as its settings; closed after."""
+    """What records the entries of the run's log, with the recipe as its settings; closed after.
+
+    TensorBoard's event files go to `folder`. MLflow records where MLFLOW_TRACKING_URI says or its
+    own default is; `folder` only becomes the place for artefacts of a new experiment, `run`.
+    """
     if name is None:
         yield None
         return

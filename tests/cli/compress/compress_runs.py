@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
 from nxmi_export.glue import Task, task_named
+from tests.cli.command_lines import Outcome
 from tests.tiny_models import tiny_model, toy_dataset, write_hugging_face
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -52,6 +53,14 @@ class Run:
 
     def _beside(self, ending: str) -> Path:
         return self.model.with_name(f"{self.model.stem}.compress.{ending}")
+
+
+def last_sentence(outcome: Outcome) -> str:
+    """Why a run ended, after the lines of its epochs."""
+    *epochs, end = outcome.err.splitlines()
+    assert all(line.startswith(("dense model: ", "epoch ")) for line in epochs)
+    assert end.startswith("error: ")
+    return end.removeprefix("error: ")
 
 
 def write_task(folder: Path, task: Task, *, train: int = TRAIN, dev: int = DEV) -> Path:

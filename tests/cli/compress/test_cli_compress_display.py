@@ -72,6 +72,33 @@ def test_a_resumed_run_does_not_pretend_to_have_been_fast(display: CompressionDi
     assert "left 0:00:00" not in bar
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_is_no_terminal_gets_a_line_an_epoch(
+    monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    lines = io.StringIO()
+    monkeypatch.setattr(compression_display, "ERRORS", Console(file=lines, width=40))
+    residuals = Residuals(primal=0.25, dual=0.001, churn=0.125, rho=4e-3)
+    metrics, projected = {"[b]": 0.8, "f1": 0.7}, {"[b]": 0.6, "f1": 0.5}
+    with live_display(shown=wanted, metric="accuracy") as display:
+        display.begin("loading PyTorch")
+        display.hear(EpochDone(0, 2, 0, {"[b]": 0.9, "f1": 0.8}, {}, None))
+        display.hear(step(1, loss=1.0))
+        display.hear(step(2, loss=2.0))
+        display.hear(EpochDone(1, 2, 2, metrics, projected, residuals))
+        display.hear(EpochDone(2, 2, 2, metrics, metrics, None))
+    assert lines.getvalue().splitlines() == (
+        [
+            "dense model: [b] 0.9000, f1 0.8000",
+            "epoch 1/2: loss 1.5000, [b] 0.8000, f1 0.7000, [b] 0.6000 if projected, "
+            "f1 0.5000 if projected, mask churn 12.50%",
+            "epoch 2/2: [b] 0.8000, f1 0.7000",
+        ]
+        if wanted
+        else []
+    )
+
+
 @pytest.mark.parametrize(("terminal", "wanted"), [(True, True), (True, False), (False, True)])
 def test_it_is_drawn_on_a_terminal_by_the_process_that_speaks(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, wanted: bool

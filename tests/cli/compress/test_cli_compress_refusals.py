@@ -1,16 +1,29 @@
 """What cannot be compressed as asked: exit code 2, one exact sentence, and nothing is written."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from nxmi_export.glue import task_named
 from tests.cli.command_lines import Command, Outcome
-from tests.cli.compress.compress_runs import Run, write_dense, write_recipe, write_task
+from tests.cli.compress.compress_runs import (
+    Run,
+    last_sentence,
+    write_dense,
+    write_recipe,
+    write_task,
+)
 from tests.tiny_models import tiny_model
 from tests.unit.test_output_files import FULL, file_size_limit
 
+FULL_WHILE_TRAINING = (
+    "expected room for the whole output, found a limit on the size of files; "
+    "put that right and continue with --resume"
+)
 UNUSED = "expected an unused name, found a {}; choose another output with -o, or pass --overwrite"
 
 
@@ -37,8 +50,7 @@ def test_a_head_with_other_outputs_than_the_task(refused: Command, dense: Path) 
         "name the task it was trained on"
     )
     assert refused(task="stsb").sentence == (
-        f"{dense}: expected a head with 1 outputs for stsb, found 2; "
-        "name the task it was trained on"
+        f"{dense}: expected a head with 1 output for stsb, found 2; name the task it was trained on"
     )
 
 
@@ -72,7 +84,7 @@ def test_an_unknown_task(refused: Command) -> None:
 def test_a_recipe_that_is_neither_a_preset_nor_a_file(refused: Command) -> None:
     sentence = refused("--recipe", "deploi").sentence
     assert sentence.startswith("recipe 'deploi': expected ")
-    assert "deploy, w4, paper" in sentence
+    assert "deploy, w4, ptq, paper" in sentence
 
 
 def test_an_unknown_key_of_a_recipe_with_the_nearest_one(refused: Command, tmp_path: Path) -> None:
@@ -96,6 +108,18 @@ def test_a_pattern_that_does_not_divide_a_layer(refused: Command, tmp_path: Path
     assert refused("--recipe", path).sentence == (
         "bert.encoder.layer.0.attention.self.query: expected an input width that is a multiple "
         "of 3 for 1:3, found width 32; give the layer another scheme under overrides in the recipe"
+    )
+
+
+def test_nothing_to_train_is_found_before_the_dense_model_is_evaluated(
+    refused: Command, tmp_path: Path
+) -> None:
+    text = "default: dense\ntraining: {trained: compressed}\n"
+    recipe = write_recipe(tmp_path / "recipe.yaml", text)
+    # A dense model that has been evaluated would have its line before the sentence.
+    assert refused("--recipe", recipe, "--epochs", 1).sentence == (
+        "trained: compressed: expected at least one weight to train, found none in this model; "
+        "write trained: encoder or trained: all"
     )
 
 
@@ -146,6 +170,23 @@ def test_an_output_that_is_there(refused: Command, tmp_path: Path, ending: str) 
     assert path.read_text() == "mine"
 
 
+def test_an_output_beside_a_folder_without_a_snapshot(refused: Command, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_text("mine")
+    (tmp_path / "model.compress.snapshots").mkdir()
+    assert refused("--resume").sentence == f"{path}: {UNUSED.format('file')} to replace it"
+
+
+def test_a_log_that_another_hand_has_changed(refused: Command, tmp_path: Path) -> None:
+    path = tmp_path / "model.compress.jsonl"
+    path.write_text('{"event": "step", "step": 1, "seconds": 1.0}\nhello\n')
+    (tmp_path / "model.compress.snapshots").mkdir()
+    assert refused("--resume").sentence == (
+        f"{path}, line 2: expected one step or epoch of the interrupted run, found 'hello'; "
+        "delete the file to resume without what it tells, or pass --overwrite"
+    )
+
+
 @pytest.mark.parametrize("ending", ["compress.jsonl", "compress.snapshots"])
 def test_an_unfinished_run_of_this_output(refused: Command, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"model.{ending}"
@@ -188,7 +229,13 @@ def test_an_output_in_a_folder_that_may_not_be_written(refused: Command) -> None
     )
 
 
-@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+@pytest.mark.parametrize(
+    ("tracker", "packages", "wanted"),
+    [
+        ("tensorboard", "tensorboard or tensorboardX", '"nxmi-export[tracking]"'),
+        ("mlflow", "mlflow", "mlflow"),
+    ],
+)
 def test_a_tracker_that_is_not_installed(
     nxmi_export: Command,
     dense: Path,
@@ -196,6 +243,8 @@ def test_a_tracker_that_is_not_installed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tracker: str,
+    packages: str,
+    wanted: str,
 ) -> None:
     monkeypatch.setattr("nxmi_export.workflow.compress.tracking.find_spec", lambda name: None)
     outcome = nxmi_export(
@@ -203,10 +252,9 @@ def test_a_tracker_that_is_not_installed(
         *("-o", tmp_path / "model.pt"),
     )
     assert outcome.code == 3
-    packages = {"tensorboard": "tensorboard or tensorboardX", "mlflow": "mlflow"}[tracker]
     assert outcome.sentence == (
         f"the tracker {tracker}: expected an installed {packages}, found none; "
-        f"run `pip install {tracker}`"
+        f"run `pip install {wanted}`"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -219,7 +267,7 @@ def test_a_device_that_fills_up_while_the_model_is_saved(
     with file_size_limit(50_000):
         outcome = nxmi_export("compress", dense, *options)
     assert outcome.code == 2
-    assert outcome.sentence == f"{model}: {FULL.format('a limit on the size of files')}"
+    assert last_sentence(outcome) == f"{model}: {FULL.format('a limit on the size of files')}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,11 +279,45 @@ def test_a_device_that_fills_up_while_training(
         outcome = nxmi_export("compress", dense, *options)
     assert outcome.code == 2
     snapshot = tmp_path / "model.compress.snapshots" / "snapshot.pt"
-    assert outcome.sentence == f"{snapshot}: {FULL.format('a limit on the size of files')}"
+    kept = "the log is kept, and there was no snapshot before"
+    assert last_sentence(outcome) == f"{snapshot}: {FULL_WHILE_TRAINING}; {kept}"
     assert not snapshot.exists()
     assert not (tmp_path / "model.pt").exists()
     # What was done so far stands in the log, whole.
     assert [line["step"] for line in Run(tmp_path / "model.pt").log] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [(2, "model.compress.snapshots/snapshot.pt"), (3, "model.pt")]
+)
+def test_a_device_that_fills_up_after_a_snapshot(
+    nxmi_export: Command,
+    dense: Path,
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: int,
+    name: str,
+) -> None:
+    """Both snapshots end an epoch; the third large file is the model."""
+    written, calls = torch.save, list[Any]()
+
+    def save(content: object, place: Any) -> None:
+        calls.append(place)
+        with file_size_limit(50_000) if len(calls) == file else nullcontext():
+            written(content, place)
+
+    monkeypatch.setattr(torch, "save", save)
+    options = ("--task", "sst2", "--data", data, "--recipe", recipe, "-o", tmp_path / "model.pt")
+    outcome = nxmi_export("compress", dense, *options)
+    assert outcome.code == 2
+    kept = f"the log and the snapshot after step {3 * (file - 1)} are kept"
+    assert last_sentence(outcome) == f"{tmp_path / name}: {FULL_WHILE_TRAINING}; {kept}"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"model.compress.jsonl", "model.compress.snapshots"}
+    assert nxmi_export("compress", dense, *options, "--resume").code == 0
+    assert not (tmp_path / "model.compress.snapshots").exists()
 
 
 def test_a_loss_that_is_no_number_says_where(
@@ -249,10 +331,11 @@ def test_a_loss_that_is_no_number_says_where(
         *("--checkpoint-minutes", 0, "-o", tmp_path / "model.pt"),
     )
     assert outcome.code == 1
-    assert outcome.sentence == (
+    assert last_sentence(outcome) == (
         "step 2 (epoch 1): expected finite losses and gradients, found a loss of nan, which begins "
         "in the output of bert.encoder.layer.0.attention.self.query; "
-        "lower the learning rate; a snapshot written before is kept"
+        "lower the learning rate in a new run, with --overwrite; "
+        "resuming from the snapshot after step 1 repeats the same loss"
     )
     assert not (tmp_path / "model.pt").exists()
     # The last good state stays, and the log says how far it went.

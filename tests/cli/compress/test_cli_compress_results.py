@@ -103,8 +103,32 @@ def test_the_model_file_knows_how_it_was_made(finished: Run) -> None:
     result = finished.result
     assert checkpoint.recipe is not None
     assert checkpoint.recipe.as_mapping() == result["recipe"]
-    for name in ("task", "metrics", "compression", "options", "data", "source", "versions"):
+    for name in ("task", "metrics", "compression", "options", "versions"):
         assert checkpoint.provenance[name] == result[name]
+
+
+def test_the_model_file_names_what_it_was_made_of_and_no_folder(
+    finished: Run, dense: Path, data: Path
+) -> None:
+    provenance = read_checkpoint(str(finished.model)).provenance
+    assert provenance["source"] == {
+        "name": "dense",
+        "architecture": "BertForSequenceClassification",
+        "sha256": checkpoint_sha256(dense),
+    }
+    splits = {"train": TRAIN, "validation": DEV}
+    told = {
+        split: {
+            "split": split,
+            "examples": examples,
+            "source": f"{split}.parquet",
+            "sha256": checkpoint_sha256(data / "sst2" / f"{split}.parquet"),
+        }
+        for split, examples in splits.items()
+    }
+    assert provenance["data"] == {"train": told["train"], "reported": [told["validation"]]}
+    assert str(dense.parent) not in json.dumps(provenance)
+    assert str(data) not in json.dumps(provenance)
 
 
 def test_the_plot_is_one_document_on_its_own(finished: Run) -> None:
@@ -153,15 +177,46 @@ def test_without_epochs_it_projects_and_calibrates_only(
     outcome = nxmi_export(
         *("compress", dense, "--task", "sst2", "--data", data, "--epochs", 0, "-o", model)
     )
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "dense model: accuracy 0.5000\n")
     assert {path.name for path in tmp_path.iterdir()} == {"model.pt", "model.compress.json"}
     result = Run(model).result
     assert (result["compression"]["nominal"], result["epochs"]) == (0.875, [])
     read, source = read_checkpoint(str(model)), read_checkpoint(str(dense))
     name = "bert.encoder.layer.0.output.dense.weight"
     kept = read.state[name] != 0
-    assert torch.equal(read.state[name][kept], source.state[name][kept])
     assert int(kept.sum()) == kept.numel() // 2
+    # Reconstructed from data, not trained: biases and head are those of the dense model.
+    changed = {key for key in source.state if not torch.equal(read.state[key], source.state[key])}
+    assert name in changed
+    assert {key.rpartition(".")[2] for key in changed} == {"weight"}
+    assert all(f"{key.rpartition('.')[0]}.weight_quantizer.scale" in read.state for key in changed)
+
+
+def test_the_preset_ptq_prunes_by_reconstruction_without_training(
+    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    models = {}
+    for name in ("ptq", "asp+qat"):  # the second projects by magnitude
+        models[name] = tmp_path / f"{name}.pt"
+        options = ("--task", "sst2", "--data", data, "--recipe", name, "-o", models[name])
+        outcome = nxmi_export("compress", dense, *options, *(["--epochs", 0] * (name != "ptq")))
+        assert outcome.code == 0, outcome.err
+        result = Run(models[name]).result
+        assert (result["compression"]["nominal"], result["epochs"]) == (0.875, [])
+        assert {(each["pattern"], each["bits"]) for each in result["layers"].values()} == {
+            ("2:4", 8)
+        }
+    found = {name: read_checkpoint(str(path)).state for name, path in models.items()}
+    original = read_checkpoint(str(dense)).state
+    weight = "bert.encoder.layer.0.output.dense.weight"
+    # Kept weights make up for what was removed beside them.
+    moved = {
+        name: bool((each[weight] != original[weight])[each[weight] != 0].any())
+        for name, each in found.items()
+    }
+    assert moved == {"ptq": True, "asp+qat": False}
+    # Nothing else was trained.
+    assert torch.equal(found["ptq"]["classifier.weight"], original["classifier.weight"])
 
 
 def test_overwriting_leaves_nothing_of_the_earlier_model(
@@ -224,7 +279,7 @@ def test_other_kinds_of_tasks(
         *("compress", source, "--task", task, "--data", data, "--recipe", recipe),
         *("--epochs", epochs, "--limit", BATCH, "-o", tmp_path / "model.pt"),
     )
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0, outcome.err
     result = Run(tmp_path / "model.pt").result
     assert result["metrics"]["compressed"].keys() == {*metrics, "primary"}
     assert "primary (mean)" in outcome.out
@@ -266,7 +321,7 @@ def test_help_shows_each_example_on_a_line_of_its_own(nxmi_export: Command) -> N
     lines = [line.strip() for line in outcome.out.splitlines()]
     examples = [line for line in lines if line.startswith("nxmi-export ")]
     assert len(examples) == 3
-    assert "torchrun -m nxmi_export compress dense.pt --task mnli --precision bf16" in lines
+    assert "torchrun --nproc-per-node 2 -m nxmi_export compress dense.pt --task mnli" in lines
 
 
 @pytest.mark.parametrize("option", ["--help", "--list-presets"])

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from nxmi_export.checkpoint import read_checkpoint
-from nxmi_export.compression.progress import EpochDone, StepDone
+from nxmi_export.compression.progress import EpochDone, Progress, StageBegun, StepDone
+from nxmi_export.glue import task_named
+from nxmi_export.recipe import TrainingSettings, preset
+from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.run_log import Entry, RunLog
 from tests.cli.command_lines import Command, Outcome
-from tests.cli.compress.compress_runs import Run, in_a_process
+from tests.cli.compress.compress_runs import Run, in_a_process, last_sentence
 
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -50,7 +53,10 @@ def test_an_interrupted_run_continues_to_the_same_model(
 ) -> None:
     outcome = interrupted(5)
     assert outcome.code == 130
-    assert outcome.err.splitlines() == [
+    dense_line, first_epoch, *end = outcome.err.splitlines()
+    assert dense_line.startswith("dense model: accuracy ")
+    assert first_epoch.startswith("epoch 1/2: loss ")
+    assert end == [
         "stopped: the same command with --resume continues after step 3",
         "interrupted: nothing was left half-written",
     ]
@@ -60,18 +66,59 @@ def test_an_interrupted_run_continues_to_the_same_model(
 
     options = ("--task", "sst2", "--data", data, "--recipe", recipe, "--resume")
     outcome = nxmi_export("compress", dense, *options, "-o", tmp_path / "model.pt")
-    assert (outcome.code, outcome.err) == (0, "")
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {path.name for path in finished.model.parent.iterdir()}
+    assert outcome.code == 0
+    assert [line.split(":")[0] for line in outcome.err.splitlines()] == ["dense model", "epoch 2/2"]
     resumed = Run(tmp_path / "model.pt")
     # Steps 4 and 5 were done twice; the log has them once, as the model does.
-    timeless = [
-        [{name: each for name, each in line.items() if name != "seconds"} for line in run.log]
-        for run in (resumed, finished)
-    ]
-    assert timeless[0] == timeless[1]
+    assert_the_same(resumed, finished)
     assert resumed.log[:4] == attempted[:4]
-    states = [read_checkpoint(str(run.model)).state for run in (resumed, finished)]
+
+
+class Killed(BaseException):
+    """As little expected as a power cut."""
+
+
+@pytest.mark.parametrize("last", ["model.compress.json", "model.compress.svg", "model.pt"])
+def test_a_run_killed_while_it_publishes_continues_to_the_same_files(
+    nxmi_export: Command,
+    finished: Run,
+    dense: Path,
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    last: str,
+) -> None:
+    renamed = os.replace
+
+    def rename(source: Path, target: Path) -> None:
+        renamed(source, target)
+        if target.name == last:
+            raise Killed
+
+    options = ("--task", "sst2", "--data", data, "--recipe", recipe, "-o", tmp_path / "model.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", rename)
+        with pytest.raises(Killed):
+            nxmi_export("compress", dense, *options)
+    assert (tmp_path / last).exists()
+    # Where there is a model, there is everything about it.
+    assert (tmp_path / "model.pt").exists() is (last == "model.pt")
+    outcome = nxmi_export("compress", dense, *options, "--resume")
+    assert outcome.code == 0, outcome.err
+    assert_the_same(Run(tmp_path / "model.pt"), finished)
+
+
+def assert_the_same(run: Run, other: Run) -> None:
+    """The same files, the same log but for the time, and the same weights bit for bit."""
+    files = [{path.name for path in each.model.parent.iterdir()} for each in (run, other)]
+    assert files[0] == files[1]
+    logs = [
+        [{name: each for name, each in line.items() if name != "seconds"} for line in each.log]
+        for each in (run, other)
+    ]
+    assert logs[0] == logs[1]
+    states = [read_checkpoint(str(each.model)).state for each in (run, other)]
+    assert states[0].keys() == states[1].keys()
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
@@ -80,7 +127,9 @@ def test_a_run_that_was_interrupted_too_early_promises_nothing(
 ) -> None:
     outcome = interrupted(1)
     assert outcome.code == 130
-    assert outcome.err == "interrupted: nothing was left half-written\n"
+    *_, end = outcome.err.splitlines()
+    assert end == "interrupted: nothing was left half-written"
+    assert "--resume" not in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["model.compress.jsonl"]
 
 
@@ -97,12 +146,32 @@ def test_a_snapshot_of_another_run_is_not_continued(
     options = ("--task", "sst2", "--data", data, "--recipe", recipe, "--resume", "--seed", 1)
     outcome = nxmi_export("compress", dense, *options, "-o", tmp_path / "model.pt")
     assert outcome.code == 2
-    assert outcome.sentence == (
+    assert last_sentence(outcome) == (
         f"{tmp_path / 'model.compress.snapshots' / 'snapshot.pt'}: expected a snapshot of this "
         "run (seed 1), found one of another run (seed 0); "
         "resume with the settings it was made with, or start again without --resume"
     )
     assert (tmp_path / "model.compress.jsonl").read_text() == log
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_with_nothing_to_resume_says_that_it_begins_anew(
+    dense: Path, data: Path, tmp_path: Path, resume: bool
+) -> None:
+    heard: list[str] = []
+
+    def listen(progress: Progress) -> None:
+        if isinstance(progress, StageBegun):
+            heard.append(progress.stage)
+
+    recipe = preset("asp").model_copy(update={"training": TrainingSettings(epochs=0)})
+    output = tmp_path / "model.pt"
+    request = CompressRequest(
+        str(dense), task_named("sst2"), output, recipe, data_dir=data, resume=resume
+    )
+    assert compress_model(request, listen) is not None
+    anew = "; there is no snapshot to resume, so this run begins anew"
+    assert f"evaluating the dense model{anew if resume else ''}" in heard
 
 
 @pytest.mark.slow

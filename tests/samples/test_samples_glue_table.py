@@ -1,0 +1,97 @@
+"""The GLUE table's bookkeeping: which cells there are, what is read back, what is said of gaps."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nxmi_export.recipe import Recipe, preset
+from samples.glue_table.cells import ABLATIONS, METHODS, TASKS, Cell, cell_named, cells
+from samples.glue_table.run import Place, _settings, run_cell
+from samples.glue_table.table import markdown
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(data=tmp_path, models=tmp_path, results=tmp_path)
+
+
+def _write(place: Place, cell: Cell, metric: float, retention: float | None = None) -> None:
+    result = {"metric": metric, "settings": _settings(cell, place)}
+    if retention is not None:
+        result["retention"] = retention
+    place.result_of(cell).write_text(json.dumps(result))
+
+
+def _row(text: str, method: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| {method} |"))
+    return [part.strip() for part in line.strip("|").split("|")]
+
+
+def test_every_cell_has_a_name_of_its_own() -> None:
+    every = list(cells())
+    assert len({cell.name for cell in every}) == len(every)
+    assert all(cell_named(cell.name) == cell for cell in every)
+
+
+def test_dense_models_come_before_what_starts_from_them() -> None:
+    every = list(cells())
+    for index, cell in enumerate(every):
+        assert Cell(cell.task, "dense", cell.seed) in every[: index + 1]
+
+
+def test_every_method_is_planned_on_every_task() -> None:
+    assert {Cell(task, method) for task in TASKS for method in METHODS} <= set(cells())
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_an_ablation_is_deploy_but_for_one_ingredient(ablation: str, place: Place) -> None:
+    changed = _settings(Cell("mrpc", ablation), place)
+    whole = preset("deploy").as_mapping()
+    different = [key for key in whole if whole[key] != changed[key]]
+    assert set(different) == set(ABLATIONS[ablation])
+    Recipe.from_mapping(changed, source=ablation)
+
+
+def test_what_was_not_run_says_so(place: Place) -> None:
+    text = markdown(place.results)
+    assert _row(text, "dense") == ["dense", *["not run"] * 5, ""]
+    assert _row(text, "asp")[5] == ""  # SST-2 was never planned
+
+
+def test_seeds_become_a_mean_and_a_spread(place: Place) -> None:
+    for seed, metric in enumerate((0.80, 0.82, 0.84)):
+        _write(place, Cell("mrpc", "deploy", seed), metric, retention=metric / 0.8)
+    assert _row(markdown(place.results), "deploy")[1] == "82.0 ± 2.0 (3 seeds), 102.5%"
+
+
+def test_an_average_needs_all_four_tasks(place: Place) -> None:
+    for task in TASKS[:3]:
+        _write(place, Cell(task, "asp"), 0.5, retention=0.98)
+    assert _row(markdown(place.results), "asp")[-1] == ""
+    _write(place, Cell(TASKS[3], "asp"), 0.5, retention=0.94)
+    assert _row(markdown(place.results), "asp")[-1] == "97.0%"
+
+
+def test_a_finished_cell_is_not_run_again(place: Place) -> None:
+    _write(place, Cell("mrpc", "deploy"), 0.8)
+    assert run_cell(Cell("mrpc", "deploy"), place)["metric"] == 0.8
+
+
+def test_a_result_of_other_settings_is_not_taken_for_the_cells(place: Place) -> None:
+    cell = Cell("mrpc", "deploy")
+    path = place.result_of(cell)
+    path.write_text(json.dumps({"metric": 0.8, "settings": preset("w4").as_mapping()}))
+    with pytest.raises(SystemExit) as refusal:
+        run_cell(cell, place)
+    assert str(refusal.value) == (
+        f"{path}: made with other settings; delete it to run the cell again"
+    )
+
+
+def test_runs_for_choosing_settings_have_files_of_their_own(tmp_path: Path) -> None:
+    changes = {"sparsity": {"pull": 0.3}}
+    place = Place(tmp_path, tmp_path, tmp_path, "holdout", changes)
+    name = place.result_of(Cell("mrpc", "deploy")).name
+    assert name == "mrpc_deploy_0_holdout_sparsity.pull=0.3.json"
+    assert _settings(Cell("mrpc", "deploy"), place)["sparsity"]["pull"] == 0.3
