@@ -108,7 +108,11 @@ def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
     save(model, folder / "dense")
     shutil.rmtree(folder / "snapshots", ignore_errors=True)
     scores = data.evaluate(model)
-    return {"metric": primary(task, scores), "scores": scores, "data": data.as_json()}
+    return {
+        "metric": primary(task, scores),
+        "scores": scores,
+        "data": _without_places(data.as_json()),
+    }
 
 
 def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
         "scores": metrics,
         "compression": facts["compression"],
         "epochs": facts["epochs"],
-        "data": facts["data"],
+        "data": _without_places(facts["data"]),
         "seconds": facts["seconds"],
         "median_step_seconds": _median_step(log) if log.exists() else None,
     }
@@ -187,6 +191,14 @@ def _flat(changes: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
         else:
             pairs.append((f"{prefix}{key}", value))
     return pairs
+
+
+def _without_places(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same digests without the folders of the machine they were read on."""
+    return {
+        "train": data["train"] | {"source": Path(data["train"]["source"]).name},
+        "reported": [each | {"source": Path(each["source"]).name} for each in data["reported"]],
+    }
 
 
 def _median_step(log: Path) -> float | None:
