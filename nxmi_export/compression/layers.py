@@ -1,6 +1,6 @@
-"""Linear and LayerNorm modules that carry fake quantizers; parameter names do not change."""
+"""The linear module that carries fake quantizers; parameter names do not change."""
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
 from nxmi_export.recipe import Scheme, WeightSettings
 
-__all__ = ["CompressedLinear", "QuantizedLayerNorm"]
+__all__ = ["CompressedLinear"]
 
 
 class CompressedLinear(nn.Linear):
@@ -67,26 +67,3 @@ class _Masked(torch.autograd.Function):
     @staticmethod
     def backward(_: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
-
-
-class QuantizedLayerNorm(nn.LayerNorm):
-    """A LayerNorm whose output is one quantized value for every reader, the residual included."""
-
-    output_quantizer: ActivationQuantizer
-
-    @classmethod
-    def of(cls, norm: nn.LayerNorm, quantizer: ActivationQuantizer) -> Self:
-        """The same normalization, parameters shared with `norm`, with `quantizer` behind it."""
-        quantized = cls.__new__(cls)
-        nn.Module.__init__(quantized)
-        quantized.normalized_shape = norm.normalized_shape
-        quantized.eps = norm.eps
-        quantized.elementwise_affine = norm.elementwise_affine
-        quantized.weight = norm.weight
-        quantized.bias = norm.bias
-        quantized.output_quantizer = quantizer
-        return quantized
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The quantized normalization of `x`, in the shape of `x`."""
-        return self.output_quantizer(super().forward(x))  # type: ignore[no-any-return]

@@ -9,10 +9,32 @@ from typing import Self
 from torch import Tensor, nn
 from transformers.models.mobilebert.modeling_mobilebert import NoNorm
 
-from nxmi_export.compression.layers import QuantizedLayerNorm
 from nxmi_export.compression.quantizers import ActivationQuantizer
 
-__all__ = ["QuantizedLinear", "QuantizedNoNorm", "with_quantized_output"]
+__all__ = ["QuantizedLayerNorm", "QuantizedLinear", "QuantizedNoNorm", "with_quantized_output"]
+
+
+class QuantizedLayerNorm(nn.LayerNorm):
+    """A LayerNorm whose output is one quantized value for every reader, the residual included."""
+
+    output_quantizer: ActivationQuantizer
+
+    @classmethod
+    def of(cls, norm: nn.LayerNorm, quantizer: ActivationQuantizer) -> Self:
+        """The same normalization, parameters shared with `norm`, with `quantizer` behind it."""
+        quantized = cls.__new__(cls)
+        nn.Module.__init__(quantized)
+        quantized.normalized_shape = norm.normalized_shape
+        quantized.eps = norm.eps
+        quantized.elementwise_affine = norm.elementwise_affine
+        quantized.weight = norm.weight
+        quantized.bias = norm.bias
+        quantized.output_quantizer = quantizer
+        return quantized
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The quantized normalization of `x`, in the shape of `x`."""
+        return self.output_quantizer(super().forward(x))  # type: ignore[no-any-return]
 
 
 class QuantizedLinear(nn.Linear):
