@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import RunOptions, fine_tune, restore
@@ -24,7 +25,7 @@ from nxmi_export.recipe import Recipe, TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.data import TaskData
 from samples.fine_tune import DENSE, new_minilm, progress_bar, save
-from samples.glue_table.cells import ABLATIONS, Cell
+from samples.glue_table.cells import ABLATIONS, EPOCHS, Cell
 
 __all__ = ["Place", "run_cell"]
 
@@ -62,18 +63,20 @@ def run_cell(cell: Cell, place: Place) -> dict[str, Any]:
 
     Exits where a result is there that was made with other settings than those of today.
     """
-    settings = _settings(cell, place)
+    asked = {"settings": _settings(cell, place)}
+    if cell.is_dense and cell.begins_on is not None:
+        asked["begun_on"] = asdict(cell.begins_on)
     path = place.result_of(cell)
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
+        if {name: found.get(name) for name in asked} != asked:
             raise SystemExit(f"{path}: made with other settings; delete it to run the cell again")
         return found
     run = _run_dense if cell.is_dense else _run_compressed
     result = {
         "cell": asdict(cell),
         "evaluated_on": place.evaluate_on,
-        "settings": settings,
+        **asked,
         **run(cell, place),
         "precision": PRECISION,
         "threads": torch.get_num_threads(),
@@ -90,7 +93,7 @@ def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
     folder = place.folder_of(cell)
     task = task_named(cell.task)
     if not (folder / "initial").exists():
-        save(new_minilm(task, cell.seed), folder / "initial")
+        save(_initial(cell, place), folder / "initial")
     source = read_checkpoint(str(folder / "initial"))
     data = TaskData.load(_request(cell, place, folder / "initial", Recipe()), source)
     model = restore(source)
@@ -115,14 +118,27 @@ def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
     }
 
 
-def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
-    dense = replace(cell, method="dense")
+def _initial(cell: Cell, place: Place) -> PreTrainedModel:
+    model = new_minilm(task_named(cell.task), cell.seed)
+    if cell.begins_on is not None:
+        before = restore(read_checkpoint(str(_trained(cell.begins_on, place))))
+        model.base_model.load_state_dict(before.base_model.state_dict())
+    return model
+
+
+def _trained(dense: Cell, place: Place) -> Path:
+    """The folder of a dense model, which is trained where there is none."""
     unchanged = replace(place, changes=None)
-    source = unchanged.folder_of(dense) / "dense"
-    if not source.exists():
+    folder = unchanged.folder_of(dense) / "dense"
+    if not folder.exists():
         # Its result alone does not help: weights are not kept in the repository.
         unchanged.result_of(dense).unlink(missing_ok=True)
         run_cell(dense, unchanged)
+    return folder
+
+
+def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
+    source = _trained(replace(cell, method="dense"), place)
     folder = place.folder_of(cell)
     folder.mkdir(parents=True, exist_ok=True)
     request = _request(cell, place, source, Recipe.model_validate(_settings(cell, place)))
@@ -170,8 +186,10 @@ def _settings(cell: Cell, place: Place) -> dict[str, Any]:
         merged = _merged(DENSE.model_dump(mode="json"), changes)
         return TrainingSettings.model_validate(merged).model_dump(mode="json")
     ablation = ABLATIONS.get(cell.method, {})
-    base = preset("deploy" if ablation else cell.method).as_mapping()
-    recipe = Recipe.from_mapping(_merged(_merged(base, ablation), changes), source=cell.name)
+    merged = preset("deploy" if ablation else cell.method).as_mapping()
+    for more in ({"training": {"epochs": EPOCHS[cell.task]}}, ablation, changes):
+        merged = _merged(merged, more)
+    recipe = Recipe.from_mapping(merged, source=cell.name)
     return recipe.as_mapping()
 
 

@@ -95,3 +95,18 @@ def test_runs_for_choosing_settings_have_files_of_their_own(tmp_path: Path) -> N
     name = place.result_of(Cell("mrpc", "deploy")).name
     assert name == "mrpc_deploy_0_holdout_sparsity.pull=0.3.json"
     assert _settings(Cell("mrpc", "deploy"), place)["sparsity"]["pull"] == 0.3
+
+
+def test_a_dense_model_begun_on_another_task_comes_after_it(place: Place) -> None:
+    every = list(cells())
+    begun = [cell for cell in every if cell.is_dense and cell.begins_on is not None]
+    assert begun
+    for cell in begun:
+        assert cell.begins_on in every[: every.index(cell)]
+
+
+def test_a_dense_model_begun_elsewhere_is_not_taken_for_the_cells(place: Place) -> None:
+    cell = Cell("rte", "dense")
+    _write(place, cell, 0.56)  # trained from the pre-trained weights
+    with pytest.raises(SystemExit):
+        run_cell(cell, place)
