@@ -1,7 +1,6 @@
 """`nxmi-export compress MODEL`: bring a fine-tuned encoder to N:M sparsity and INT8 or INT4."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.markup import escape
 
 from nxmi_export.cli.compression_display import live_display
 from nxmi_export.cli.console import ERRORS, RESULTS
-from nxmi_export.errors import NxmiError
+from nxmi_export.cli.processes import is_main_process, said_once_a_machine
 from nxmi_export.glue import TASKS, task_named
 from nxmi_export.recipe import PRESETS, Recipe, preset, recipe_from
 
@@ -76,6 +75,13 @@ _Epochs = Annotated[
     int | None,
     typer.Option(min=0, help="In place of the recipe's; 0 projects and calibrates only."),
 ]
+_LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        help="In place of the recipe's; with --resume also in place of the snapshot's.",
+    ),
+]
 _Limit = Annotated[int | None, typer.Option(min=1, help="Training examples at most.")]
 _Precision = Annotated[
     Literal["fp32", "bf16", "fp16"],
@@ -123,6 +129,7 @@ def compress_command(
     output: _Output = None,
     base: _Base = None,
     epochs: _Epochs = None,
+    learning_rate: _LearningRate = None,
     seed: _Seed = 0,
     limit: _Limit = None,
     max_length: _MaxLength = 128,
@@ -137,11 +144,12 @@ def compress_command(
     list_presets: _ListPresets = False,
 ) -> None:
     """Prune and quantize a fine-tuned encoder, train it, and measure what was kept."""
-    with _said_once_a_machine():
+    with said_once_a_machine():
         chosen, name = task_named(task), recipe if recipe in PRESETS else Path(recipe).stem
-        resolved = _with_epochs(recipe_from(recipe), epochs)
+        changes = {"epochs": epochs, "learning_rate": learning_rate}
+        resolved = _with_training(recipe_from(recipe), changes)
         place = output or _default_output(model, name)
-        shown = live_display(shown=_is_main(), metric=chosen.primary_metric)
+        shown = live_display(shown=is_main_process(), metric=chosen.primary_metric)
         with _resumable(place), shown as display:
             display.begin("loading PyTorch")
             from nxmi_export.workflow.compress import CompressRequest, compress_model
@@ -165,27 +173,11 @@ def compress_command(
                 resume=resume,
                 tracker=tracker,
                 overwrite=overwrite,
+                adjusted=learning_rate is not None,
             )
             result = compress_model(request, display.hear)
         if result is not None:
             _show(result)
-
-
-def _is_main() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def _said_once_a_machine() -> Iterator[None]:
-    """Of the processes of one machine the first speaks; they all find the same mistake.
-
-    An error that nobody planned is another matter: it may be this process's alone.
-    """
-    try:
-        yield
-    except (NxmiError, KeyboardInterrupt):
-        ERRORS.quiet = os.environ.get("LOCAL_RANK", "0") != "0"
-        raise
 
 
 @contextmanager
@@ -198,17 +190,16 @@ def _resumable(output: Path) -> Iterator[None]:
         from nxmi_export.workflow.compress.outputs import Outputs
 
         step = snapshot_step(Outputs(output).snapshots)
-        if step is not None and _is_main():
+        if step is not None and is_main_process():
             again = f"the same command with --resume continues after step {step}"
             ERRORS.print(f"[bold]stopped:[/] {again}", highlight=False, soft_wrap=True)
         raise
 
 
-def _with_epochs(recipe: Recipe, epochs: int | None) -> Recipe:
-    if epochs is None:
-        return recipe
-    training = recipe.training.model_copy(update={"epochs": epochs})
-    return recipe.model_copy(update={"training": training})
+def _with_training(recipe: Recipe, changes: Mapping[str, float | None]) -> Recipe:
+    mapping = recipe.as_mapping()
+    mapping["training"] |= {name: value for name, value in changes.items() if value is not None}
+    return Recipe.from_mapping(mapping, source="command line")
 
 
 def _default_output(model: str, recipe: str) -> Path:

@@ -1,5 +1,7 @@
 """The linear module that carries fake quantizers; parameter names do not change."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,7 +10,27 @@ from torch import Tensor, nn
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
 from nxmi_export.recipe import Scheme, WeightSettings
 
-__all__ = ["CompressedLinear"]
+__all__ = ["CompressedLinear", "weights_made_once"]
+
+
+# The weights of one forward pass, by their linears; None outside of `weights_made_once`.
+_made: dict[nn.Module, Tensor] | None = None
+
+
+@contextmanager
+def weights_made_once() -> Iterator[None]:
+    """Let a linear that runs several times, as all of ALBERT's, quantize its weight only once.
+
+    The block is one forward pass: weights do not change in it, and what it made is forgotten with
+    it, as backward frees the graph behind. Gradients of the runs are summed before they pass the
+    quantizer, which is linear in them; so they are the same but for the order of summation.
+    """
+    global _made  # as torch.nn.utils.parametrize.cached: no argument reaches the linears
+    _made = {}
+    try:
+        yield
+    finally:
+        _made = None
 
 
 class CompressedLinear(nn.Linear):
@@ -40,15 +62,24 @@ class CompressedLinear(nn.Linear):
         """The linear map of quantized values, (…, in) to (…, out)."""
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
+        y = nn.functional.linear(x, self._running_weight(), self.bias)
+        return y if self.output_quantizer is None else self.output_quantizer(y)
+
+    def _running_weight(self) -> Tensor:
+        """The weight as it runs, made at every call, or once under `weights_made_once`."""
+        if _made is None:
+            return self._make_weight()
+        if self not in _made:
+            _made[self] = self._make_weight()
+        return _made[self]
+
+    def _make_weight(self) -> Tensor:
         weight: Tensor = self.weight
         if self.straight_through_mask is not None:
             weight = _Masked.apply(  # type: ignore[no-untyped-call]
                 weight, self.straight_through_mask
             )
-        if self.weight_quantizer is not None:
-            weight = self.weight_quantizer(weight)
-        y = nn.functional.linear(x, weight, self.bias)
-        return y if self.output_quantizer is None else self.output_quantizer(y)
+        return weight if self.weight_quantizer is None else self.weight_quantizer(weight)
 
     @torch.no_grad()
     def codes(self) -> Tensor:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
-__all__ = ["EpochDone", "Progress", "Residuals", "StageBegun", "StepDone"]
+__all__ = ["Continued", "EpochDone", "Progress", "Residuals", "StageBegun", "StepDone"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,22 @@ class StageBegun:
     """Something that takes seconds begins: calibration, reconstruction, evaluation."""
 
     stage: str
+
+
+@dataclass(frozen=True)
+class Continued(StageBegun):
+    """The run goes on from a snapshot that was made with other settings, those of `before`."""
+
+    after_step: int
+    before: Mapping[str, str]  # as {"learning rate": "0.0001"}
+
+    @classmethod
+    def of(cls, after_step: int, before: Mapping[str, str]) -> Self:
+        """The stage tells it in words."""
+        settings = ", ".join(f"{name} {value}" for name, value in before.items())
+        return cls(
+            f"continuing after step {after_step}, until then with {settings}", after_step, before
+        )
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,24 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-__all__ = ["Component", "Pattern", "Placement", "Scheme", "SchemeField", "conflict", "sentence"]
+__all__ = [
+    "DENSE_BITS",
+    "SPARSE_FLOAT_BITS",
+    "Component",
+    "Pattern",
+    "Placement",
+    "Scheme",
+    "SchemeField",
+    "conflict",
+    "sentence",
+]
 
 _PATTERN = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
 _SCHEMES = "write dense, N:M, int8, int4, N:M+int8 or N:M+int4"
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 MAX_GROUP = 32  # the widest group that storage and accuracy studies use
+DENSE_BITS = 32  # of a weight that no scheme touches, and what everything is compared with
+SPARSE_FLOAT_BITS = 16  # of a kept value without bits: sparse tensor cores have no float32
 
 
 class Component(StrEnum):
@@ -60,6 +72,11 @@ class Pattern(BaseModel):
             raise ValueError(f"{self} keeps every weight; write a keep below {self.group}")
         return self
 
+    @property
+    def share(self) -> float:
+        """Of the weights that may be kept, 0…1."""
+        return self.keep / self.group
+
     def __str__(self) -> str:
         return f"{self.keep}:{self.group}"
 
@@ -86,6 +103,26 @@ class Scheme(BaseModel):
             raise ValueError(f"{text!r} is not a scheme; {_SCHEMES}")
         bits = _WEIGHT_BITS[parts[0]] if parts else None
         return cls.model_validate({"pattern": pattern, "bits": bits})
+
+    @property
+    def nominal_bits(self) -> float:
+        """Stored per weight of the dense linear, without metadata."""
+        return self._value_bits if self.pattern is None else self._value_bits * self.pattern.share
+
+    @property
+    def bits_with_metadata(self) -> float:
+        """Stored per weight of the dense linear, with the index of every kept value.
+
+        An index counts the places of its group: ⌈log2 group⌉ bits, 2 for 2:4.
+        """
+        if self.pattern is None:
+            return self._value_bits
+        index_bits = (self.pattern.group - 1).bit_length()
+        return (self._value_bits + index_bits) * self.pattern.share
+
+    @property
+    def _value_bits(self) -> int:
+        return self.bits or (SPARSE_FLOAT_BITS if self.pattern else DENSE_BITS)
 
     def __str__(self) -> str:
         names = [str(self.pattern)] if self.pattern else []

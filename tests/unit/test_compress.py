@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -287,6 +288,47 @@ def test_learned_scales_move_and_are_frozen_at_the_end() -> None:
     name = "bert.encoder.layer.0.output.dense.input_quantizer.scale"
     assert learned.get_buffer(name) != still.get_buffer(name)
     assert not any("log_step" in key for key, _ in learned.named_parameters())
+
+
+def test_ptq_moves_the_weights_of_linears_and_needs_no_labels() -> None:
+    model, heard = _run(preset("ptq"))
+    assert not any(isinstance(each, StepDone | EpochDone) for each in heard)
+    stages = [each.stage for each in heard if isinstance(each, StageBegun)]
+    assert stages[0] == "reconstructing the linears"
+    assert stages[-1] == "calibrating the quantizers"
+    dense, linears = tiny_model(), compressed_linears(model)
+    assert len(linears) == 12
+    for name, parameter in dense.named_parameters():
+        same = torch.equal(model.get_parameter(name), parameter)
+        assert same is (name.removesuffix(".weight") not in linears)
+    others = dataclasses.replace(toy_data(48).dataset, labels=1 - toy_data(48).dataset.labels)
+    again = tiny_model()
+    compress(again, dataclasses.replace(toy_data(48), dataset=others), preset("ptq"))
+    found = again.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_ptq_is_nearer_to_the_dense_model_than_its_largest_weights_are() -> None:
+    ptq = preset("ptq")
+    magnitude = ptq.sparsity.model_copy(update={"initial": "magnitude"})
+    off = []
+    for recipe in (ptq, ptq.model_copy(update={"sparsity": magnitude})):
+        model, _ = _run(recipe)
+        off.append(
+            float((logits_of(model, toy_batch()) - logits_of(tiny_model(), toy_batch())).norm())
+        )
+    assert off[0] < off[1]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_without_epochs_every_preset_leaves_what_it_does_not_compress(name: str) -> None:
+    model, heard = _run(_quick(name, epochs=0))
+    assert not any(isinstance(each, StepDone | EpochDone) for each in heard)
+    dense, linears = tiny_model(), compressed_linears(model)
+    assert {each.scheme for each in linears.values()} == {preset(name).default}
+    for parameter_name, parameter in dense.named_parameters():
+        if parameter_name.removesuffix(".weight") not in linears:
+            assert torch.equal(model.get_parameter(parameter_name), parameter)
 
 
 @pytest.mark.parametrize("initial", ["magnitude", "reconstruction"])

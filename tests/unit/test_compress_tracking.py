@@ -1,77 +1,117 @@
 """Runs recorded elsewhere, through accelerate's own trackers."""
 
+import ast
+import inspect
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from nxmi_export.compression.training import join_processes
 from nxmi_export.errors import CapabilityMissing
-from nxmi_export.recipe import Recipe
+from nxmi_export.recipe import Recipe, Scheme
+from nxmi_export.workflow.compress.request import TrackerName
 from nxmi_export.workflow.compress.tracking import check_tracker, tracking
+from tests.unit.tracker_packages import Call, mlflow_package, package, summary_writer
 
-WRITER = """
-CALLS = []
+if TYPE_CHECKING:
+    from types import ModuleType
 
-class SummaryWriter:
-    def __init__(self, folder, **options):
-        CALLS.append(("begin", folder))
-    def add_hparams(self, values, metric_dict):
-        CALLS.append(("settings", values))
-    def add_scalar(self, name, value, global_step):
-        CALLS.append((name, value, global_step))
-    def add_text(self, name, value, global_step):
-        raise AssertionError("only numbers are recorded")
-    def flush(self): ...
-    def close(self):
-        CALLS.append(("end",))
-"""
+STEP = {"event": "step", "step": 7, "loss": 0.5, "losses": {"labels": 0.25}, "seconds": 3.0}
+# MNLI has two dev splits, and a metric that is no number is null.
+EPOCH = {
+    "event": "epoch",
+    "step": 8,
+    "metrics": {"accuracy validation_matched": 0.75, "f1": None},
+    "residuals": None,
+}
+RECORDS = [
+    ("loss", 0.5, 7),
+    ("losses.labels", 0.25, 7),
+    ("seconds", 3.0, 7),
+    ("metrics.accuracy validation_matched", 0.75, 8),
+]
+RECIPE = Recipe(overrides={"*.layer.[01].*": Scheme.parse("int8")})
+
+
+@pytest.fixture(params=["torch.utils.tensorboard", "tensorboardX", "mlflow"])
+def installed(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
-    """What a TensorBoard writer is told; that of tensorboardX, which accelerate also takes."""
-    (tmp_path / "packages").mkdir()
-    (tmp_path / "packages" / "tensorboardX.py").write_text(WRITER)
-    monkeypatch.syspath_prepend(tmp_path / "packages")
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    import tensorboardX  # type: ignore[import-not-found]
+def tracker(installed: str) -> TrackerName:
+    return "mlflow" if installed == "mlflow" else "tensorboard"
 
+
+@pytest.fixture
+def calls(installed: str, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """What the package that is `installed` is told; no other is there."""
+    calls: list[Call] = []
+    modules: dict[str, ModuleType | None] = {}
+    modules |= dict.fromkeys(("tensorboard", "torch.utils.tensorboard", "tensorboardX"))
+    if installed == "mlflow":
+        modules |= mlflow_package(calls)
+    else:
+        modules[installed] = package(installed, SummaryWriter=summary_writer(calls))
+        if installed != "tensorboardX":
+            modules["tensorboard"] = package("tensorboard")
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
     join_processes()  # accelerate's trackers ask which process they are in
-    yield tensorboardX.CALLS
-    del sys.modules["tensorboardX"]
+    return calls
 
 
-def test_every_number_is_recorded_at_its_step(calls: list[tuple[Any, ...]], tmp_path: Path) -> None:
-    step = {"event": "step", "step": 7, "loss": 0.5, "losses": {"labels": 0.25}, "seconds": 3.0}
-    epoch = {"event": "epoch", "step": 8, "metrics": {"accuracy": 0.75}, "residuals": None}
-    check_tracker("tensorboard")
-    with tracking("tensorboard", "model", tmp_path / "tracked", Recipe()) as track:
+def test_every_number_is_recorded_at_its_step(
+    calls: list[Call], tracker: TrackerName, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tracked"
+    check_tracker(tracker)
+    with tracking(tracker, "model", folder, RECIPE) as track:
         assert track is not None
-        track.add(step)
-        track.add(epoch)
+        track.add(STEP)
+        track.add(EPOCH)
     begin, settings, *records, end = calls
-    assert begin == ("begin", str(tmp_path / "tracked" / "model"))
+    where = ("model", str(folder)) if tracker == "mlflow" else (str(folder / "model"),)
+    assert begin == ("begin", *where)
     assert settings[1]["default"] == "2:4+int8"
     assert settings[1]["training.epochs"] == 10
-    assert records == [
-        ("loss", 0.5, 7),
-        ("losses.labels", 0.25, 7),
-        ("seconds", 3.0, 7),
-        ("metrics.accuracy", 0.75, 8),
-    ]
+    assert settings[1]["overrides"] == "{'*.layer.[01].*': 'int8'}"
+    assert records == RECORDS
     assert end == ("end",)
 
 
 def test_the_record_is_closed_when_the_run_fails(
-    calls: list[tuple[Any, ...]], tmp_path: Path
+    calls: list[Call], tracker: TrackerName, tmp_path: Path
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), tracking("tensorboard", "model", tmp_path, Recipe()):
-        raise KeyboardInterrupt
-    assert calls[-1] == ("end",)
+    for _ in range(2):  # MLflow refuses a second run beside one that was left open
+        with pytest.raises(KeyboardInterrupt), tracking(tracker, "model", tmp_path, Recipe()):
+            raise KeyboardInterrupt
+        assert calls[-1] == ("end",)
+
+
+def test_the_stand_in_of_tensorboard_has_the_signatures_of_torchs_writer() -> None:
+    source = Path(torch.__file__).parent / "utils" / "tensorboard" / "writer.py"
+    classes = [
+        each for each in ast.parse(source.read_text()).body if isinstance(each, ast.ClassDef)
+    ]
+    original = next(each for each in classes if each.name == "SummaryWriter")
+    wanted = {
+        each.name: [argument.arg for argument in each.args.args]
+        for each in original.body
+        if isinstance(each, ast.FunctionDef)
+    }
+    methods = vars(summary_writer([])).items()
+    found = {
+        name: list(inspect.signature(each).parameters)
+        for name, each in methods
+        if inspect.isfunction(each)
+    }
+    assert found == {name: wanted[name] for name in found}
+    assert {"__init__", "add_hparams", "add_scalar", "flush", "close"} <= found.keys()
 
 
 def test_no_tracker_records_nothing(tmp_path: Path) -> None:

@@ -127,6 +127,33 @@ def test_decay_of_sr_ste_pulls_at_what_is_pruned() -> None:
         torch.testing.assert_close(weight.grad, expected)
 
 
+@pytest.mark.parametrize(("size", "share"), [(0.0, 1.0), (1.0, 1e-3)])
+def test_adam_divides_the_decay_of_sr_ste_by_the_size_of_the_tasks_gradient(
+    size: float, share: float
+) -> None:
+    """Where the task asks nothing, a pruned weight loses the learning rate whatever λ is."""
+    rate, steps, lost = 1e-4, 200, []
+    for decay in (1e-3, 2e-3):
+        linears = {"first": some_linears()["first"]}
+        weight = linears["first"].weight
+        with torch.no_grad():
+            weight.copy_(torch.tensor([2.0, 2.0, 1.0, 1.0]).repeat(6, 4))
+        sr_ste = SrSte(linears, decay)
+        sr_ste.start()
+        optimizer = torch.optim.AdamW([weight], lr=rate, weight_decay=0.0)
+        for step in range(steps):
+            weight.grad = torch.full_like(weight, size * (-1) ** step)  # no direction, some size
+            sr_ste.add_gradients(0)
+            optimizer.step()
+            sr_ste.after_step(0.0)
+        lost.append(float(1.0 - weight.detach()[:, 2:4].mean()) / (rate * steps))
+    if size == 0.0:
+        assert lost == pytest.approx([share, share], rel=0.01)
+    else:
+        # Adam's first steps, on averages of few, are larger.
+        assert lost[1] - lost[0] == pytest.approx(share, rel=0.2)
+
+
 def test_masks_of_sr_ste_follow_the_weights() -> None:
     linears, goals = some_linears(), some_goals()
     before = magnitude_masks(linears)

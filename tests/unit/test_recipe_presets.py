@@ -102,6 +102,16 @@ BASELINE_CLAIMS: dict[str, tuple[str, Callable[[Recipe], bool]]] = {
 }
 
 
+def test_ptq_is_deploys_scheme_without_anything_that_trains() -> None:
+    recipe, deploy = preset("ptq"), preset("deploy")
+    assert (recipe.default, recipe.placement) == (deploy.default, deploy.placement)
+    assert recipe.activations.calibration == deploy.activations.calibration
+    assert recipe.training.epochs == 0
+    assert (recipe.sparsity.method, recipe.sparsity.initial) == ("magnitude", "reconstruction")
+    assert not recipe.weights.learned
+    assert not recipe.activations.learned
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_is_what_its_name_says(name: str) -> None:
     recipe = preset(name)

@@ -175,8 +175,8 @@ def test_a_loss_that_is_no_number_names_the_place_where_it_began() -> None:
         _trained(change=_poison("bert.encoder.layer.1.attention.self.value.weight"))
     assert str(diverged.value) == (
         "step 1 (epoch 1): expected finite losses and gradients, found a loss of nan, which begins "
-        "in the output of bert.encoder.layer.1.attention.self.value; lower the learning rate in a "
-        "new run, with --overwrite; there is no snapshot"
+        "in the output of bert.encoder.layer.1.attention.self.value; lower the learning rate: "
+        "--overwrite --learning-rate RATE begins anew, as there is no snapshot"
     )
     assert diverged.value.exit_code == 1
 
@@ -205,8 +205,8 @@ def test_a_run_that_diverges_names_the_snapshot_before(tmp_path: Path) -> None:
         fine_tune(model, toy_data(40), SHORT, options, on_progress=note)
     assert diverged.value.subject == "step 5 (epoch 2)"
     assert diverged.value.remedy == (
-        "lower the learning rate in a new run, with --overwrite; resuming from the snapshot after "
-        "step 3 repeats the same loss"
+        "lower the learning rate: --resume --learning-rate RATE continues from the snapshot after "
+        "step 3, --overwrite --learning-rate RATE begins anew"
     )
 
 
@@ -240,8 +240,8 @@ def test_float16_gives_up_after_twenty_skipped_steps_in_a_row() -> None:
     assert str(diverged.value) == (
         "step 20 (epoch 20): expected finite losses and gradients, found a gradient norm of inf, "
         "for which the last 20 steps were skipped, which begins in the gradient of "
-        "classifier.bias; lower the learning rate in a new run, with --overwrite; there is no "
-        "snapshot"
+        "classifier.bias; lower the learning rate: --overwrite --learning-rate RATE begins anew, "
+        "as there is no snapshot"
     )
 
 

@@ -1,4 +1,5 @@
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from nxmi_export.compression import RunOptions, compress, fine_tune
-from nxmi_export.compression.progress import EpochDone, Progress, StepDone
+from nxmi_export.compression.progress import Continued, EpochDone, Progress, StepDone
 from nxmi_export.compression.training import snapshot_step
 from nxmi_export.compression.training.fingerprint import fingerprint
 from nxmi_export.compression.training.session import Evaluate
@@ -127,6 +128,37 @@ def test_the_moments_of_scales_start_anew_at_the_projection(tmp_path: Path) -> N
     assert ages == [{6}, {1}]
 
 
+@pytest.mark.parametrize("name", ["deploy", "paper", "sr-ste"])
+def test_pruned_weights_have_no_moments_after_the_projection(tmp_path: Path, name: str) -> None:
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)
+    recipe = _short(name)
+    sparsity = recipe.sparsity.model_copy(update={"recovery": 0.3})
+    recipe = recipe.model_copy(update={"sparsity": sparsity})
+    before = {}
+    for stop in (6, 7, 8):  # the snapshots before it, which comes after 6 steps, and behind it
+        with pytest.raises(Stopped):
+            _compressed(recipe, options, stop_after=stop)
+        state = torch.load(tmp_path / FILE, weights_only=True)
+        moments = {
+            tuple(each["exp_avg"].shape): each
+            for each in state["optimizer"]["state"].values()
+            if each["exp_avg"].dim() == 2
+        }
+        weight = "bert.encoder.layer.1.intermediate.dense"  # the last of its shape
+        of_weight, masks = moments[64, 32], state["sparsifier"]["masks"]
+        if stop == 8:
+            gone = ~masks[weight]
+            for moment in (of_weight["exp_avg"], of_weight["exp_avg_sq"]):
+                assert moment[gone].count_nonzero() == 0
+                assert not torch.signbit(moment[gone]).any()
+                assert moment[~gone].count_nonzero() > 0
+        else:
+            assert masks is None
+            before[stop] = of_weight["exp_avg_sq"]
+    # Before the projection every weight had moments.
+    assert all((moment > 0).all() for moment in before.values())
+
+
 def test_a_dense_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole, stopped, resumed = tiny_model(), tiny_model(), tiny_model()
     fine_tune(whole, toy_data(30), DENSE)
@@ -176,6 +208,65 @@ def test_the_snapshot_of_another_run_is_refused_by_what_differs(tmp_path: Path) 
     )
 
 
+SLOWER = DENSE.model_copy(update={"learning_rate": 1e-4, "clip_norm": 0.5})
+
+
+def test_another_learning_rate_is_another_run_unless_it_was_named(tmp_path: Path) -> None:
+    options = _stopped(tmp_path)
+    with pytest.raises(UsageError) as refusal:
+        fine_tune(tiny_model(), toy_data(30), SLOWER, options)
+    assert str(refusal.value) == (
+        f"{tmp_path / FILE}: expected a snapshot of this run (learning rate 0.0001, clip norm "
+        "0.5), found one of another run (learning rate 0.003, clip norm 1.0); resume with the "
+        "settings it was made with, name another rate with --learning-rate, or start again "
+        "without --resume"
+    )
+
+
+def test_a_run_goes_on_at_another_rate_and_tells_it_ever_after(tmp_path: Path) -> None:
+    options = replace(_stopped(tmp_path), adjusted=True)
+    model, heard = tiny_model(), list[Progress]()
+    with pytest.raises(Stopped):
+        fine_tune(model, toy_data(30), SLOWER, options, on_progress=_stop_after(5, heard))
+    told = Continued(
+        "continuing after step 2, until then with learning rate 0.003, clip norm 1.0",
+        2,
+        {"learning rate": "0.003", "clip norm": "1.0"},
+    )
+    assert heard[0] == told
+    steps = [each for each in heard if isinstance(each, StepDone)]
+    # 8 steps in all, no warm-up but the tenth that rounds to nothing: the rate falls from the first
+    assert [step.number for step in steps] == [3, 4, 5]
+    expected = [1e-4 * (9 - step.number) / 8 for step in steps]
+    assert [step.learning_rate for step in steps] == pytest.approx(expected)
+    # It is a run of its own now, which goes on as any other and still knows where it came from.
+    again, heard = tiny_model(), list[Progress]()
+    options = replace(options, adjusted=False)
+    fine_tune(again, toy_data(30), SLOWER, options, on_progress=heard.append)
+    assert heard[0] == told
+    assert [each.number for each in heard if isinstance(each, StepDone)] == [5, 6, 7, 8]
+
+
+def test_what_goes_on_at_another_rate_uses_it_for_scales_and_decay_too(tmp_path: Path) -> None:
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)
+    with pytest.raises(Stopped):
+        _compressed(_short("deploy"), options, stop_after=4)
+    other = {"learning_rate": 5e-4, "scale_learning_rate": 2e-4, "weight_decay": 0.1}
+    options = replace(options, resume=True, adjusted=True)
+    with pytest.raises(Stopped):
+        _compressed(_short("deploy", **other), options, stop_after=6)
+    optimizer = torch.load(tmp_path / FILE, weights_only=True)["optimizer"]
+    groups = [(each["peak"], each["weight_decay"]) for each in optimizer["param_groups"]]
+    assert groups == [(5e-4, 0.1), (5e-4, 0.0), (2e-4, 0.0)]
+
+
+def test_the_steps_of_a_run_cannot_be_laid_out_anew(tmp_path: Path) -> None:
+    options = replace(_stopped(tmp_path), adjusted=True)
+    longer = SLOWER.model_copy(update={"epochs": 3})
+    with pytest.raises(UsageError, match=r"this run \(recipe \w{12}, learning rate 0\.0001, clip"):
+        fine_tune(tiny_model(), toy_data(30), longer, options)
+
+
 def test_other_weights_data_or_recipe_are_another_run(tmp_path: Path) -> None:
     options = _stopped(tmp_path)
     shorter = DENSE.model_copy(update={"epochs": 1})
@@ -221,7 +312,7 @@ def test_a_file_that_is_no_snapshot_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refusal:
         snapshot_step(tmp_path)
     assert str(refusal.value) == (
-        f"{tmp_path / FILE}: expected a training snapshot of the format nxmi-export/snapshot-1, "
+        f"{tmp_path / FILE}: expected a training snapshot of the format nxmi-export/snapshot-2, "
         "found the format nxmi-export/1; start again without --resume"
     )
 

@@ -69,6 +69,11 @@ class Sparsifier(abc.ABC):
         self._masks = self._magnitude_masks()
         self._apply(self._masks)
 
+    def finally_masked(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every weight whose mask is final, and its mask: True where the weight stays."""
+        for name, mask in (self._masks or {}).items():
+            yield self._linears[name].weight, mask
+
     @contextmanager
     def projected(self) -> Iterator[None]:
         """Put the weights on their patterns for a while; afterwards they are what they were."""

@@ -20,6 +20,14 @@ class SrSte(Sparsifier):
 
     To it comes `decay` · W where W is pruned (equation 9 of the paper), which keeps a weight from
     entering and leaving the mask at every step.
+
+    As in the authors' code, the term joins the gradient before the optimizer. Under SGD, for which
+    the paper writes it, a pruned weight then loses the share γ · `decay` of itself a step, γ being
+    the learning rate. Under AdamW, which trains here, the sum is divided by the root of its running
+    square: where the task's gradients g of a weight are large, it loses about
+    γ · `decay` · W / rms(g); where they are nearly nothing, about γ whatever `decay` is. The same
+    `decay` is therefore a stronger pull than the paper's wherever rms(g) is below 1, and strongest
+    on the weights that the task asks least of.
     """
 
     def __init__(self, linears: Mapping[str, CompressedLinear], decay: float) -> None:

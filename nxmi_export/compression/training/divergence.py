@@ -53,12 +53,16 @@ class Watch:
         )
 
     def _remedy(self) -> str:
-        resuming = (
-            "there is no snapshot"
-            if self.saved_step is None
-            else f"resuming from the snapshot after step {self.saved_step} repeats the same loss"
+        """What works: the same settings would come to the same loss again."""
+        if self.saved_step is None:
+            return (
+                "lower the learning rate: --overwrite --learning-rate RATE begins anew, "
+                "as there is no snapshot"
+            )
+        return (
+            "lower the learning rate: --resume --learning-rate RATE continues from the snapshot "
+            f"after step {self.saved_step}, --overwrite --learning-rate RATE begins anew"
         )
-        return f"lower the learning rate in a new run, with --overwrite; {resuming}"
 
 
 def first_not_finite(model: nn.Module, forward: Callable[[], object]) -> str | None:

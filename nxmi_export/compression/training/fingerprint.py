@@ -12,9 +12,18 @@ from torch import Tensor, nn
 from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.encoding import EncodedDataset
 
-__all__ = ["Fingerprint", "fingerprint"]
+__all__ = ["ADJUSTABLE", "Fingerprint", "fingerprint"]
 
 Fingerprint = dict[str, str]  # what it is, as a user would name it, to its value or hash
+
+# Settings of training that a run can go on with after they were changed, by their names here: those
+# that lay out neither its steps nor what a snapshot holds.
+ADJUSTABLE = {
+    "learning rate": "learning_rate",
+    "scale learning rate": "scale_learning_rate",
+    "clip norm": "clip_norm",
+    "weight decay": "weight_decay",
+}
 
 
 def fingerprint(
@@ -26,10 +35,14 @@ def fingerprint(
     processes: int,
 ) -> Fingerprint:
     """Describe a run before it edits `model`; equal runs have equal fingerprints."""
+    training = dict(recipe.get("training", {}))
+    adjustable = {name: str(training.pop(key, None)) for name, key in ADJUSTABLE.items()}
+    rest = {**recipe, "training": training}
     return {
         "model weights": _weights_digest(model.state_dict()),
         "training data": _data_digest(data),
-        "recipe": hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest(),
+        "recipe": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest(),
+        **adjustable,
         "seed": str(options.seed),
         "precision": options.precision,
         "accumulation": str(options.accumulation),

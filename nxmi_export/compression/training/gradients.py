@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from nxmi_export.compression.layers import weights_made_once
 from nxmi_export.compression.objective import Objective
 from nxmi_export.compression.training.batches import Indices, MicroBatch, Share, micro_batches
 from nxmi_export.compression.training.divergence import first_not_finite
@@ -32,7 +33,8 @@ class _Student(nn.Module):
 
     def forward(self, feeds: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
         """The unweighted terms, (batch,) each, and "loss", their weighted sum."""
-        output = self.model(**feeds, **self.objective.forward_options())
+        with weights_made_once():
+            output = self.model(**feeds, **self.objective.forward_options())
         terms = self.objective.terms(output, feeds, labels)
         return {"loss": self.objective.total(terms), **terms}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from nxmi_export.compression.objective import Objective
-from nxmi_export.compression.progress import EpochDone, Residuals, StepDone
+from nxmi_export.compression.progress import Continued, EpochDone, Residuals, StepDone
 from nxmi_export.compression.pruning import Admm, Sparsifier
 from nxmi_export.compression.scales import load_quantizer_state, quantizer_state
 from nxmi_export.compression.training.batches import Indices, epoch_batches
@@ -80,6 +80,7 @@ class _Loop:
         )
         self._completed = 0  # optimizer steps
         self._residuals: Residuals | None = None  # of the last update
+        self._continued: list[dict[str, Any]] = []  # as in the snapshot
         self._watch = Watch(skips=self._scaler.is_enabled())
         self._saved_at = time.monotonic()
 
@@ -121,6 +122,7 @@ class _Loop:
         if completed == job.timeline.project_at:
             session.begin("projecting the weights onto their patterns")
             job.sparsifier.project()
+            self._optimizer.forget_pruned(job.sparsifier.finally_masked())
             self._residuals = None
             if job.timeline.quantizes_before(completed):
                 self._calibrate(hand_over)
@@ -225,6 +227,7 @@ class _Loop:
             "skipped": self._watch.skipped,
             "sparsifier": self._job.sparsifier.state_dict(),
             "residuals": asdict(self._residuals) if self._residuals else None,
+            "continued": self._continued,
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -234,10 +237,13 @@ class _Loop:
             self._train_scales()  # for the parameters; their values come with the others
         job.model.load_state_dict(state["model"])
         load_quantizer_state(job.model, state["quantizers"])
-        self._optimizer.adamw.load_state_dict(state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._watch.skipped = state["skipped"]
         job.sparsifier.load_state_dict(state["sparsifier"])
         residuals = state["residuals"]
         self._residuals = Residuals(**residuals) if residuals else None
         set_random_state(state["random"][self._session.share.rank], self._device)
+        self._continued = state["continued"]
+        for each in self._continued:
+            self._session.tell(Continued.of(each["after_step"], each["before"]))

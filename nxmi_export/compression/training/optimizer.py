@@ -1,6 +1,6 @@
 """What is trained and how fast: parameter groups, AdamW, and dropout for the time of training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nxmi_export.compression.insert_quantizers import compressed_linears
+from nxmi_export.compression.sparsity import apply_mask
 from nxmi_export.compression.training.timeline import Timeline
 from nxmi_export.errors import UsageError
 from nxmi_export.recipe import TrainingSettings
@@ -51,6 +52,27 @@ class Optimizer:
         """Forget the moments of the scales, which were gradients at other scales."""
         for scale in self.scales:
             self.adamw.state.pop(scale, None)
+
+    def forget_pruned(self, masked: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Zero the moments of every weight outside its mask, which is True where a weight stays.
+
+        Where no gradient comes any more they would shrink at every step, after some hundred of them
+        to subnormal numbers, which processors take longer for.
+        """
+        # Flushing subnormals (torch.set_flush_denormal) reaches the calling thread alone: of two
+        # threads' values one half was flushed, and weights would depend on who computed them.
+        for weight, mask in masked:
+            state = self.adamw.state.get(weight, {})
+            for moment in ("exp_avg", "exp_avg_sq"):
+                if moment in state:  # not before the first step, nor of what is not trained
+                    apply_mask(state[moment], mask)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the moments of `state`, at the rates and decay of the own settings."""
+        own = [(group["peak"], group["weight_decay"]) for group in self.adamw.param_groups]
+        self.adamw.load_state_dict(dict(state))
+        for group, (peak, weight_decay) in zip(self.adamw.param_groups, own, strict=True):
+            group["peak"], group["weight_decay"] = peak, weight_decay
 
     def set_rate(self, step: int, timeline: Timeline) -> float:
         """Set the rates of `step`; returns that of the weights."""

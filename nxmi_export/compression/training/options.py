@@ -28,6 +28,8 @@ class RunOptions:
     snapshots: Path | None = None  # the folder of the resume file; None: nothing is kept
     snapshot_seconds: float = 300.0  # between two snapshots; each epoch ends with one besides
     resume: bool = False  # from the snapshot, or from the beginning where there is none
+    # The snapshot may be of other learning rates, another clip norm or weight decay.
+    adjusted: bool = False
 
     @property
     def autocast_type(self) -> torch.dtype | None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -16,9 +16,10 @@ from accelerate.utils import (
 )
 from torch import Tensor, nn
 
+from nxmi_export.compression.training.options import Precision
 from nxmi_export.errors import UsageError
 
-__all__ = ["join_processes", "share", "share_weights", "told_by_all"]
+__all__ = ["check_precision", "join_processes", "share", "share_weights", "told_by_all"]
 
 # The others wait for the main process while it evaluates.
 PATIENCE = timedelta(hours=2)
@@ -43,6 +44,27 @@ def join_processes(**options: Any) -> Accelerator:
         ],
         **options,
     )
+    _check_launch(accelerator)
+    return accelerator
+
+
+def check_precision(precision: Precision) -> None:
+    """Raise UsageError where a launcher was told of another mixed precision than the run's own.
+
+    A launcher that was told of none says "no", which contradicts nothing.
+    """
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    if asked not in ("no", precision):
+        own = f", or pass --precision {asked}" if asked in get_args(Precision) else ""
+        raise UsageError(
+            "training",
+            expected=f"{precision}, the precision of this run",
+            found=f"{asked} in the settings of accelerate launch",
+            remedy=f"launch with --mixed_precision no{own}",
+        )
+
+
+def _check_launch(accelerator: Accelerator) -> None:
     if accelerator.distributed_type in _SHARDED:
         raise UsageError(
             "training",
@@ -59,7 +81,17 @@ def join_processes(**options: Any) -> Accelerator:
             found=f"{accelerator.num_processes} known to accelerate",
             remedy="join them with join_processes before any other use of accelerate",
         )
-    return accelerator
+    # Asked for several, accelerate launch names a place to meet, and then starts them only under
+    # --multi_gpu, which numbers them as torchrun does, or through MPI, which counts above.
+    asked_for_several = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys()
+    if asked_for_several and "WORLD_SIZE" not in os.environ:
+        raise UsageError(
+            "training",
+            expected="the several processes that accelerate launch was asked for",
+            found="this one alone",
+            remedy="launch with torchrun or with accelerate launch --multi_gpu, which both take "
+            "CPUs where there is no GPU; for one process, run it without a launcher",
+        )
 
 
 def share_weights(model: nn.Module, accelerator: Accelerator) -> None:

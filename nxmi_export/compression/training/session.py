@@ -12,6 +12,7 @@ from nxmi_export.compression.training.batches import Share, check_examples
 from nxmi_export.compression.training.fingerprint import Fingerprint, fingerprint
 from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.compression.training.processes import (
+    check_precision,
     join_processes,
     share_weights,
     told_by_all,
@@ -57,9 +58,11 @@ class Session:
     ) -> Self:
         """Join the other processes and move `model`, the same in all of them, to the device.
 
-        Raises DataError for data without examples.
+        Raises DataError for data without examples, and UsageError for a launcher's settings that
+        contradict the options or that accelerate does not follow.
         """
         check_examples(data)
+        check_precision(options.precision)
         accelerator = join_processes()
         share_weights(model, accelerator)
         bound_to = (
@@ -94,7 +97,7 @@ class Session:
         """
         if not self.options.resume or self.options.snapshots is None:
             return None
-        state = read_snapshot(self.options.snapshots, self.bound_to)
+        state = read_snapshot(self.options.snapshots, self.bound_to, adjusted=self.options.adjusted)
         steps = told_by_all(self.accelerator, state["step"] if state else None)
         if len(set(steps)) > 1:
             raise UsageError(

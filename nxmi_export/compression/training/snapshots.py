@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from nxmi_export.checkpoint.model_file import load_mapping
-from nxmi_export.compression.training.fingerprint import Fingerprint
+from nxmi_export.compression.training.fingerprint import ADJUSTABLE, Fingerprint
 from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.output_files import atomic_file
 
 __all__ = ["FILE", "read_snapshot", "snapshot_step", "write_snapshot"]
 
-FORMAT = "nxmi-export/snapshot-1"
+FORMAT = "nxmi-export/snapshot-2"
 FILE = "snapshot.pt"
 
 
@@ -32,8 +32,13 @@ def snapshot_step(folder: Path) -> int | None:
     return None if content is None else int(content["step"])
 
 
-def read_snapshot(folder: Path, wanted: Fingerprint) -> dict[str, Any] | None:
+def read_snapshot(
+    folder: Path, wanted: Fingerprint, *, adjusted: bool = False
+) -> dict[str, Any] | None:
     """The state that `folder` holds, or None where it holds none.
+
+    With `adjusted`, ADJUSTABLE settings may differ; the state's "continued" then tells how they
+    were, as of every earlier time that the run went on with others.
 
     Raises UsageError for the snapshot of another run, naming what differs, and CheckpointError for
     a damaged file.
@@ -44,15 +49,22 @@ def read_snapshot(folder: Path, wanted: Fingerprint) -> dict[str, Any] | None:
         return None
     found: Fingerprint = content["fingerprint"]
     different = [name for name in wanted if found.get(name) != wanted[name]]
-    if different:
+    adjustable = ADJUSTABLE.keys() >= set(different)
+    if different and not (adjusted and adjustable):
+        other = "name another rate with --learning-rate, " if adjustable else ""
         raise UsageError(
             path,
             expected=f"a snapshot of this run ({_told(different, wanted)})",
             found=f"one of another run ({_told(different, found)})",
-            remedy="resume with the settings it was made with, or start again without --resume",
+            remedy="resume with the settings it was made with, "
+            f"{other}or start again without --resume",
         )
     # The tensors are mapped from the file, which training is about to replace.
-    return copy.deepcopy(content)
+    state = copy.deepcopy(content)
+    if different:
+        before = {name: found[name] for name in different}
+        state["continued"].append({"after_step": state["step"], "before": before})
+    return state
 
 
 def write_snapshot(folder: Path, bound_to: Fingerprint, state: Mapping[str, Any]) -> None:

@@ -41,10 +41,13 @@ def account(
     model: PreTrainedModel,
     *,
     metrics: Mapping[str, Mapping[str, float]],
-    processes: int,
+    conditions: Mapping[str, Any],
     log: RunLog,
 ) -> CompressResult:
-    """Everything worth knowing of the run; `metrics` are those of "dense" and "compressed"."""
+    """Everything worth knowing of the run; `metrics` are those of "dense" and "compressed".
+
+    `conditions` join the options of the request.
+    """
     layers, path = stored_layers(model), Path(request.model)
     return CompressResult(
         output=request.output,
@@ -59,7 +62,7 @@ def account(
         options={
             "recipe": request.recipe_name,
             **{name: getattr(request, name) for name in _OPTIONS},
-            "processes": processes,
+            **conditions,
         },
         data=data.as_json(),
         source={

@@ -1,5 +1,6 @@
 """The files that one run leaves: where they are, and whether they may be written."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.compress.request import CompressRequest
 
 __all__ = ["Outputs"]
+
+_TEMPORARY = re.compile(r"\.{1,2}(?P<name>.+?)(\.[0-9a-f]{8}){1,2}")  # as output_files names them
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,25 @@ class Outputs:
             self._check_unused(request.resume)
 
     def begin(self, request: CompressRequest) -> None:
-        """Forget an unfinished run unless it is to be resumed."""
+        """Forget an unfinished run unless it is to be resumed, and what a killed one left half."""
+        for path in self.model.absolute().parent.iterdir():
+            if self._is_orphan(path):
+                path.unlink(missing_ok=True)
         if not request.resume:
             self.drop_snapshots()
 
     def drop_snapshots(self) -> None:
         """Delete what only an unfinished run needs."""
         shutil.rmtree(self.snapshots, ignore_errors=True)
+
+    def _is_orphan(self, path: Path) -> bool:
+        """Whether `path` is a temporary file of one of this run's files.
+
+        One is named after another where an atomic write replaces what a second one writes.
+        """
+        found = _TEMPORARY.fullmatch(path.name)
+        names = (each.name for each in (self.model, self.log, self.result, self.plot))
+        return found is not None and found["name"] in names and path.is_file()
 
     def _check_apart(self, request: CompressRequest) -> None:
         for name in (request.model, request.base):

@@ -41,3 +41,5 @@ class CompressRequest:
     resume: bool = False
     tracker: TrackerName | None = None
     overwrite: bool = False
+    # `resume` may continue a run of other learning rates, another clip norm or weight decay.
+    adjusted: bool = False

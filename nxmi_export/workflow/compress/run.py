@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
 from nxmi_export.compression import checkpoint_of, compress, insert_quantizers, restore
-from nxmi_export.compression.progress import EpochDone, Progress, StageBegun, StepDone
+from nxmi_export.compression.progress import Continued, EpochDone, Progress, StageBegun, StepDone
 from nxmi_export.compression.training import RunOptions, join_processes
 from nxmi_export.compression.training.optimizer import only_trained
+from nxmi_export.compression.training.processes import check_precision
 from nxmi_export.errors import UsageError
 from nxmi_export.workflow.compress.account import account, provenance
 from nxmi_export.workflow.compress.data import TaskData
@@ -42,6 +43,7 @@ def compress_model(
     no number, CapabilityMissing for the tracker of an absent package.
     """
     accelerator, outputs = join_processes(), Outputs(request.output)
+    check_precision(request.precision)
     check_tracker(request.tracker)
     if not accelerator.is_main_process:
         run = _Run.open(request, outputs, accelerator)
@@ -90,9 +92,9 @@ class _Run:
             epochs = self.request.recipe.training.epochs
             on_progress(EpochDone(0, epochs, 0, dense, projected={}, residuals=None))
             with told_what_stays(self.outputs, log):
-                self._train_logged(model, log, on_progress)
+                continued = self._train_logged(model, log, on_progress)
                 on_progress(StageBegun("evaluating the compressed model"))
-                return self._finish(model, dense, log)
+                return self._finish(model, dense, log, continued)
 
     def train(self, model: PreTrainedModel, on_progress: OnProgress) -> None:
         request = self.request
@@ -103,6 +105,7 @@ class _Run:
             snapshots=self.outputs.snapshots,
             snapshot_seconds=request.snapshot_seconds,
             resume=request.resume,
+            adjusted=request.adjusted,
         )
         compress(
             model,
@@ -113,8 +116,12 @@ class _Run:
             on_progress=on_progress,
         )
 
-    def _train_logged(self, model: PreTrainedModel, log: RunLog, on_progress: OnProgress) -> None:
+    def _train_logged(
+        self, model: PreTrainedModel, log: RunLog, on_progress: OnProgress
+    ) -> list[Continued]:
+        """Every time that the run went on with other settings, this time included."""
         request, outputs = self.request, self.outputs
+        continued: list[Continued] = []
         with tracking(request.tracker, outputs.name, outputs.tracked, request.recipe) as track:
 
             def hear(report: Progress) -> None:
@@ -122,12 +129,19 @@ class _Run:
                     entry = log.add(report)
                     if track is not None:
                         track.add(entry)
+                elif isinstance(report, Continued):
+                    continued.append(report)
                 on_progress(report)
 
             self.train(model, hear)
+        return continued
 
     def _finish(
-        self, model: PreTrainedModel, dense: Mapping[str, float], log: RunLog
+        self,
+        model: PreTrainedModel,
+        dense: Mapping[str, float],
+        log: RunLog,
+        continued: list[Continued],
     ) -> CompressResult:
         request = self.request
         compressed = checkpoint_of(
@@ -141,7 +155,12 @@ class _Run:
             self.data,
             rebuilt,
             metrics={"dense": dense, "compressed": self.data.evaluate(rebuilt)},
-            processes=self.accelerator.num_processes,
+            conditions={
+                "processes": self.accelerator.num_processes,
+                "continued": [
+                    {"after_step": each.after_step, "before": each.before} for each in continued
+                ],
+            },
             log=log,
         )
         publish(self.outputs, replace(compressed, provenance=provenance(result)), result, log)

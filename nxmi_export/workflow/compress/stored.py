@@ -15,12 +15,11 @@ from transformers import PreTrainedModel
 
 from nxmi_export.compression import CompressedLinear
 from nxmi_export.compression.encoder_layout import layout_of
-from nxmi_export.recipe import Pattern
+from nxmi_export.recipe import Pattern, Scheme
+from nxmi_export.recipe.scheme import DENSE_BITS, SPARSE_FLOAT_BITS
 
 __all__ = ["Compression", "StoredLayer", "compression_of", "stored_layers"]
 
-DENSE_BITS = 32  # what everything is compared with
-SPARSE_FLOAT_BITS = 16  # sparse tensor cores have no float32
 _WIDTHS = {4: 7, 8: 127}  # bits to the largest code
 
 
@@ -42,23 +41,18 @@ class StoredLayer:
     @property
     def nominal_bits(self) -> float:
         """Per weight of the dense linear, without metadata."""
-        return self.bits * self._kept
+        return self._scheme.nominal_bits
 
     @property
     def bits_with_metadata(self) -> float:
         """Per weight of the dense linear, with the index of every kept value in its group."""
-        return (self.bits + self._index_bits) * self._kept
+        return self._scheme.bits_with_metadata
 
     @property
-    def _kept(self) -> float:
-        if self.pattern is None:
-            return 1.0
-        keep, group = map(int, self.pattern.split(":"))
-        return keep / group
-
-    @property
-    def _index_bits(self) -> int:
-        return 0 if self.pattern is None else (int(self.pattern.split(":")[1]) - 1).bit_length()
+    def _scheme(self) -> Scheme:
+        names = [self.pattern] if self.pattern else []
+        names += [f"int{self.bits}"] if self.bits in _WIDTHS else []
+        return Scheme.parse("+".join(names) or "dense")
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

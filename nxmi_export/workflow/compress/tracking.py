@@ -45,10 +45,17 @@ def tracking(
     tracker = LOGGER_TYPE_TO_CLASS[name](run, logging_dir=str(folder))
     tracker.start()
     try:
-        tracker.store_init_configuration(_flat(recipe.as_mapping()))
+        tracker.store_init_configuration(_settings(recipe))
         yield _Track(tracker)
     finally:
         tracker.finish()
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    facts = recipe.as_mapping()
+    # MLflow refuses names with a star, and patterns of module names have one.
+    facts["overrides"] = str(facts["overrides"])
+    return _flat(facts)
 
 
 class _Track:

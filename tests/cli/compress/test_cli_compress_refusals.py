@@ -103,6 +103,13 @@ def test_an_unknown_scheme(refused: Command, tmp_path: Path) -> None:
     )
 
 
+def test_a_learning_rate_that_is_none(refused: Command) -> None:
+    assert refused("--learning-rate", 0).sentence == (
+        "command line: expected a valid value for training.learning_rate, found 0.0; "
+        "learning_rate should be greater than 0"
+    )
+
+
 def test_a_pattern_that_does_not_divide_a_layer(refused: Command, tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "recipe.yaml", "default: 1:3\n")
     assert refused("--recipe", path).sentence == (
@@ -334,8 +341,8 @@ def test_a_loss_that_is_no_number_says_where(
     assert last_sentence(outcome) == (
         "step 2 (epoch 1): expected finite losses and gradients, found a loss of nan, which begins "
         "in the output of bert.encoder.layer.0.attention.self.query; "
-        "lower the learning rate in a new run, with --overwrite; "
-        "resuming from the snapshot after step 1 repeats the same loss"
+        "lower the learning rate: --resume --learning-rate RATE continues from the snapshot after "
+        "step 1, --overwrite --learning-rate RATE begins anew"
     )
     assert not (tmp_path / "model.pt").exists()
     # The last good state stays, and the log says how far it went.

@@ -68,6 +68,7 @@ def test_the_result_tells_how_it_was_made(
         "evaluate_on": "dev",
         "holdout": 0.1,
         "processes": 1,
+        "continued": [],
     }
     sha256 = checkpoint_sha256(data / "sst2" / "train.parquet")
     assert result["data"]["train"] == {

@@ -9,14 +9,22 @@ import torch
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression.progress import EpochDone, Progress, StageBegun, StepDone
+from nxmi_export.compression.training.timeline import Timeline
 from nxmi_export.glue import task_named
+from nxmi_export.output_files import atomic_file
 from nxmi_export.recipe import TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.run_log import Entry, RunLog
 from tests.cli.command_lines import Command, Outcome
-from tests.cli.compress.compress_runs import Run, in_a_process, last_sentence
+from tests.cli.compress.compress_runs import Run, in_a_process, last_sentence, write_recipe
 
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+# --multi_gpu takes CPUs where there is no GPU; port 0 is any that is free.
+BY_ACCELERATE = (
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--main_process_port", "0"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no"),
+)
 
 
 @pytest.fixture
@@ -154,6 +162,53 @@ def test_a_snapshot_of_another_run_is_not_continued(
     assert (tmp_path / "model.compress.jsonl").read_text() == log
 
 
+def test_a_run_that_diverged_goes_on_as_its_error_says(
+    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    """A warm-up that ends too high: the second epoch's loss is no number."""
+    text = "default: 2:4\nsparsity: {method: magnitude}\ndistillation: {logits: 0, hidden: 0}\n"
+    training = "training: {epochs: 3, batch_size: 16, learning_rate: 1e-3, warmup: 0}\n"
+    recipe = write_recipe(tmp_path / "recipe.yaml", text + training)
+    model = tmp_path / "model.pt"
+    options = ("--task", "sst2", "--data", data, "--recipe", recipe, "-o", model)
+    rate = Timeline.rate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Timeline, "rate", lambda self, step: rate(self, step) * 1e30 ** (step > 3))
+        outcome = nxmi_export("compress", dense, *options)
+    assert outcome.code == 1
+    assert "--resume --learning-rate RATE continues from the snapshot after step 3" in outcome.err
+    before = [line for line in Run(model).log if line["step"] <= 3]
+
+    outcome = nxmi_export("compress", dense, *options, "--resume", "--learning-rate", "1e-4")
+    assert outcome.code == 0, outcome.err
+    run = Run(model)
+    assert [line for line in run.log if line["step"] <= 3] == before
+    assert run.log[-1]["step"] == 9
+    assert run.result["recipe"]["training"]["learning_rate"] == 1e-4
+    # The recipe is the one that it ended with; how it began stands beside it, in the model too.
+    continued = [{"after_step": 3, "before": {"learning rate": "0.001"}}]
+    assert run.result["options"]["continued"] == continued
+    assert read_checkpoint(str(model)).provenance["options"]["continued"] == continued
+
+
+def test_what_a_killed_run_left_half_written_goes_when_the_next_begins(
+    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    endings = ("pt", "compress.json", "compress.jsonl", "compress.svg")
+    orphans = []
+    for ending in endings:
+        with atomic_file(tmp_path / f"model.{ending}") as outer, atomic_file(outer) as inner:
+            orphans += [outer, inner]
+        (tmp_path / f"model.{ending}").unlink()
+    others = [tmp_path / name for name in (".model.pt", ".other.pt.0123abcd", ".model.pt.backup")]
+    for path in (*orphans, *others):
+        path.write_text("half")
+    options = ("--task", "sst2", "--data", data, "--epochs", 0, "-o", tmp_path / "model.pt")
+    assert nxmi_export("compress", dense, *options).code == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"model.pt", "model.compress.json", *(path.name for path in others)}
+
+
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_with_nothing_to_resume_says_that_it_begins_anew(
     dense: Path, data: Path, tmp_path: Path, resume: bool
@@ -175,11 +230,17 @@ def test_a_run_with_nothing_to_resume_says_that_it_begins_anew(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("launcher", [TWO_PROCESSES, BY_ACCELERATE], ids=["torchrun", "accelerate"])
 def test_of_two_processes_one_writes_and_speaks(
-    finished: Run, dense: Path, data: Path, recipe: Path, tmp_path: Path
+    finished: Run,
+    dense: Path,
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    launcher: tuple[str, ...],
 ) -> None:
     options = ("--task", "sst2", "--data", data, "--recipe", recipe, "-o", tmp_path / "model.pt")
-    run = in_a_process(dense, *options, launcher=TWO_PROCESSES)
+    run = in_a_process(dense, *options, launcher=launcher)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("export it with: ") == 1
     names = {path.name for path in tmp_path.iterdir()}
@@ -188,6 +249,10 @@ def test_of_two_processes_one_writes_and_speaks(
     assert together.result["options"]["processes"] == 2
     steps = [(line["event"], line["step"]) for line in together.log]
     assert steps == [(line["event"], line["step"]) for line in finished.log]
+    losses = [line["loss"] for line in together.log if line["event"] == "step"]
+    alone = [line["loss"] for line in finished.log if line["event"] == "step"]
+    # A sum in another order moves values across rounding ties, which then differ by a step.
+    assert losses == pytest.approx(alone, rel=0.02)
 
 
 @pytest.mark.slow
