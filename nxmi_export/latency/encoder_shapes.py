@@ -1,0 +1,23 @@
+"""A task model in, the different shapes of its encoder's linears out."""
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from nxmi_export.compression.encoder_layout import layout_of
+from nxmi_export.latency.shapes import LinearShape
+
+__all__ = ["encoder_shapes"]
+
+
+def encoder_shapes(model: PreTrainedModel) -> tuple[LinearShape, ...]:
+    """Every shape that occurs, once, sorted.
+
+    Raises UnsupportedModel for an architecture whose linears are not known.
+    """
+    names = (name for block in layout_of(model) for name in block.linears)
+    return tuple(sorted({_shape(model.get_submodule(name)) for name in names}))
+
+
+def _shape(linear: nn.Module) -> LinearShape:
+    assert isinstance(linear, nn.Linear)
+    return LinearShape(linear.in_features, linear.out_features)
