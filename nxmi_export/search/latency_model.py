@@ -1,0 +1,108 @@
+"""A model and a table of measured or computed GEMMs in, the seconds of any candidate out.
+
+A linear runs in one of three kinds: `float` without bits, `int8` with them, and `int8 2:4` where
+2:4 weights meet INT8 on both sides, which is all that sparse tensor cores accelerate. Linears are
+timed one by one: where an engine merges query, key and value into one GEMM, it is a little faster.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from nxmi_export.compression.int8_outputs import Needs, int8_output_needs
+from nxmi_export.latency.table import Kind, LatencyTable, Source
+from nxmi_export.recipe import Pattern, Placement, Scheme
+
+__all__ = ["LatencyModel", "LinearLatency", "accelerable"]
+
+_2_4 = Pattern(keep=2, group=4)
+
+
+@dataclass(frozen=True)
+class LinearLatency:
+    """One linear's seconds in one forward pass, over all of its runs."""
+
+    name: str
+    seconds: Mapping[Kind, float]
+    needs: Needs | None  # of what else is quantized, for INT8 out; None: never
+
+    def kind(self, schemes: Mapping[str, Scheme]) -> Kind:
+        """How it runs where the linears follow `schemes`."""
+        scheme = schemes[self.name]
+        if not scheme.bits:
+            return "float"
+        quantized_output = self.needs is not None and all(
+            any(schemes[name].bits for name in names) for names in self.needs
+        )
+        return "int8 2:4" if accelerable(scheme) and quantized_output else "int8"
+
+
+@dataclass(frozen=True)
+class LatencyModel:
+    """Seconds of one forward pass, additive over linears."""
+
+    linears: tuple[LinearLatency, ...]
+    rest: float  # seconds outside these linears, the same for every candidate
+    source: Source  # "analytical" must be said wherever a number of it is shown
+    device: str
+
+    @classmethod
+    def of(
+        cls, model: PreTrainedModel, table: LatencyTable, placement: Placement, rows: int
+    ) -> Self:
+        """`model` at `rows` = batch × sequence tokens.
+
+        A linear that a forward pass runs repeatedly (ALBERT) counts as often. Raises UsageError
+        for a shape that the table lacks, and UnsupportedModel for an unknown architecture.
+        """
+        needs = int8_output_needs(model, placement)
+        runs = _runs(model, set(needs))
+        linears = []
+        for name, needed in needs.items():
+            linear = model.get_submodule(name)
+            assert isinstance(linear, nn.Linear)
+            kinds: tuple[Kind, ...] = ("float", "int8") + ("int8 2:4",) * (needed is not None)
+            seconds = {
+                kind: runs[name]
+                * table.seconds(rows, linear.in_features, linear.out_features, kind)
+                for kind in kinds
+            }
+            linears.append(LinearLatency(name, seconds, needed))
+        return cls(tuple(linears), table.rest_seconds, table.source, table.device)
+
+    def seconds(self, schemes: Mapping[str, Scheme]) -> float:
+        """Of one forward pass whose linears follow `schemes`, by module name."""
+        linears = (linear.seconds[linear.kind(schemes)] for linear in self.linears)
+        return self.rest + sum(linears)
+
+    @property
+    def dense_seconds(self) -> float:
+        """Of one forward pass without any scheme."""
+        return self.rest + sum(linear.seconds["float"] for linear in self.linears)
+
+
+def accelerable(scheme: Scheme) -> bool:
+    """Whether sparse tensor cores could run it, given INT8 on both sides."""
+    return scheme.pattern == _2_4 and scheme.bits is not None
+
+
+@torch.no_grad()
+def _runs(model: PreTrainedModel, names: set[str]) -> Counter[str]:
+    """How often a forward pass calls each of these modules, by trying one on two tokens."""
+    runs: Counter[str] = Counter()
+
+    def count(name: str) -> Any:
+        return lambda *_: runs.update([name])
+
+    hooks = [model.get_submodule(name).register_forward_hook(count(name)) for name in names]
+    try:
+        model(input_ids=torch.ones(1, 2, dtype=torch.long, device=model.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return runs

@@ -1,0 +1,96 @@
+"""One limit of what a compressed model may cost: a share of the float32 size, or seconds."""
+
+import math
+from dataclasses import dataclass
+
+from nxmi_export.errors import UsageError
+from nxmi_export.search.acceleration import seconds_of
+from nxmi_export.search.latency_model import LatencyModel
+from nxmi_export.search.program import Coefficients, Program, Row, at_most
+from nxmi_export.search.size import size_of
+from nxmi_export.search.space import Candidate, SearchSpace, schemes_of
+
+__all__ = ["LatencyBudget", "SizeBudget"]
+
+# A sum of floats may miss the limit that it meets by its last bits.
+_ROUNDING = 1 + 1e-12
+
+
+@dataclass(frozen=True)
+class SizeBudget:
+    """A largest share of the float32 size of all encoder linears; 0.125 has 87.5 % saved."""
+
+    target: float
+    metadata: bool  # whether the index of every kept value counts
+
+    def __post_init__(self) -> None:
+        _check_positive("size budget", self.target, "a share of the float32 size such as 0.125")
+
+    def of(self, space: SearchSpace, candidate: Candidate) -> float:
+        """What the candidate takes of it."""
+        return size_of(space, candidate, metadata=self.metadata)
+
+    def admits(self, space: SearchSpace, candidate: Candidate) -> bool:
+        """Whether the candidate is small enough."""
+        return self.of(space, candidate) <= self.target * _ROUNDING
+
+    def cost(self, program: Program) -> Coefficients:
+        """What every choice takes of it."""
+        return program.size(metadata=self.metadata)
+
+    def row(self, cost: Coefficients) -> Row:
+        """The condition that a solution is small enough, up to rounding."""
+        return at_most(cost, self.target)
+
+    def in_words(self, share: float) -> str:
+        """As in "0.125 of the float32 size with metadata"; rounded up, so that it can be met."""
+        rounded = math.ceil(share * 10_000 / _ROUNDING) / 10_000
+        return f"{rounded:g} of the float32 size {'with metadata' if self.metadata else 'nominal'}"
+
+    def describe(self) -> str:
+        """The limit itself in words."""
+        kind = "with metadata" if self.metadata else "nominal"
+        return f"{self.target:g} of the float32 size {kind}"
+
+
+@dataclass(frozen=True)
+class LatencyBudget:
+    """Most seconds of one forward pass, by `model`."""
+
+    seconds: float
+    model: LatencyModel
+
+    def __post_init__(self) -> None:
+        _check_positive("latency budget", self.seconds, "a positive number of seconds")
+
+    def of(self, space: SearchSpace, candidate: Candidate) -> float:
+        """What the candidate takes of it."""
+        return self.model.seconds(schemes_of(space, candidate))
+
+    def admits(self, space: SearchSpace, candidate: Candidate) -> bool:
+        """Whether the candidate is fast enough."""
+        return self.of(space, candidate) <= self.seconds * _ROUNDING
+
+    def cost(self, program: Program) -> Coefficients:
+        """What every choice takes of it, beside what is spent outside the linears."""
+        return seconds_of(program, self.model)
+
+    def row(self, cost: Coefficients) -> Row:
+        """The condition that a solution is fast enough, up to rounding."""
+        return at_most(cost, self.seconds - self.model.rest)
+
+    def in_words(self, seconds: float) -> str:
+        """As in "12.4 ms"; rounded up to four digits, so that it can be met."""
+        unit = 10.0 ** (math.floor(math.log10(seconds)) - 3)
+        return f"{math.ceil(seconds / unit / _ROUNDING) * unit * 1e3:.4g} ms"
+
+    def describe(self) -> str:
+        """The limit itself in words, and where the seconds come from."""
+        return f"{self.seconds * 1e3:g} ms on {self.model.device} ({self.model.source})"
+
+
+def _check_positive(subject: str, value: float, expected: str) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(
+            subject, expected=expected, found=f"{value:g}", remedy="give a positive number"
+        )

@@ -1,0 +1,149 @@
+"""A space in, a 0-1 linear program over it out, which HiGHS solves to the optimum.
+
+There is one column for every group and option, of which a solution takes one per group. Callers
+may add columns and rows of their own: see `seconds_of`.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
+
+from nxmi_export.errors import InternalError
+from nxmi_export.recipe.scheme import DENSE_BITS
+from nxmi_export.search.size import bits_of
+from nxmi_export.search.space import Candidate, SearchSpace
+
+__all__ = ["SCALE", "Coefficients", "Program", "Row", "at_most"]
+
+Coefficients = Mapping[int, float]  # by column; the others are 0
+
+# HiGHS stops within 1e-6 of the optimum and of every limit, absolutely. Costs and limits of this
+# size make that 1e-10 of them.
+SCALE = 1e4
+TIME_LIMIT = 600.0  # seconds; what takes longer is an error, as its answer might not be the optimum
+_OPTIMAL, _INFEASIBLE = 0, 2  # of scipy's OptimizeResult.status
+
+
+@dataclass(frozen=True)
+class Row:
+    """low ≤ coefficients · columns ≤ high."""
+
+    coefficients: Coefficients
+    low: float = -math.inf
+    high: float = math.inf
+
+
+class Program:
+    """0-1 columns and rows; what a solution costs is given to `minimize`."""
+
+    def __init__(self, space: SearchSpace, *, time_limit: float = TIME_LIMIT) -> None:
+        self.space = space
+        self.time_limit = time_limit
+        numbers = itertools.count()
+        self._choices = [{text: next(numbers) for text in each.by_text} for each in space.groups]
+        self._count = next(numbers)
+        self._rows = [Row(dict.fromkeys(each.values(), 1.0), 1, 1) for each in self._choices]
+
+    @property
+    def choices(self) -> Sequence[Mapping[str, int]]:
+        """For every group, the columns of its options."""
+        return self._choices
+
+    def add_column(self) -> int:
+        """One more, 0 or 1."""
+        self._count += 1
+        return self._count - 1
+
+    def add_row(self, row: Row) -> None:
+        """One more condition that every solution meets."""
+        self._rows.append(row)
+
+    def size(self, *, metadata: bool) -> Coefficients:
+        """What every choice adds to `size_of`."""
+        dense = DENSE_BITS * self.space.weights
+        return {
+            column: group.weights * bits_of(group.by_text[text], metadata=metadata) / dense
+            for group, columns in zip(self.space.groups, self._choices, strict=True)
+            for text, column in columns.items()
+        }
+
+    def without(self, candidate: Candidate) -> Row:
+        """The condition that a solution is another one."""
+        pairs = zip(self._choices, candidate.schemes, strict=True)
+        columns = [columns[text] for columns, text in pairs]
+        return Row(dict.fromkeys(columns, 1.0), high=len(columns) - 1)
+
+    def minimize(
+        self,
+        cost: Coefficients,
+        rows: Sequence[Row] = (),
+        admits: Callable[[Candidate], bool] = lambda candidate: True,
+    ) -> Candidate | None:
+        """The candidate of least cost that meets every row and is admitted; None if there is none.
+
+        `admits` decides exactly what the rows do up to rounding. Raises InternalError where the
+        solver gives up.
+        """
+        conditions = [*self._rows, *rows]
+        while True:
+            found = self._solution(cost, conditions)
+            if found is None or admits(found):
+                return found
+            conditions.append(self.without(found))
+
+    def _solution(self, cost: Coefficients, rows: Sequence[Row]) -> Candidate | None:
+        result = milp(
+            _scaled(cost, self._count),
+            integrality=np.ones(self._count),
+            bounds=Bounds(0, 1),
+            constraints=_constraint(rows, self._count),
+            options={"mip_rel_gap": 0.0, "time_limit": self.time_limit},
+        )
+        if result.status == _INFEASIBLE:
+            return None
+        if result.status != _OPTIMAL:
+            raise InternalError(
+                "solver of the search",
+                expected=f"the optimum within {self.time_limit:g} seconds",
+                found=f"status {result.status} of HiGHS ({result.message})",
+                remedy="search with fewer schemes or per component",
+            )
+        taken = result.x > 0.5  # 0 or 1, up to the solver's tolerance
+        return Candidate(
+            tuple(
+                next(text for text, column in columns.items() if taken[column])
+                for columns in self._choices
+            )
+        )
+
+
+def at_most(coefficients: Coefficients, limit: float) -> Row:
+    """A limit in any unit, to which candidates at its edge keep up to rounding: ask `admits`."""
+    scale = SCALE / limit
+    scaled = {column: value * scale for column, value in coefficients.items()}
+    return Row(scaled, high=SCALE * (1 + 1e-9))
+
+
+def _scaled(cost: Coefficients, count: int) -> npt.NDArray[np.float64]:
+    values = np.zeros(count)
+    for column, value in cost.items():
+        values[column] = value
+    largest = np.abs(values).max()
+    return values * (SCALE / largest) if largest else values
+
+
+def _constraint(rows: Sequence[Row], count: int) -> LinearConstraint:
+    entries = [
+        (number, column, value)
+        for number, row in enumerate(rows)
+        for column, value in row.coefficients.items()
+    ]
+    numbers, columns, values = zip(*entries, strict=True)
+    matrix = csr_array((values, (numbers, columns)), shape=(len(rows), count))
+    return LinearConstraint(matrix, [row.low for row in rows], [row.high for row in rows])

@@ -1,0 +1,151 @@
+"""A loss for every linear and scheme in, the candidates of least total loss within a budget out.
+
+The loss of a candidate is the sum over its linears. The answer is exact: no candidate within the
+budget has a smaller sum than the last one listed and is missing, up to 1e-9 of the widest
+difference that one choice makes. Closer ones count as equal and come in the order of their texts.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from nxmi_export.errors import UsageError
+from nxmi_export.search.budget import Budget, check_feasible
+from nxmi_export.search.program import SCALE, TIME_LIMIT, Coefficients, Program, Row
+from nxmi_export.search.size import size_of
+from nxmi_export.search.space import Candidate, SearchSpace
+
+__all__ = ["Losses", "Solution", "loss_of", "solve"]
+
+Losses = Mapping[tuple[str, str], float]
+"""By linear (module name) and scheme (as a recipe writes it); any unit, any sign."""
+
+_EQUAL = 1e-9 * SCALE  # ten times what HiGHS leaves open, in scaled costs
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One candidate and what it costs."""
+
+    candidate: Candidate
+    loss: float  # in the unit of the losses
+    size: float  # share of the float32 size, counted as the budget counts it, else with metadata
+    seconds: float | None  # of a latency budget's model
+
+
+def solve(
+    space: SearchSpace,
+    losses: Losses,
+    budget: Budget,
+    *,
+    count: int = 1,
+    excluded: frozenset[Candidate] = frozenset(),
+    time_limit: float = TIME_LIMIT,
+) -> list[Solution]:
+    """The `count` candidates of least loss within `budget`, best first; fewer if there are fewer.
+
+    None of `excluded` is among them. `time_limit` is in seconds for each call of the solver.
+    Raises UsageError for a loss that is missing or not finite and for a budget that no candidate
+    keeps, and InternalError where the solver finds no optimum in time.
+    """
+    _check_losses(space, losses)
+    check_feasible(space, budget)
+    program = Program(space, time_limit=time_limit)
+    rows = [limit.row(limit.cost(program)) for limit in budget.limits]
+    rows += [program.without(each) for each in sorted(excluded)]
+    found = _Enumeration(program, _cost(program, losses), rows, budget)
+    return [
+        _solution(space, candidate, losses, budget) for candidate in itertools.islice(found, count)
+    ]
+
+
+def loss_of(space: SearchSpace, candidate: Candidate, losses: Losses) -> float:
+    """The sum over the candidate's linears, rounded once."""
+    return math.fsum(
+        losses[linear, text]
+        for group, text in zip(space.groups, candidate.schemes, strict=True)
+        for linear in group.linears
+    )
+
+
+class _Enumeration:
+    """The candidates of a program from the least cost up."""
+
+    def __init__(
+        self, program: Program, cost: Coefficients, rows: Sequence[Row], budget: Budget
+    ) -> None:
+        self._program = program
+        self._cost = cost
+        self._rows = list(rows)
+        self._admits = partial(budget.admits, program.space)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        least = self._minimum(self._cost)
+        while least is not None:
+            following = self._minimum(self._cost, self._program.without(least))
+            first = least
+            if following is not None and self._of(following) - self._of(least) <= _EQUAL:
+                first = self._first_as_good_as(least)
+            self._rows.append(self._program.without(first))
+            yield first
+            least = following if first == least else least
+
+    def _first_as_good_as(self, least: Candidate) -> Candidate:
+        """The first in the order of texts, found group by group."""
+        rows, first = [Row(self._cost, high=self._of(least) + _EQUAL)], least
+        for index, columns in enumerate(self._program.choices):
+            texts = sorted(columns)
+            if first.schemes[index] != texts[0]:
+                ranks = {columns[text]: float(rank) for rank, text in enumerate(texts)}
+                found = self._minimum(ranks, *rows)
+                assert found is not None  # `first` is one
+                first = found
+            rows.append(Row({columns[first.schemes[index]]: 1.0}, low=1))
+        return first
+
+    def _minimum(self, cost: Coefficients, *rows: Row) -> Candidate | None:
+        return self._program.minimize(cost, [*self._rows, *rows], self._admits)
+
+    def _of(self, candidate: Candidate) -> float:
+        pairs = zip(self._program.choices, candidate.schemes, strict=True)
+        return math.fsum(self._cost[columns[text]] for columns, text in pairs)
+
+
+def _cost(program: Program, losses: Losses) -> Coefficients:
+    """The loss of every choice above the group's least, such that the widest is `SCALE`."""
+    cost: dict[int, float] = {}
+    for group, columns in zip(program.space.groups, program.choices, strict=True):
+        of_choice = {
+            column: math.fsum(losses[linear, text] for linear in group.linears)
+            for text, column in columns.items()
+        }
+        least = min(of_choice.values())
+        cost |= {column: loss - least for column, loss in of_choice.items()}
+    widest = max(cost.values()) or 1.0
+    return {column: loss * (SCALE / widest) for column, loss in cost.items()}
+
+
+def _solution(space: SearchSpace, candidate: Candidate, losses: Losses, budget: Budget) -> Solution:
+    metadata = budget.size is None or budget.size.metadata
+    return Solution(
+        candidate,
+        loss=loss_of(space, candidate, losses),
+        size=size_of(space, candidate, metadata=metadata),
+        seconds=budget.latency.of(space, candidate) if budget.latency else None,
+    )
+
+
+def _check_losses(space: SearchSpace, losses: Losses) -> None:
+    for group in space.groups:
+        for linear in group.linears:
+            for text in group.by_text:
+                loss = losses.get((linear, text), math.nan)
+                if not math.isfinite(loss):
+                    raise UsageError(
+                        f"loss of {linear} as {text}",
+                        expected="a finite number",
+                        found=f"{loss}" if (linear, text) in losses else "none",
+                        remedy="measure it again, or leave the scheme out",
+                    )

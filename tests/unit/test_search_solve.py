@@ -1,0 +1,209 @@
+"""The solver against looking at every candidate, on spaces small enough for that."""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nxmi_export.errors import InternalError, UsageError
+from nxmi_export.recipe import Scheme
+from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
+from nxmi_export.search.latency_model import LatencyModel, LinearLatency
+from nxmi_export.search.program import Program
+from nxmi_export.search.size import size_of
+from nxmi_export.search.solve import Losses, loss_of, solve
+from nxmi_export.search.space import Candidate, Group, SearchSpace
+from tests.tiny_models import tiny_model
+
+SCHEMES = tuple(
+    Scheme.parse(text) for text in ("dense", "2:4", "int8", "int4", "2:4+int8", "2:4+int4")
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    space: SearchSpace
+    losses: Losses
+    model: LatencyModel
+
+    def brute_force(self, budget: Budget) -> list[tuple[float, Candidate]]:
+        """Every candidate within the budget, best first, then by text."""
+        return sorted(
+            (loss_of(self.space, each, self.losses), each)
+            for each in self.space.candidates()
+            if budget.admits(self.space, each)
+        )
+
+    def seconds_of(self, candidate: Candidate) -> float:
+        return LatencyBudget(1, self.model).of(self.space, candidate)
+
+
+@st.composite
+def problems(draw: st.DrawFn, losses: st.SearchStrategy[float]) -> Problem:
+    """Two to four groups of one or two linears, whose INT8 outputs need one another at random."""
+    sizes = draw(st.lists(st.integers(1, 2), min_size=2, max_size=4))
+    linears = [
+        tuple(f"{index}.{place}" for place in range(size)) for index, size in enumerate(sizes)
+    ]
+    names = [name for group in linears for name in group]
+    options = st.lists(st.sampled_from(SCHEMES), min_size=1, max_size=4, unique=True).map(tuple)
+    groups = tuple(
+        Group(str(index), group, draw(st.integers(1, 5)) * 96, draw(options))
+        for index, group in enumerate(linears)
+    )
+    needs = st.none() | st.lists(
+        st.frozensets(st.sampled_from(names), min_size=1, max_size=3), max_size=2
+    ).map(tuple)
+    seconds = st.integers(1, 9).map(float)
+    model = LatencyModel(
+        tuple(
+            LinearLatency(
+                name,
+                # in any order: a sparse kernel may well be slower
+                {"float": draw(seconds), "int8": draw(seconds), "int8 2:4": draw(seconds)},
+                draw(needs),
+            )
+            for name in names
+        ),
+        rest=draw(st.integers(0, 3)) * 1.0,
+        source="analytical",
+        device="a100",
+    )
+    table = {
+        (name, text): draw(losses)
+        for group in groups
+        for name in group.linears
+        for text in group.by_text
+    }
+    return Problem(SearchSpace("component", groups), table, model)
+
+
+TIED = st.integers(-2, 2).map(float)
+MEASURED = st.floats(0, 10).map(lambda loss: round(loss, 4))
+
+
+def budget_at(problem: Problem, candidate: Candidate, limits: str) -> Budget:
+    """Limits that the candidate keeps exactly."""
+    size = SizeBudget(size_of(problem.space, candidate, metadata=True), metadata=True)
+    latency = LatencyBudget(problem.seconds_of(candidate), problem.model)
+    return Budget(size if "size" in limits else None, latency if "latency" in limits else None)
+
+
+LIMITS = st.sampled_from(["size", "latency", "size and latency"])
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(TIED), LIMITS, st.integers(1, 6), st.data())
+def test_the_best_ones_in_order_and_equals_by_their_texts(
+    problem: Problem, limits: str, count: int, data: st.DataObject
+) -> None:
+    edge = data.draw(st.sampled_from(list(problem.space.candidates())))
+    budget = budget_at(problem, edge, limits)
+    found = solve(problem.space, problem.losses, budget, count=count)
+    expected = problem.brute_force(budget)[:count]
+    assert [(each.loss, each.candidate) for each in found] == expected
+
+
+@settings(deadline=None, max_examples=40)
+@given(problems(MEASURED), LIMITS, st.data())
+def test_losses_of_any_size(problem: Problem, limits: str, data: st.DataObject) -> None:
+    edge = data.draw(st.sampled_from(list(problem.space.candidates())))
+    budget = budget_at(problem, edge, limits)
+    expected = [loss for loss, _ in problem.brute_force(budget)[:4]]
+    for unit in (1e-9, 1.0, 1e9):
+        losses = {key: loss * unit for key, loss in problem.losses.items()}
+        found = solve(problem.space, losses, budget, count=4)
+        assert [each.loss / unit for each in found] == pytest.approx(expected, abs=1e-7)
+
+
+@settings(deadline=None, max_examples=20)
+@given(problems(TIED), st.data())
+def test_excluded_candidates_are_left_out(problem: Problem, data: st.DataObject) -> None:
+    every = list(problem.space.candidates())
+    budget = budget_at(problem, data.draw(st.sampled_from(every)), "size")
+    excluded = frozenset(data.draw(st.lists(st.sampled_from(every), max_size=5)))
+    found = solve(problem.space, problem.losses, budget, count=5, excluded=excluded)
+    expected = [each for each in problem.brute_force(budget) if each[1] not in excluded][:5]
+    assert [(each.loss, each.candidate) for each in found] == expected
+
+
+BERT = SearchSpace.of(tiny_model(), "component")
+FLAT = {
+    (linear, text): 1.0
+    for group in BERT.groups
+    for linear in group.linears
+    for text in group.by_text
+}
+EIGHTH = Budget(SizeBudget(0.125, metadata=True))
+
+
+def test_a_solution_says_what_it_costs() -> None:
+    [nominal] = solve(BERT, FLAT, Budget(SizeBudget(0.0625, metadata=False)))
+    assert nominal.candidate == BERT.uniform(Scheme.parse("2:4+int4"))
+    assert (nominal.loss, nominal.size, nominal.seconds) == (12.0, 2 / 32, None)
+
+
+def test_a_problem_without_preferences_is_answered_by_the_first_candidates() -> None:
+    found = [each.candidate for each in solve(BERT, FLAT, EIGHTH, count=3)]
+    within = sorted(each for each in BERT.candidates() if EIGHTH.admits(BERT, each))
+    assert found == within[:3]
+
+
+def test_fewer_are_found_where_there_are_fewer() -> None:
+    assert len(solve(BERT, FLAT, Budget(SizeBudget(0.0625, metadata=False)), count=9)) == 1
+
+
+def test_a_budget_that_none_keeps_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        solve(BERT, FLAT, Budget(SizeBudget(0.05, metadata=False)))
+    assert str(caught.value) == (
+        "budget of the search: expected a candidate of at most 0.05 of the float32 size nominal, "
+        "found 0.0625 of the float32 size nominal at best; "
+        "raise it, or allow smaller or faster schemes"
+    )
+
+
+QUERY = "bert.encoder.layer.1.attention.self.query"
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_refused(loss: float) -> None:
+    with pytest.raises(UsageError) as caught:
+        solve(BERT, FLAT | {(QUERY, "int4"): loss}, EIGHTH)
+    assert str(caught.value) == (
+        f"loss of {QUERY} as int4: expected a finite number, found {loss}; "
+        "measure it again, or leave the scheme out"
+    )
+
+
+def test_a_loss_that_is_missing_is_refused() -> None:
+    losses = {key: loss for key, loss in FLAT.items() if key != (QUERY, "int4")}
+    with pytest.raises(UsageError) as caught:
+        solve(BERT, losses, EIGHTH)
+    assert str(caught.value) == (
+        f"loss of {QUERY} as int4: expected a finite number, found none; "
+        "measure it again, or leave the scheme out"
+    )
+
+
+def test_running_out_of_time_is_an_error_and_no_answer() -> None:
+    with pytest.raises(InternalError) as caught:
+        solve(BERT, FLAT, EIGHTH, time_limit=0.0)
+    assert re.fullmatch(
+        r"solver of the search: expected the optimum within 0 seconds, "
+        r"found status 1 of HiGHS \(.*[Tt]ime limit.*\); "
+        r"search with fewer schemes or per component",
+        str(caught.value),
+    )
+
+
+def test_what_the_rows_let_through_and_the_budget_does_not_is_passed_over() -> None:
+    program = Program(BERT)
+    cost = program.size(metadata=True)
+    smallest = program.minimize(cost)
+    assert smallest == BERT.uniform(Scheme.parse("2:4+int4"))
+    second = program.minimize(cost, admits=lambda candidate: candidate != smallest)
+    assert second is not None
+    assert sorted(second.schemes) == ["2:4+int4"] * 5 + ["int4"]
