@@ -10,29 +10,22 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from nxmi_export.report.line_chart import LEFT, PLOT_WIDTH, RIGHT, Line, Panel, panel_elements
+from nxmi_export.report.palette import FONT, themed
 
 __all__ = ["training_plot"]
 
 LOSS_POINTS = 200  # each the mean of its steps; more would be noise on top of the curve
 _MARGIN, _HEADING = 16, 34  # pixels
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; lighter on a dark ground.
-_STYLE = """
-svg { background: #ffffff; --text: #1f2328; --grid: #d8dee4; --reference: #6e7781;
-  --first: #0072b2; --second: #d55e00; --third: #009e73; }
-@media (prefers-color-scheme: dark) {
-svg { background: #0d1117; --text: #e6edf3; --grid: #30363d; --reference: #9198a1;
-  --first: #56b4e9; --second: #e69f00; --third: #2dc596; }
-}
-text { font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: var(--text); }
-.heading { font-size: 15px; font-weight: 600; }
-.title { font-size: 13px; font-weight: 600; }
-.grid { stroke: var(--grid); stroke-width: 1; fill: none; }
-polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
-polyline.first { stroke: var(--first); } circle.first { fill: var(--first); }
-polyline.second { stroke: var(--second); } circle.second { fill: var(--second); }
-polyline.third { stroke: var(--third); } circle.third { fill: var(--third); }
-polyline.reference { stroke: var(--reference); stroke-dasharray: 6 4; }
+_STYLE = f"""{themed("svg")}text {{ font: 12px {FONT}; fill: var(--text); }}
+.heading {{ font-size: 15px; font-weight: 600; }}
+.title {{ font-size: 13px; font-weight: 600; }}
+.grid {{ stroke: var(--grid); stroke-width: 1; fill: none; }}
+polyline {{ fill: none; stroke-width: 2; stroke-linejoin: round; }}
+polyline.first {{ stroke: var(--first); }} circle.first {{ fill: var(--first); }}
+polyline.second {{ stroke: var(--second); }} circle.second {{ fill: var(--second); }}
+polyline.third {{ stroke: var(--third); }} circle.third {{ fill: var(--third); }}
+polyline.reference {{ stroke: var(--reference); stroke-dasharray: 6 4; }}
 """
 
 Entry = Mapping[str, Any]

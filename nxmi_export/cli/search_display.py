@@ -1,0 +1,189 @@
+"""The reports of a search in, a live screen or a few lines on standard error out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, assert_never
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from nxmi_export.cli.console import ERRORS
+
+if TYPE_CHECKING:
+    # Its package loads torch, and --help should not.
+    from nxmi_export.search import progress as reports
+
+__all__ = ["SearchDisplay", "live_display"]
+
+_SOLVER = {"proposals": "solving for candidates", "frontier": "solving for the frontier"}
+_ABSENT = "–"
+
+
+@contextmanager
+def live_display(*, shown: bool, metric: str) -> Iterator["SearchDisplay"]:
+    """A display that `hear`s a search; where standard error is no terminal, it says a few lines.
+
+    `metric` names in words what candidates are scored by. Without `shown` it is silent.
+    """
+    if not (shown and ERRORS.is_terminal):
+        yield SearchDisplay(metric, _say if shown else _say_nothing)
+        return
+    display = SearchDisplay(metric)
+    with Live(get_renderable=display.render, console=ERRORS, refresh_per_second=4):
+        yield display
+        display.end()
+
+
+def _say(line: str) -> None:
+    ERRORS.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+class SearchDisplay:
+    """What the screen shows: the stage, a bar of each kind of work, the best so far.
+
+    `say` gets a line whenever another configuration becomes the best, and at the end of a search.
+    """
+
+    def __init__(self, metric: str, say: Callable[[str], None] = _say_nothing) -> None:
+        self._metric = metric
+        self._say = say
+        self._stages = Progress(
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+        )
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._stage: TaskID | None = None
+        self._works: dict[str, TaskID] = {}
+        self._scored: reports.CandidateScored | None = None
+        self._best: str | None = None
+
+    def begin(self, stage: str) -> None:
+        """A stage that takes seconds begins; the one before has ended."""
+        self.end()
+        self._stage = self._stages.add_task(stage, total=None)
+
+    def end(self) -> None:
+        """The stage that is shown, if any, has ended."""
+        if self._stage is not None:
+            self._stages.remove_task(self._stage)
+            self._stage = None
+
+    def hear(self, report: "reports.Progress") -> None:
+        """Take in one report."""
+        from nxmi_export.search import progress as reports
+
+        match report:
+            case reports.StageBegun():
+                self.begin(report.stage)
+            case reports.LinearPrepared():
+                self._move("rounding and pruning", report.number, report.total)
+            case reports.SensitivityDone():
+                what = f"one at a time, per {report.origin}"
+                self._move(what, report.number, report.total, report.reused)
+            case reports.SolutionFound():
+                self._move(_SOLVER[report.purpose], report.number, report.total)
+            case reports.CandidateScored():
+                what = f"scoring, per {report.origin}"
+                self._move(what, report.number, report.total, report.reused)
+                self._hear_score(report)
+            case _:
+                assert_never(report)
+
+    def render(self) -> Group:
+        """The screen as it is now."""
+        parts: list[Progress | Table | Text] = [self._stages, self._bars]
+        if self._scored is not None:
+            parts.append(Text(_effort(self._scored), no_wrap=True, overflow="ellipsis"))
+            if self._scored.leaders:
+                parts.append(self._leaders(self._scored.leaders))
+        return Group(*parts)
+
+    def _move(self, what: str, number: int, total: int, reused: int = 0) -> None:
+        """Move a bar; what an interrupted run had done would make the estimate wildly fast."""
+        self.end()
+        if what in self._works and reused < number:
+            self._bars.update(self._works[what], completed=number, total=total)
+            return
+        if what in self._works:
+            self._bars.remove_task(self._works[what])
+        begun = reused if reused == number else number - 1
+        self._works[what] = self._bars.add_task(what, total=total, completed=begun)
+        self._bars.update(self._works[what], completed=number)
+
+    def _hear_score(self, scored: "reports.CandidateScored") -> None:
+        self._scored = scored
+        best = scored.leaders[0] if scored.leaders else None
+        if best is not None and best.name != self._best:
+            self._best = best.name
+            self._say(f"best so far, per {scored.origin}: {_in_words(best)}")
+        if scored.number == scored.total:
+            self._say(f"per {scored.origin}: {_effort(scored)}")
+            self._best = None  # the next search has leaders of its own
+
+    def _leaders(self, leaders: "Sequence[reports.Leader]") -> Table:
+        from nxmi_export.report.schemes_in_words import schemes_in_words
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("best so far", overflow="fold")
+        headings = ["size", "divergence", self._metric]
+        timed = any(each.seconds is not None for each in leaders)
+        for heading in [*headings, *(["latency"] if timed else [])]:
+            table.add_column(Text(heading), justify="right")
+        for each in leaders:
+            row = [
+                schemes_in_words(each.schemes),
+                f"{each.size:.2%}",
+                f"{each.divergence:.5f}",
+                _number(each.metric),
+            ]
+            table.add_row(*map(Text, [*row, *([_latency(each.seconds)] if timed else [])]))
+        return table
+
+
+def _effort(scored: "reports.CandidateScored") -> str:
+    """How much of the work that scoring could be has been done."""
+    possible = scored.number * scored.slice
+    return (
+        f"{scored.number} of {scored.total} scored, {scored.stopped} given up early, "
+        f"{scored.examples / possible:.1%} of their examples needed"
+    )
+
+
+def _in_words(leader: "reports.Leader") -> str:
+    from nxmi_export.report.schemes_in_words import schemes_in_words
+
+    told = [f"size {leader.size:.2%}", f"divergence {leader.divergence:.5f}"]
+    told += [] if leader.metric is None else [f"metric {leader.metric:.4f}"]
+    told += [] if leader.seconds is None else [f"latency {_latency(leader.seconds)}"]
+    return f"{schemes_in_words(leader.schemes)} ({', '.join(told)})"
+
+
+def _number(value: float | None) -> str:
+    return _ABSENT if value is None else f"{value:.4f}"
+
+
+def _latency(seconds: float | None) -> str:
+    return _ABSENT if seconds is None else f"{1000 * seconds:.3g} ms"

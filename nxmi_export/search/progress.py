@@ -1,0 +1,82 @@
+"""What a search reports while it runs, as plain values for displays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "CandidateScored",
+    "Leader",
+    "LinearPrepared",
+    "Origin",
+    "Progress",
+    "SensitivityDone",
+    "SolutionFound",
+    "StageBegun",
+]
+
+Origin = Literal["component", "layer"]  # which of the two searches
+
+
+@dataclass(frozen=True)
+class StageBegun:
+    """Something that takes seconds begins; `stage` is a phrase such as "reading the model"."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class LinearPrepared:
+    """One linear's weight has been rounded and pruned by every scheme it may get."""
+
+    number: int  # from 1
+    total: int
+    linear: str
+
+
+@dataclass(frozen=True)
+class SensitivityDone:
+    """One scheme was tried on one group alone, all else dense."""
+
+    origin: Origin
+    number: int  # from 1
+    total: int
+    reused: int  # of `number`, those that an interrupted run had measured; they took no time
+
+
+@dataclass(frozen=True)
+class SolutionFound:
+    """The solver has its next-best configuration, or the next point of the frontier."""
+
+    purpose: Literal["proposals", "frontier"]
+    number: int  # from 1
+    total: int
+
+
+@dataclass(frozen=True)
+class Leader:
+    """One of the best configurations so far, scored on the whole slice."""
+
+    name: str
+    schemes: Mapping[str, str]  # by group: a component, or a module name
+    size: float  # share of the float32 size, counted as the budget counts it
+    seconds: float | None  # where a latency table is at hand
+    divergence: float  # nats, or the squared difference of a regression's outputs
+    metric: float | None  # the task's primary one
+
+
+@dataclass(frozen=True)
+class CandidateScored:
+    """One configuration was scored, or given up as it cannot be among the best any more."""
+
+    origin: Origin
+    number: int  # from 1
+    total: int
+    reused: int  # of `number`, those that an interrupted run had scored; they took no time
+    stopped: int  # of `number`, those given up early
+    examples: int  # scored in all, over these candidates
+    slice: int  # examples of one complete score
+    leaders: tuple[Leader, ...]  # best first
+
+
+Progress = StageBegun | LinearPrepared | SensitivityDone | SolutionFound | CandidateScored

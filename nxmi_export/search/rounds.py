@@ -1,0 +1,88 @@
+"""Work items in, the result of each out, done by all processes of a launch together.
+
+What an item's result depends on is settled before its round begins. So it does not matter which
+process does which item, nor how many there are, nor which items an earlier attempt has done: the
+results are the same.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from accelerate import Accelerator
+
+from nxmi_export.compression.training.processes import told_by_all
+from nxmi_export.search.ranking import Selection
+from nxmi_export.search.score import Score
+from nxmi_export.search.space import Candidate
+
+__all__ = ["ROUND", "score_in_rounds", "shared_out"]
+
+ROUND = 16  # items; a divisor of many processes' work, and few enough that the bar keeps falling
+
+Item = TypeVar("Item", bound=Hashable)
+Result = TypeVar("Result")
+
+
+def shared_out(
+    items: Sequence[Item],
+    work: Callable[[Item], Result],
+    *,
+    known: Mapping[Item, Result],
+    accelerator: Accelerator,
+    on_result: Callable[[Item, Result], None],
+) -> dict[Item, Result]:
+    """The result of each of `items`, in their order, in every process.
+
+    Those in `known`, which is the same in all processes, are not done again. `on_result` hears of
+    each, known ones too, in the main process: of its own as they are done, of the others' when all
+    are. Results are plain data, as they travel.
+    """
+    missing = [item for item in items if item not in known]
+    for item in items:
+        if item in known and accelerator.is_main_process:
+            on_result(item, known[item])
+    own: dict[Item, Result] = {}
+    for item in missing[accelerator.process_index :: accelerator.num_processes]:
+        own[item] = work(item)
+        if accelerator.is_main_process:
+            on_result(item, own[item])
+    found: dict[Item, Result] = dict(known)
+    for rank, results in enumerate(told_by_all(accelerator, own)):
+        found.update(results)
+        if accelerator.is_main_process and rank != accelerator.process_index:
+            for item, result in results.items():
+                on_result(item, result)
+    return {item: found[item] for item in items}
+
+
+def score_in_rounds(
+    candidates: Sequence[Candidate],
+    score: Callable[[Candidate, Score | None], Score],
+    *,
+    selection: Selection,
+    known: Mapping[Candidate, Score],
+    accelerator: Accelerator,
+    on_score: Callable[[Candidate, Score], None],
+) -> dict[Candidate, Score]:
+    """The score of every candidate, where `score` is told the score to beat.
+
+    That is the one when the candidate's round began. The first round is just large enough that
+    there is one.
+    """
+    scores: dict[Candidate, Score] = {}
+    for members in _rounds(candidates, selection.keep):
+        bar = selection.bar(scores)
+        scores |= shared_out(
+            members,
+            lambda candidate, bar=bar: score(candidate, bar),  # type: ignore[misc]
+            known=known,
+            accelerator=accelerator,
+            on_result=on_score,
+        )
+    return scores
+
+
+def _rounds(candidates: Sequence[Candidate], first: int) -> Iterator[Sequence[Candidate]]:
+    yield candidates[:first]
+    for start in range(first, len(candidates), ROUND):
+        yield candidates[start : start + ROUND]

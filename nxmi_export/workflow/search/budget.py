@@ -1,0 +1,78 @@
+"""What a user allows in, the budget of the search out; latencies are measured here if asked for."""
+
+from collections.abc import Callable
+
+from nxmi_export.checkpoint import CompressedCheckpoint
+from nxmi_export.errors import UsageError
+from nxmi_export.latency import LatencyTable
+from nxmi_export.latency.of_model import latency_of_model
+from nxmi_export.latency.shapes import Workload
+from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
+from nxmi_export.search.latency_model import LatencyModel
+from nxmi_export.workflow.search.outputs import Outputs
+from nxmi_export.workflow.search.request import LatencyRequest, SearchRequest
+
+__all__ = ["budget_of", "latency_table"]
+
+
+def latency_table(
+    request: SearchRequest,
+    source: CompressedCheckpoint,
+    outputs: Outputs,
+    on_stage: Callable[[str], None],
+) -> LatencyTable | None:
+    """The table that `request` names, or makes; None where it asks nothing about latency.
+
+    A table that is made is kept in the folder, as clocks never say the same twice and a resumed
+    search must not change its mind. Raises UsageError for a request that names both sources or
+    none and for an unreadable file, CapabilityMissing for a device that this machine lacks.
+    """
+    wanted = request.latency
+    if wanted is None:
+        return None
+    _check(wanted)
+    if wanted.table is not None:
+        return LatencyTable.read(wanted.table)
+    assert wanted.device is not None
+    if request.resume and outputs.latency.exists():
+        return LatencyTable.read(outputs.latency)
+    device = wanted.device
+    return latency_of_model(
+        source,
+        device,
+        Workload(wanted.batch, wanted.sequence),
+        threads=wanted.threads,
+        on_progress=lambda what, done, total: on_stage(
+            f"latency of {what} on {device}: {done} of {total} done"
+        ),
+    )
+
+
+def budget_of(request: SearchRequest, latency: LatencyModel | None) -> Budget:
+    """All limits; raises UsageError where there is none or one is no positive number."""
+    size = None if request.target is None else SizeBudget(request.target, request.metadata)
+    wanted = request.latency
+    if latency is None or wanted is None or (wanted.seconds is None and wanted.share is None):
+        return Budget(size=size)
+    if wanted.seconds is not None:
+        return Budget(size=size, latency=LatencyBudget(wanted.seconds, latency))
+    assert wanted.share is not None
+    seconds = wanted.share * latency.dense_seconds
+    return Budget(size=size, latency=LatencyBudget(seconds, latency))
+
+
+def _check(wanted: LatencyRequest) -> None:
+    if (wanted.table is None) == (wanted.device is None):
+        raise UsageError(
+            "latency of the search",
+            expected="a table or a device",
+            found="neither" if wanted.table is None else "both",
+            remedy="name one of the two",
+        )
+    if wanted.seconds is not None and wanted.share is not None:
+        raise UsageError(
+            "latency budget",
+            expected="a time or a share of the dense model's",
+            found="both",
+            remedy="give one of the two",
+        )

@@ -1,0 +1,107 @@
+"""The files that one search leaves: where they are, and whether they may be written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nxmi_export.errors import OutputError
+from nxmi_export.output_files import temporary_directory
+from nxmi_export.workflow.search.request import SearchRequest
+
+__all__ = ["Outputs"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The folder of a search and what is in it."""
+
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """Everything that is known of the finished search; written last."""
+        return self.folder / "search.json"
+
+    @property
+    def journal(self) -> Path:
+        """One JSON line for every score, written as it is known; what --resume continues."""
+        return self.folder / "search.jsonl"
+
+    @property
+    def latency(self) -> Path:
+        """The latency table, where it was made for this search; a resumed one reads it."""
+        return self.folder / "latency.json"
+
+    @property
+    def ranked(self) -> Path:
+        """The folder of recipes, 01.yaml being the best."""
+        return self.folder / "ranked"
+
+    @property
+    def chart(self) -> Path:
+        """Size, and latency, against what it costs."""
+        return self.folder / "pareto.svg"
+
+    @property
+    def page(self) -> Path:
+        """All of it for a reader."""
+        return self.folder / "search.html"
+
+    def check(self, request: SearchRequest) -> None:
+        """Refuse, before any work, a place that is taken or cannot be written.
+
+        Makes the folder and changes nothing in it; raises OutputError.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                self.folder,
+                expected="a folder for the search, in a writable place",
+                found="a file" if self.folder.is_file() else error.strerror or str(error),
+                remedy="choose another with -o",
+            ) from error
+        with temporary_directory(self.folder):
+            pass  # it takes files
+        self._check_kinds()
+        if not request.overwrite:
+            self._check_unused(request.resume)
+
+    def begin(self, request: SearchRequest) -> None:
+        """Forget an earlier search unless it is to be resumed.
+
+        Its result goes first, so that no folder ever claims to be finished and is not.
+        """
+        self.result.unlink(missing_ok=True)
+        if not request.resume:
+            self.journal.unlink(missing_ok=True)
+            self.latency.unlink(missing_ok=True)
+
+    def is_ours(self, folder: Path) -> bool:
+        """Whether `folder` is one of ranked recipes, which another search may replace."""
+        return all(path.suffix == ".yaml" and path.is_file() for path in folder.iterdir())
+
+    def _check_kinds(self) -> None:
+        for path in (self.result, self.journal, self.latency, self.chart, self.page):
+            if path.is_dir():
+                raise OutputError(
+                    path,
+                    expected="a file to overwrite or an unused name",
+                    found="a folder",
+                    remedy="choose another folder with -o",
+                )
+
+    def _check_unused(self, resume: bool) -> None:
+        if self.result.exists():
+            raise OutputError(
+                self.folder,
+                expected="a folder without a search in it",
+                found="a finished one",
+                remedy="choose another with -o, or pass --overwrite to replace it",
+            )
+        if self.journal.exists() and not resume:
+            raise OutputError(
+                self.folder,
+                expected="a folder without a search in it",
+                found="an unfinished one",
+                remedy="pass --resume to continue it, or --overwrite to start anew",
+            )

@@ -1,0 +1,181 @@
+"""A request in, everything that scoring needs out: first what is quick to refuse, then the rest."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.compression import restore
+from nxmi_export.compression.training.fingerprint import fingerprint
+from nxmi_export.compression.training.options import RunOptions
+from nxmi_export.compression.training.processes import share, share_weights, told_by_all
+from nxmi_export.errors import UsageError
+from nxmi_export.latency import LatencyTable
+from nxmi_export.search.budget import Budget, check_feasible
+from nxmi_export.search.fisher import Curvature, curvature
+from nxmi_export.search.latency_model import LatencyModel
+from nxmi_export.search.progress import LinearPrepared, Origin, Progress, StageBegun
+from nxmi_export.search.score import Logits, Scorer, ScoringOptions, dense_logits
+from nxmi_export.search.space import SearchSpace
+from nxmi_export.search.superset import Superset
+from nxmi_export.search.variants import variants
+from nxmi_export.workflow.search.budget import budget_of, latency_table
+from nxmi_export.workflow.search.data import SearchData
+from nxmi_export.workflow.search.outputs import Outputs
+from nxmi_export.workflow.search.request import SearchRequest
+
+__all__ = ["Problem", "Ready"]
+
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched, in one process; nothing has been computed yet."""
+
+    request: SearchRequest
+    accelerator: Accelerator
+    source: CompressedCheckpoint
+    model: PreTrainedModel  # dense, the same in all processes
+    data: SearchData
+    spaces: Mapping[Origin, SearchSpace]  # those to search, the one per layer last
+    table: LatencyTable | None
+    latency: LatencyModel | None
+    budget: Budget
+
+    @classmethod
+    def open(
+        cls, request: SearchRequest, outputs: Outputs, accelerator: Accelerator, tell: Tell
+    ) -> Self:
+        """Read model and data; raises UsageError and its kinds for what cannot be searched."""
+        source = _read_dense(request)
+        model = restore(source)
+        share_weights(model, accelerator)
+        data = SearchData.load(request, source)
+        _check_counts(request)
+        table = None
+        if accelerator.is_main_process:
+            table = latency_table(request, source, outputs, lambda stage: tell(StageBegun(stage)))
+        table = told_by_all(accelerator, table)[0]
+        latency = None
+        if table is not None and request.latency is not None:
+            rows = request.latency.batch * request.latency.sequence
+            latency = LatencyModel.of(model, table, request.recipe.placement, rows)
+        budget = budget_of(request, latency)
+        spaces = {each: SearchSpace.of(model, each, request.schemes) for each in _origins(request)}
+        for space in spaces.values():
+            check_feasible(space, budget)
+        return cls(request, accelerator, source, model, data, spaces, table, latency, budget)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """Everything that decides a score, by what a user would call it."""
+        request = self.request
+        options = RunOptions(seed=request.seed, precision=request.precision)
+        recipe = request.recipe.as_mapping()
+        run = fingerprint(self.model, self.data.calibration, recipe, options, processes=1)
+        of_slice = fingerprint(self.model, self.data.slice, recipe, options, processes=1)
+        # Neither changes a score.
+        unrelated = ("accumulation", "processes")
+        return {
+            **{name: value for name, value in run.items() if name not in unrelated},
+            "slice": of_slice["training data"],
+            "budget": self.budget.describe(),
+            "latency table": _hash(self.table.as_json()) if self.table else "none",
+            "schemes": ", ".join(map(str, request.schemes)),
+            **{
+                name.replace("_", " "): str(getattr(request, name))
+                for name in ("per", "projection", "objective", "keep", "error", "proposals")
+            },
+            "probe examples": str(request.probe_examples),
+        }
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What scores and predicts."""
+
+    scorer: Scorer
+    reference: Logits  # of the dense model, in the order of the slice and of the task
+    curvature: Curvature  # of every linear
+
+    @classmethod
+    def of(cls, problem: Problem, tell: Tell) -> Self:
+        """Project and round every weight under every scheme, calibrate, and run the dense model.
+
+        Equal in all processes afterwards.
+        """
+        request, accelerator = problem.request, problem.accelerator
+        schemes = {
+            linear: group.options
+            for space in problem.spaces.values()
+            for group in space.groups
+            for linear in group.linears
+        }
+        tell(StageBegun("preparing the weights"))
+        prepared = variants(
+            problem.model,
+            schemes,
+            request.recipe,
+            problem.data.calibration,
+            request.projection,
+            on_linear=lambda name, number, total: tell(LinearPrepared(number, total, name)),
+        )
+        for name in prepared.linears:
+            share([prepared.weight(name, each) for each in prepared.schemes(name)], accelerator)
+        tell(StageBegun("calibrating the quantizers"))
+        superset = Superset(problem.model, request.recipe, prepared, problem.data.calibration)
+        share(list(superset.activation_scales.values()), accelerator)
+        options = ScoringOptions(
+            seed=request.seed, precision=request.precision, order=problem.data.order
+        )
+        tell(StageBegun("running the dense model"))
+        held = problem.data.slice
+        reference = told_by_all(accelerator, dense_logits(superset, held, options))[0]
+        scorer = Scorer(superset, held, reference, options)
+        tell(StageBegun("differentiating the dense model"))
+        probed = held.select(scorer.positions[: request.probe_examples])
+        return cls(scorer, reference, curvature(problem.model, prepared, probed))
+
+
+def _origins(request: SearchRequest) -> tuple[Origin, ...]:
+    return ("component", "layer") if request.per == "both" else (request.per,)
+
+
+def _read_dense(request: SearchRequest) -> CompressedCheckpoint:
+    checkpoint = read_checkpoint(request.model, base=request.base)
+    if checkpoint.recipe is not None:
+        raise UsageError(
+            request.model,
+            expected="a dense model",
+            found=f"one that is compressed already, to {checkpoint.recipe.default}",
+            remedy="start from the dense model that it was made from",
+        )
+    return checkpoint
+
+
+def _check_counts(request: SearchRequest) -> None:
+    for name, least in (("keep", 1), ("proposals", 1), ("probe_examples", 1)):
+        if getattr(request, name) < least:
+            raise UsageError(
+                name.replace("_", " "),
+                expected=f"at least {least}",
+                found=str(getattr(request, name)),
+                remedy="give a larger number",
+            )
+    if not 0 < request.error < 1:
+        raise UsageError(
+            "error",
+            expected="a probability between 0 and 1",
+            found=f"{request.error:g}",
+            remedy="give one such as 0.05",
+        )
+
+
+def _hash(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

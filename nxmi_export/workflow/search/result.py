@@ -1,0 +1,113 @@
+"""A finished search as a value: the ranked configurations and how they were found."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nxmi_export.search.progress import Origin
+
+__all__ = ["SCHEMA", "FrontierPoint", "Measured", "Ranked", "SearchResult", "StopStatistics"]
+
+SCHEMA = "nxmi-export/search/1"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One configuration that was scored on the whole slice."""
+
+    origin: Origin
+    name: str
+    schemes: Mapping[str, str]  # by group: a component, or a module name
+    nominal: float  # size as a share of float32
+    with_metadata: float
+    seconds: float | None  # by the latency table; None without one
+    divergence: float  # mean over the slice, nats or squared output difference
+    metric: float | None  # the task's primary one; None where it is no number
+    predicted: float  # what the sensitivities add up to
+    predicted_with_interactions: float  # the same and what changes do to each other
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of the best, with its recipe's file."""
+
+    rank: int  # from 1, among all that were scored on the whole slice
+    recipe: str  # the file, relative to the folder
+    measured: Measured
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """What the solver expects to lose at least at one size or latency; nothing here is measured."""
+
+    swept: str  # "size" or "seconds": what was limited to draw this point
+    nominal: float
+    with_metadata: float
+    seconds: float | None
+    predicted: float
+    schemes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StopStatistics:
+    """What giving up early saved, and the probability that it cost one of the best."""
+
+    error: float
+    candidates: int
+    stopped: int
+    examples: int  # that were scored
+    examples_possible: int  # had no candidate been given up
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What `search.json` holds."""
+
+    output: Path
+    task: str
+    primary_metric: str  # in words
+    budget: Mapping[str, Any]  # {"size": {"target", "metadata"}, "latency": {...}}, either None
+    budget_in_words: str
+    candidates: Mapping[Origin, int]  # how many each search had to choose from, within the budget
+    dense: Mapping[str, float | None]  # "metric" on the slice, "seconds" by the latency table
+    ranked: tuple[Ranked, ...]
+    winners: Mapping[Origin, Ranked]  # the best of each search
+    measured: tuple[Measured, ...]  # every complete score, best first
+    frontier: tuple[FrontierPoint, ...]
+    # by search, group and scheme: what each costs alone, as {"divergence", "loss"}
+    sensitivities: Mapping[Origin, Mapping[str, Mapping[str, Mapping[str, float]]]]
+    stops: Mapping[Origin, StopStatistics]
+    latency: Mapping[str, Any] | None  # the table's source, device and conditions
+    options: Mapping[str, Any]
+    data: Mapping[str, Any]
+    source: Mapping[str, Any]  # the dense model: its path and hash
+    versions: Mapping[str, str]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data with a versioned schema."""
+        return {
+            "schema": SCHEMA,
+            "task": self.task,
+            "primary_metric": self.primary_metric,
+            "budget": {**self.budget, "in_words": self.budget_in_words},
+            "candidates": dict(self.candidates),
+            "dense": dict(self.dense),
+            "ranked": [_ranked(each) for each in self.ranked],
+            "winners": {origin: _ranked(each) for origin, each in self.winners.items()},
+            "measured": [asdict(each) for each in self.measured],
+            "frontier": [asdict(each) for each in self.frontier],
+            "sensitivities": self.sensitivities,
+            "stops": {origin: asdict(each) for origin, each in self.stops.items()},
+            "latency": self.latency,
+            "options": self.options,
+            "data": self.data,
+            "source": self.source,
+            "versions": self.versions,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _ranked(entry: Ranked) -> dict[str, Any]:
+    return {"rank": entry.rank, "recipe": entry.recipe, **asdict(entry.measured)}

@@ -1,0 +1,87 @@
+"""A request in, the ranked recipes and the account of the search in its folder out."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from nxmi_export.compression.training.processes import join_processes, told_by_all
+from nxmi_export.search.frontier import Optimum, frontier
+from nxmi_export.search.progress import Progress, SolutionFound, StageBegun
+from nxmi_export.workflow.search.account import account
+from nxmi_export.workflow.search.journal import Journal, Known
+from nxmi_export.workflow.search.outputs import Outputs
+from nxmi_export.workflow.search.prepare import Problem, Ready
+from nxmi_export.workflow.search.publish import publish
+from nxmi_export.workflow.search.request import SearchRequest
+from nxmi_export.workflow.search.result import SearchResult
+from nxmi_export.workflow.search.stages import Stage, StageResult
+
+__all__ = ["search_model"]
+
+OnProgress = Callable[[Progress], None]
+
+
+def search_model(
+    request: SearchRequest, on_progress: OnProgress = lambda progress: None
+) -> SearchResult | None:
+    """Search; recipes, pictures and the account of the search appear at the end.
+
+    The result, on the main process of a distributed launch; the others get None, write nothing
+    and report nothing. It does not depend on the number of processes.
+
+    A search that ends early leaves its journal, which `resume` continues to the same result.
+    Raises UsageError and its kinds for what cannot be searched as asked, such as a budget that no
+    configuration keeps, and CapabilityMissing for a device that is to be timed and is not here.
+    """
+    begun = time.perf_counter()
+    accelerator, outputs = join_processes(), Outputs(request.output)
+    is_main = accelerator.is_main_process
+    tell = on_progress if is_main else _silent
+    if is_main:
+        outputs.check(request)
+    tell(StageBegun("reading the model and the data"))
+    problem = Problem.open(request, outputs, accelerator, tell)
+    journal = _journal(problem, outputs) if is_main else None
+    with journal or nullcontext():
+        known: Known = told_by_all(accelerator, journal.known if journal else None)[0]
+        ready = Ready.of(problem, tell)
+        stages = _stages(Stage(problem, ready, known, journal, tell))
+        if not is_main:
+            return None
+        result, recipes = account(
+            problem, ready, stages, _frontier(problem, stages[-1], tell), begun=begun
+        )
+        publish(outputs, result, recipes)
+        return result
+
+
+def _journal(problem: Problem, outputs: Outputs) -> Journal:
+    """The opened place of the search; a table that was made for it stays there."""
+    outputs.begin(problem.request)
+    wanted = problem.request.latency
+    if problem.table is not None and wanted is not None and wanted.device is not None:
+        problem.table.write(outputs.latency)
+    return Journal(outputs.journal, problem.fingerprint)
+
+
+def _stages(stage: Stage) -> list[StageResult]:
+    done: list[StageResult] = []
+    if "component" in stage.problem.spaces:
+        done.append(stage.per_component())
+    if "layer" in stage.problem.spaces:
+        done.append(stage.per_layer(done[0] if done else None))
+    return done
+
+
+def _frontier(problem: Problem, last: StageResult, tell: OnProgress) -> tuple[Optimum, ...]:
+    tell(StageBegun("drawing the frontier"))
+    return frontier(
+        last.sensitivities,
+        metadata=problem.request.metadata,
+        latency=problem.latency,
+        on_found=lambda number, total: tell(SolutionFound("frontier", number, total)),
+    )
+
+
+def _silent(progress: Progress) -> None:
+    """The processes beside the main one report nothing."""

@@ -1,0 +1,1 @@
+"""Searched configurations, trained: against uniform ones and a random one of the same size."""

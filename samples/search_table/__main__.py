@@ -1,0 +1,52 @@
+r"""Run the table of searched configurations, or print what there is of it.
+
+    python -m samples.search_table --data GLUE_DIR                  every missing cell, in order
+    python -m samples.search_table --data GLUE_DIR --only mrpc_nominal_layer
+    python -m samples.search_table --print                          the table, in Markdown
+
+At 12.5 % of the float32 size, nominal and with metadata: one scheme everywhere, a random
+configuration, and the winners of both searches, each trained as `deploy` is in samples.glue_table.
+Interrupt it at will. Each result is a JSON file in samples/results/search.
+"""
+
+import argparse
+from pathlib import Path
+
+from samples.fine_tune import CONSOLE
+from samples.glue_table.__main__ import RESULTS as GLUE_RESULTS
+from samples.glue_table.run import Place
+from samples.search_table.cells import cell_named, cells
+from samples.search_table.run import run
+from samples.search_table.table import markdown
+
+RESULTS = Path(__file__).parents[1] / "results" / "search"
+
+
+def main() -> None:
+    """Run, list or print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--models", type=Path, default=Path("runs/glue"))
+    parser.add_argument("--only", nargs="+", metavar="CELL", help="names as --list prints them")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--print", action="store_true", dest="show")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for cell in cells():
+            done = (RESULTS / f"{cell.name}.json").exists()
+            print(f"{cell.name}{'  done' if done else ''}")
+        return
+    if arguments.show:
+        print(markdown(RESULTS))
+        return
+    if arguments.data is None:
+        parser.error("--data is needed to run cells")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    place = Place(arguments.data, arguments.models, GLUE_RESULTS)
+    for cell in [cell_named(name) for name in arguments.only or ()] or list(cells()):
+        result = run(cell, place, RESULTS)
+        CONSOLE.print(f"{cell.name}: {result['metric']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Result files in, the table in Markdown out, and how well scores before training foretold it."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import spearmanr
+
+from samples.search_table.cells import BUDGETS, KINDS, TASKS, Budget, Cell, Kind
+
+__all__ = ["markdown", "rank_correlation"]
+
+NOT_RUN = "not run"
+FEWEST = 3  # pairs that a rank correlation is told of
+
+Found = dict[Cell, dict[str, Any]]
+
+
+def markdown(results: Path) -> str:
+    """Metric and retention of dense, by budget and kind; then the rank correlations."""
+    found = _read(results)
+    lines = [
+        "| 12.5 % | configuration | " + " | ".join(TASKS) + " | average retention |",
+        "|---|---|" + "---|" * (len(TASKS) + 1),
+    ]
+    for budget in BUDGETS:
+        for kind in KINDS:
+            row = [_entry(found.get(Cell(task, budget, kind))) for task in TASKS]
+            average = _average(found, budget, kind)
+            lines.append(f"| {budget} | {kind} | {' | '.join(row)} | {average} |")
+    lines += ["", "Rank correlation of the divergence before training with the trained metric:", ""]
+    return "\n".join(lines + [f"- {task}: {rank_correlation(found, task)}" for task in TASKS])
+
+
+def rank_correlation(found: Found, task: str) -> str:
+    """Spearman's, positive where less divergence ends in a higher metric; with the honest n."""
+    pairs = [
+        (-each["zero_shot"]["divergence"], each["metric"])
+        for cell, each in found.items()
+        if cell.task == task
+    ]
+    if len(pairs) < FEWEST:
+        return f"too few to tell (n = {len(pairs)})"
+    expected, trained = zip(*pairs, strict=True)
+    if len(set(expected)) == 1 or len(set(trained)) == 1:
+        return f"undefined, as all are equal (n = {len(pairs)})"
+    result = spearmanr(expected, trained)
+    return f"{result.statistic:+.2f} (n = {len(pairs)}, p = {result.pvalue:.2f})"
+
+
+def _entry(result: dict[str, Any] | None) -> str:
+    return f"{100 * result['metric']:.1f}, {result['retention']:.1%}" if result else NOT_RUN
+
+
+def _average(found: Found, budget: Budget, kind: Kind) -> str:
+    """Over all tasks, and only where all were run."""
+    results = [found.get(Cell(task, budget, kind)) for task in TASKS]
+    kept = [each["retention"] for each in results if each]
+    return f"{statistics.fmean(kept):.1%}" if len(kept) == len(TASKS) else ""
+
+
+def _read(results: Path) -> Found:
+    found = {}
+    for path in sorted(results.glob("*.json")):
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found[Cell(**result["cell"])] = result
+    return found

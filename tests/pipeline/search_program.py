@@ -1,0 +1,91 @@
+"""A whole search as a process of its own, so that tests can kill it or launch several.
+
+python -m tests.pipeline.search_program MODEL DATA FOLDER [--resume] [--kill-at NUMBER] ...
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from nxmi_export.compression.training import join_processes
+from nxmi_export.glue import task_named
+from nxmi_export.recipe import ActivationSettings, Recipe, Scheme
+from nxmi_export.search.progress import CandidateScored, Progress, SensitivityDone
+from nxmi_export.workflow.search import LatencyRequest, SearchRequest, search_model
+
+__all__ = ["request_for", "run_search"]
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMES = tuple(map(Scheme.parse, ("int8", "int4", "2:4+int8")))
+
+
+def request_for(
+    model: Path, data: Path, folder: Path, *, task: str = "sst2", resume: bool = False
+) -> SearchRequest:
+    """All parts of a search, small: both granularities, both budgets, early stops."""
+    return SearchRequest(
+        model=str(model),
+        task=task_named(task),
+        output=folder,
+        recipe=Recipe(activations=ActivationSettings(calibration_batches=1)),
+        target=0.2,
+        latency=LatencyRequest(device="a100", share=0.65, batch=4096, sequence=64),
+        schemes=SCHEMES,
+        keep=3,
+        proposals=6,
+        probe_examples=32,
+        holdout=0.5,
+        data_dir=data,
+        resume=resume,
+    )
+
+
+def run_search(
+    model: Path, data: Path, folder: Path, *arguments: str, processes: int = 1
+) -> subprocess.CompletedProcess[str]:
+    """Run this program in `processes` processes joined by gloo."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [
+            *(sys.executable, *(launch if processes > 1 else [])),
+            *("-m", __name__, str(model), str(data), str(folder), *arguments),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def main() -> None:
+    """Search, and die on the way where that is asked for."""
+    parser = argparse.ArgumentParser()
+    for name in ("model", "data", "folder"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--kill-at-probe", type=int)
+    parser.add_argument("--kill-at-score", type=int, help="of the search per component")
+    parser.add_argument("--kill-at-proposal", type=int)
+    given = parser.parse_args()
+
+    def on_progress(progress: Progress) -> None:
+        match progress:
+            case SensitivityDone(origin="component", number=given.kill_at_probe):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case CandidateScored(origin="component", number=given.kill_at_score):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case CandidateScored(origin="layer", number=given.kill_at_proposal):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    request = request_for(given.model, given.data, given.folder, resume=given.resume)
+    search_model(request, on_progress)
+    join_processes().end_training()
+
+
+if __name__ == "__main__":
+    main()

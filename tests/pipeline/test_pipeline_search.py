@@ -1,0 +1,350 @@
+"""Whole searches: what they leave, killed and continued, and in several processes."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from nxmi_export.compression import insert_quantizers
+from nxmi_export.compression.insert_quantizers import compressed_linears
+from nxmi_export.errors import OutputError, UsageError
+from nxmi_export.glue import task_named
+from nxmi_export.recipe import Recipe
+from nxmi_export.search.progress import (
+    CandidateScored,
+    LinearPrepared,
+    Progress,
+    SensitivityDone,
+    SolutionFound,
+)
+from nxmi_export.workflow.search import LatencyRequest, SearchRequest, SearchResult, search_model
+from tests.cli.compress.compress_runs import write_dense, write_task
+from tests.pipeline.search_program import SCHEMES, request_for, run_search
+from tests.tiny_models import tiny_model
+
+EXAMPLES = 256  # half of them the slice
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dense(tmp_path_factory.mktemp("dense") / "model")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_task(tmp_path_factory.mktemp("data"), task_named("sst2"), train=EXAMPLES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    request: SearchRequest
+    result: SearchResult
+    heard: list[Progress]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return _facts(self.request.output)
+
+
+@pytest.fixture(scope="module")
+def finished(dense: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    request = request_for(dense, data, tmp_path_factory.mktemp("search") / "found")
+    heard: list[Progress] = []
+    result = search_model(request, heard.append)
+    assert result is not None
+    return Finished(request, result, heard)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """search.json without what depends on the clock and on where the files are."""
+    facts: dict[str, Any] = json.loads((folder / "search.json").read_text())
+    del facts["seconds"]
+    return facts
+
+
+def test_the_folder_holds_recipes_pictures_and_the_account(finished: Finished) -> None:
+    folder = finished.request.output
+    assert {path.name for path in folder.iterdir()} == {
+        *("search.json", "search.jsonl", "search.html", "pareto.svg", "latency.json", "ranked")
+    }
+    ElementTree.fromstring((folder / "pareto.svg").read_text())
+    assert "<html" in (folder / "search.html").read_text()
+
+
+def test_every_ranked_recipe_gives_each_linear_what_the_ranking_says(finished: Finished) -> None:
+    named = {entry["recipe"]: entry for entry in finished.facts["ranked"]}
+    named |= {entry["recipe"]: entry for entry in finished.facts["winners"].values()}
+    files = sorted((finished.request.output / "ranked").iterdir())
+    assert [f"ranked/{path.name}" for path in files] == sorted(named)
+    for path in files:
+        entry, recipe = named[f"ranked/{path.name}"], Recipe.from_yaml(path)
+        model = tiny_model()
+        insert_quantizers(model, recipe)
+        found = {name: str(each.scheme) for name, each in compressed_linears(model).items()}
+        if entry["origin"] == "layer":
+            assert found == entry["schemes"]
+        else:
+            assert {name: str(scheme) for name, scheme in recipe.schemes.items()} == entry[
+                "schemes"
+            ]
+        kept = recipe.model_copy(update={"schemes": {}, "overrides": {}, "default": SCHEMES[0]})
+        base = finished.request.recipe.model_copy(update={"default": SCHEMES[0]})
+        assert kept == base
+
+
+def test_a_recipe_says_what_it_is(finished: Finished) -> None:
+    comment = [
+        line
+        for line in (finished.request.output / "ranked" / "01.yaml").read_text().splitlines()
+        if line.startswith("#")
+    ]
+    best = finished.result.ranked[0].measured
+    assert comment[0] == f"# Number 1 of a search on sst2, one choice per {best.origin}."
+    assert comment[1] == f"# Budget: {finished.result.budget_in_words}."
+    assert comment[-1] == "# Train it: nxmi-export compress MODEL --task sst2 --recipe 01.yaml"
+
+
+def test_the_ranking_is_by_divergence_and_within_the_budget(finished: Finished) -> None:
+    facts = finished.facts
+    divergences = [entry["divergence"] for entry in facts["ranked"]]
+    assert len(divergences) == 3
+    assert divergences == sorted(divergences)
+    assert divergences == [entry["divergence"] for entry in facts["measured"][:3]]
+    for entry in facts["measured"]:
+        assert entry["with_metadata"] <= 0.2 + 1e-9
+        assert entry["seconds"] <= facts["budget"]["latency"]["seconds"] * (1 + 1e-9)
+        assert entry["nominal"] <= entry["with_metadata"]
+    assert facts["budget"]["latency"]["share"] == pytest.approx(0.65)
+    assert facts["budget"]["latency"]["source"] == "analytical"
+
+
+def test_both_searches_have_a_winner_and_the_layers_are_no_repetition(finished: Finished) -> None:
+    facts = finished.facts
+    assert facts["winners"].keys() == {"component", "layer"}
+    names = {
+        tuple(entry["schemes"].values())
+        for entry in facts["measured"]
+        if entry["origin"] == "layer"
+    }
+    # a choice per component, laid out over the two layers
+    repeated = {
+        tuple(entry["schemes"].values()) * 2
+        for entry in facts["measured"]
+        if entry["origin"] == "component"
+    }
+    assert names
+    assert not names & repeated
+
+
+def test_stopping_early_loses_none_of_the_best(finished: Finished) -> None:
+    # With so small an error nothing is given up before its last example could still matter.
+    folder = finished.request.output.parent / "patient"
+    patient = dataclasses.replace(finished.request, output=folder, error=1e-12)
+    result = search_model(patient)
+    assert result is not None
+    assert result.ranked == finished.result.ranked
+    hasty, slow = finished.result.stops["component"], result.stops["component"]
+    assert 0 < hasty.examples < slow.examples <= slow.examples_possible
+    assert hasty.stopped > 0
+    assert hasty.error == 0.025  # half of it for each search
+
+
+def test_progress_counts_to_the_end_and_tells_the_best(finished: Finished) -> None:
+    prepared = [each for each in finished.heard if isinstance(each, LinearPrepared)]
+    assert [each.number for each in prepared] == list(range(1, 13))
+    for origin in ("component", "layer"):
+        probed = [
+            each
+            for each in finished.heard
+            if isinstance(each, SensitivityDone) and each.origin == origin
+        ]
+        assert [each.number for each in probed] == list(range(1, probed[0].total + 1))
+        scored = [
+            each
+            for each in finished.heard
+            if isinstance(each, CandidateScored) and each.origin == origin
+        ]
+        assert [each.number for each in scored] == list(range(1, scored[0].total + 1))
+        stops = finished.result.stops[origin]
+        assert (scored[-1].stopped, scored[-1].examples) == (stops.stopped, stops.examples)
+        winner = finished.result.winners[origin].measured
+        assert scored[-1].leaders[0].divergence == winner.divergence
+        assert scored[-1].leaders[0].size == winner.with_metadata
+        assert {each.reused for each in scored} == {0}
+    drawn = [each for each in finished.heard if isinstance(each, SolutionFound)]
+    assert drawn[-1].number == drawn[-1].total
+
+
+def test_the_journal_has_a_line_for_every_probe_and_score(finished: Finished) -> None:
+    lines = [
+        json.loads(line)
+        for line in (finished.request.output / "search.jsonl").read_text().splitlines()
+    ]
+    events = [line["event"] for line in lines]
+    assert events[0] == "search"
+    assert events.count("sensitivity") == (6 + 12) * len(SCHEMES)
+    assert events.count("score") == sum(finished.result.candidates.values())
+
+
+def test_a_finished_search_is_not_replaced_unasked(finished: Finished) -> None:
+    folder = finished.request.output
+    for resume in (False, True):
+        with pytest.raises(OutputError) as error:
+            search_model(dataclasses.replace(finished.request, resume=resume))
+        assert str(error.value) == (
+            f"{folder}: expected a folder without a search in it, found a finished one; "
+            "choose another with -o, or pass --overwrite to replace it"
+        )
+
+
+def test_an_infeasible_budget_is_refused_before_anything_is_computed(
+    finished: Finished, tmp_path: Path
+) -> None:
+    heard: list[Progress] = []
+    request = dataclasses.replace(finished.request, output=tmp_path / "none", target=0.01)
+    with pytest.raises(UsageError, match="budget of the search") as error:
+        search_model(request, heard.append)
+    assert "found 0.125 of the float32 size with metadata" in str(error.value)
+    assert not any(isinstance(each, LinearPrepared) for each in heard)
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"target": None, "latency": None},
+            "budget of the search: expected a target size or a latency, found neither; "
+            "give one of them, or both",
+        ),
+        (
+            {"latency": LatencyRequest(share=0.5)},
+            "latency of the search: expected a table or a device, found neither; "
+            "name one of the two",
+        ),
+        (
+            {"latency": LatencyRequest(table=Path("t.json"), device="a100")},
+            "latency of the search: expected a table or a device, found both; name one of the two",
+        ),
+        (
+            {"latency": LatencyRequest(device="a100", share=0.5, seconds=1.0)},
+            "latency budget: expected a time or a share of the dense model's, found both; "
+            "give one of the two",
+        ),
+        ({"keep": 0}, "keep: expected at least 1, found 0; give a larger number"),
+        (
+            {"error": 1.0},
+            "error: expected a probability between 0 and 1, found 1; give one such as 0.05",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(
+    changes: dict[str, Any], message: str, finished: Finished, tmp_path: Path
+) -> None:
+    request = dataclasses.replace(finished.request, output=tmp_path / "none", **changes)
+    with pytest.raises(UsageError) as error:
+        search_model(request)
+    assert str(error.value) == message
+
+
+def test_a_regression_is_searched_by_its_metric(dense: Path, tmp_path: Path) -> None:
+    model = write_dense(tmp_path / "model", tiny_model(num_labels=1))
+    folder = write_task(tmp_path / "data", task_named("stsb"), train=64)
+    request = dataclasses.replace(
+        request_for(model, folder, tmp_path / "found", task="stsb"),
+        per="component",
+        objective="metric",
+        latency=None,
+        target=0.13,
+    )
+    result = search_model(request)
+    assert result is not None
+    assert result.stops["component"].stopped == 0  # there is no bound for a correlation
+    metrics = [each.metric for each in result.measured]
+    assert metrics == sorted(metrics, key=lambda each: -(each or 0.0))
+    assert result.winners.keys() == {"component"}
+    assert result.budget["latency"] is None
+
+
+def test_per_layer_alone_needs_no_search_per_component(finished: Finished, tmp_path: Path) -> None:
+    request = dataclasses.replace(finished.request, output=tmp_path / "layer", per="layer")
+    result = search_model(request)
+    assert result is not None
+    assert {each.origin for each in result.measured} == {"layer"}
+    assert result.stops["layer"].error == 0.05
+
+
+def test_another_search_cannot_be_resumed(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "resumed"
+    folder.mkdir()
+    journal = (finished.request.output / "search.jsonl").read_bytes()
+    (folder / "search.jsonl").write_bytes(journal)
+    request = dataclasses.replace(finished.request, output=folder, resume=True, seed=1)
+    with pytest.raises(UsageError) as error:
+        search_model(request)
+    assert str(error.value) == (
+        f"{folder / 'search.jsonl'}: expected the journal of this search (seed 1), found that of "
+        "another (seed 0); resume with the settings it was made with, or pass --overwrite to "
+        "start anew"
+    )
+    with pytest.raises(OutputError) as refusal:
+        search_model(dataclasses.replace(request, resume=False))
+    assert str(refusal.value) == (
+        f"{folder}: expected a folder without a search in it, found an unfinished one; "
+        "pass --resume to continue it, or --overwrite to start anew"
+    )
+
+
+def test_a_journal_that_nobody_wrote_is_refused(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "resumed"
+    folder.mkdir()
+    header = (finished.request.output / "search.jsonl").read_text().splitlines()[0]
+    (folder / "search.jsonl").write_text(f'{header}\n{{"event": "score"}}\n')
+    with pytest.raises(UsageError) as error:
+        search_model(dataclasses.replace(finished.request, output=folder, resume=True))
+    assert str(error.value) == (
+        f"{folder / 'search.jsonl'}, line 2: expected a line of the interrupted search, "
+        'found \'{"event": "score"}\'; pass --overwrite to start anew'
+    )
+
+
+@pytest.mark.slow
+def test_a_search_killed_again_and_again_ends_with_the_same_result(
+    finished: Finished, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert (done := run_search(dense, data, whole)).returncode == 0, done.stderr
+    for kill in (
+        ("--kill-at-probe", "7"),
+        ("--kill-at-score", "30"),  # in the middle of a round
+        ("--kill-at-proposal", "5"),
+    ):
+        died = run_search(dense, data, killed, "--resume", *kill)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        with (killed / "search.jsonl").open("ab") as journal:
+            journal.write(b'{"event": "sco')  # the line that the kill cut short
+    assert not (killed / "search.json").exists()
+    assert (done := run_search(dense, data, killed, "--resume")).returncode == 0, done.stderr
+    assert _facts(killed) == _facts(whole)
+    for path in (whole / "ranked").iterdir():
+        assert (killed / "ranked" / path.name).read_bytes() == path.read_bytes()
+    lines = [(folder / "search.jsonl").read_text().splitlines() for folder in (whole, killed)]
+    assert sorted(lines[1]) == sorted(lines[0])  # nothing was done twice, nothing is lost
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(dense: Path, data: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert (done := run_search(dense, data, one)).returncode == 0, done.stderr
+    assert (done := run_search(dense, data, two, processes=2)).returncode == 0, done.stderr
+    assert _facts(two) == _facts(one)
+    # and a search that one process began may be finished by two
+    killed = tmp_path / "killed"
+    assert run_search(dense, data, killed, "--kill-at-score", "30").returncode == -signal.SIGKILL
+    done = run_search(dense, data, killed, "--resume", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert _facts(killed) == _facts(one)

@@ -1,0 +1,107 @@
+"""The search table: which cells there are, what is said of gaps, how a cell is trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nxmi_export.glue import task_named
+from nxmi_export.recipe import preset
+from samples.glue_table.run import Place
+from samples.search_table import run as running
+from samples.search_table.cells import BUDGETS, KINDS, TARGET, TASKS, Cell, cell_named, cells
+from samples.search_table.choose import Choice, chosen
+from samples.search_table.table import markdown, rank_correlation
+from tests.cli.compress.compress_runs import write_dense, write_task
+
+
+def _write(results: Path, cell: Cell, metric: float, divergence: float = 0.1) -> None:
+    result = {
+        "cell": {"task": cell.task, "budget": cell.budget, "kind": cell.kind},
+        "zero_shot": {"divergence": divergence, "metric": 0.5},
+        "metric": metric,
+        "retention": metric / 0.8,
+    }
+    (results / f"{cell.name}.json").write_text(json.dumps(result))
+
+
+def test_every_cell_has_a_name_of_its_own() -> None:
+    every = list(cells())
+    assert len({cell.name for cell in every}) == len(every) == len(TASKS) * len(BUDGETS) * 4
+    assert all(cell_named(cell.name) == cell for cell in every)
+
+
+def test_an_unknown_cell_is_refused() -> None:
+    with pytest.raises(SystemExit, match=r"^mrpc: no such cell; --list names them$"):
+        cell_named("mrpc")
+
+
+def test_uniform_configurations_fill_their_budget_to_the_last_bit() -> None:
+    assert BUDGETS["nominal"].nominal_bits / 32 == TARGET
+    assert BUDGETS["metadata"].bits_with_metadata / 32 == TARGET
+
+
+def test_what_was_not_run_says_so(tmp_path: Path) -> None:
+    text = markdown(tmp_path)
+    assert "| nominal | layer | not run | not run | not run |  |" in text
+    assert "- mrpc: too few to tell (n = 0)" in text
+
+
+def test_an_average_needs_all_tasks(tmp_path: Path) -> None:
+    for task in TASKS[:2]:
+        _write(tmp_path, Cell(task, "nominal", "layer"), 0.8)
+    assert "| nominal | layer | 80.0, 100.0% | 80.0, 100.0% | not run |  |" in markdown(tmp_path)
+    _write(tmp_path, Cell(TASKS[2], "nominal", "layer"), 0.72)
+    assert "| 72.0, 90.0% | 96.7% |" in markdown(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ((0.9, 0.8, 0.7, 0.6), "+1.00 (n = 4, p = 0.00)"),
+        ((0.6, 0.7, 0.8, 0.9), "-1.00 (n = 4, p = 0.00)"),
+        ((0.8, 0.8, 0.8, 0.8), "undefined, as all are equal (n = 4)"),
+    ],
+)
+def test_a_rank_correlation_is_positive_where_less_divergence_ended_better(
+    tmp_path: Path, metrics: tuple[float, ...], expected: str
+) -> None:
+    found = {
+        Cell("mrpc", "nominal", kind): {
+            "zero_shot": {"divergence": 0.1 * place},
+            "metric": metric,
+        }
+        for place, (kind, metric) in enumerate(zip(KINDS, metrics, strict=True), start=1)
+    }
+    assert rank_correlation(found, "mrpc") == expected
+
+
+def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
+    cell = Cell("mrpc", "nominal", "layer")
+    _write(tmp_path, cell, 0.75)
+    place = Place(tmp_path / "data", tmp_path / "models", tmp_path)
+    assert running.run(cell, place, tmp_path)["metric"] == 0.75
+
+
+def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path, tmp_path)
+    choice = Choice(preset("deploy"), 0.1, 0.8)
+    request = running._request(Cell("rte", "metadata", "random"), place, tmp_path, choice)
+    assert request.recipe.training == preset("deploy").training
+    assert (request.seed, request.precision, request.resume) == (0, "bf16", True)
+    assert request.output == tmp_path / "search_rte_metadata" / "random.pt"
+
+
+@pytest.mark.slow
+def test_the_configurations_of_a_budget_are_chosen_once(tmp_path: Path) -> None:
+    data = write_task(tmp_path / "glue", task_named("mrpc"), train=160)
+    model = write_dense(tmp_path / "dense")
+    folder = tmp_path / "search_mrpc_metadata"
+    first = chosen("mrpc", "metadata", model=model, data=data, folder=folder)
+    assert set(first) == set(KINDS)
+    assert {str(each) for each in first["uniform"].recipe.schemes.values()} == {"int4"}
+    # The winner is the best of all that keep the budget, which the others do.
+    assert first["component"].divergence <= first["uniform"].divergence
+    assert first["component"].divergence <= first["random"].divergence
+    model.rename(tmp_path / "elsewhere")
+    assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
