@@ -14,14 +14,26 @@ from tests.tiny_models import toy_dataset, write_hugging_face
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_readme_compresses_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readme_shows_the_workflow_and_what_is_below_it() -> None:
+    workflow, library = EXAMPLES
+    assert "compress_model(" in workflow
+    assert " compress(model" in f" {library}".replace("\n", " ")
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=["workflow", "library"])
+def test_the_readme_compresses_a_model(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_hugging_face(Path("my-fine-tuned-bert"))
     data = toy_dataset(64)
     Path("glue/sst2").mkdir(parents=True)
     table = pa.table({"sentence": data.texts[0], "label": data.labels})
-    pq.write_table(table, "glue/sst2/train.parquet")
+    for split in ("train", "validation"):
+        pq.write_table(table, f"glue/sst2/{split}.parquet")
     # Ten epochs and a teacher add nothing to what this test can find.
     quick = tmp_path / "quick.yaml"
     quick.write_text("training: {epochs: 1}\n")
