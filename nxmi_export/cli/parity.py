@@ -1,7 +1,7 @@
 """`nxmi-export parity ARTEFACT`: does it still run what was trained."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +9,14 @@ import typer
 from rich.markup import escape
 
 from nxmi_export.artefact import Artefact, read_artefact
-from nxmi_export.cli.console import RESULTS, bars, stages, write_json
+from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
 from nxmi_export.errors import ArtefactError, GateFailed, OutputError
 from nxmi_export.glue import TASKS, task_named
+from nxmi_export.output_files import atomic_file
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
-    from nxmi_export.parity.document import SplitParity
+    from nxmi_export.parity import ParityRun
     from nxmi_export.workflow.parity import ParityRequest
 
 __all__ = ["parity_command"]
@@ -27,116 +28,235 @@ Examples
 
     nxmi-export parity model.artefact --task mrpc --data glue_data --dense ./fine-tuned
 
-    nxmi-export parity model.artefact --task mnli --max-drop 0.002 -o mnli.json
+    nxmi-export parity model.artefact --task qnli --task rte --markdown summary.md
+
+    nxmi-export parity model.artefact --task mnli --margin 0.002 --strict --junit mnli.xml
+
+Exit codes: 0 every gate holds; 1 a gate failed, and the files say which; 2 the command line, the
+data or the artefact cannot be used; 3 a library is missing; 4 internal error.
 """
 
+_GATE, _FILES = "Gate", "Files"
 
+_Tasks = Annotated[
+    list[str],
+    typer.Option(
+        "--task", help=f"One of {', '.join(TASKS)}; again for more that the model's head fits."
+    ),
+]
+_Data = Annotated[
+    Path | None,
+    typer.Option(help="A directory of Parquet files or classic GLUE TSV; default: the hub."),
+]
+_Checkpoint = Annotated[
+    str | None, typer.Option(help="The exported checkpoint, where it was moved.")
+]
+_Dense = Annotated[
+    str | None, typer.Option(help="The uncompressed model, to show what compression costs.")
+]
+_BatchSize = Annotated[int, typer.Option(min=1, help="Examples per batch.")]
+_MaxLength = Annotated[int, typer.Option(min=2, help="Tokens per example at most.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Of the resamples behind intervals and p-values.")]
 _MaxChanged = Annotated[
     int | None,
-    typer.Option(min=0, help="Unexplained changed predictions that are allowed; default: none."),
+    typer.Option(
+        min=0,
+        help="Unexplained changed predictions that are allowed; default: none.",
+        rich_help_panel=_GATE,
+    ),
+]
+_MaxFlips = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Changed predictions of any cause that are allowed; default: any number.",
+        rich_help_panel=_GATE,
+    ),
 ]
 _MaxDrop = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Drop of the primary metric that is allowed; default: half a point."
+        min=0,
+        max=1,
+        help="Drop of the primary metric that is allowed; default: half a point.",
+        rich_help_panel=_GATE,
+    ),
+]
+_Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="A drop that is proved to be larger than this fails; default: 0.005, half a point.",
+        rich_help_panel=_GATE,
+    ),
+]
+_Confidence = Annotated[
+    float | None,
+    typer.Option(
+        help="How sure such a proof must be, one-sided; default: 0.95.", rich_help_panel=_GATE
+    ),
+]
+_Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Fail too where a drop beyond the margin is not ruled out; small dev sets cannot.",
+        rich_help_panel=_GATE,
     ),
 ]
 _Output = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Where to write the result; default: ARTEFACT/parity-TASK.json"
+        "-o",
+        "--output",
+        help="Everything, as JSON; default: ARTEFACT/parity-TASK.json",
+        rich_help_panel=_FILES,
+    ),
+]
+_JUnit = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        metavar="FILE",
+        help="Every check of every dev set, as JUnit XML.",
+        rich_help_panel=_FILES,
+    ),
+]
+_Markdown = Annotated[
+    Path | None,
+    typer.Option(
+        "--markdown", metavar="FILE", help="A summary in Markdown.", rich_help_panel=_FILES
     ),
 ]
 
 
 def parity_command(
     directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
-    task: Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="A directory of Parquet files or classic GLUE TSV; default: the hub."),
-    ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="The exported checkpoint, where it was moved.")
-    ] = None,
-    dense: Annotated[
-        str | None, typer.Option(help="The uncompressed model, to show what compression costs.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples per batch.")] = 32,
-    max_length: Annotated[int, typer.Option(min=2, help="Tokens per example at most.")] = 128,
-    limit: Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")] = None,
+    task: _Tasks,
+    data: _Data = None,
+    checkpoint: _Checkpoint = None,
+    dense: _Dense = None,
+    batch_size: _BatchSize = 32,
+    max_length: _MaxLength = 128,
+    limit: _Limit = None,
+    seed: _Seed = 0,
     max_changed: _MaxChanged = None,
+    max_flips: _MaxFlips = None,
     max_drop: _MaxDrop = None,
+    margin: _Margin = None,
+    confidence: _Confidence = None,
+    strict: _Strict = False,
     output: _Output = None,
+    junit: _JUnit = None,
+    markdown: _Markdown = None,
 ) -> None:
-    """Compare PyTorch, ONNX and onnxruntime on a dev set; exit code 1 where the gate fails."""
-    chosen = task_named(task)
+    """Compare PyTorch, ONNX and onnxruntime on dev sets; exit code 1 where the gate fails."""
+    chosen, *further = map(task_named, task)
     artefact = read_artefact(directory)
-    result = _writable(output or directory / f"parity-{task}.json")
+    files = {"-o": output or directory / f"parity-{'-'.join(task)}.json"}
+    files |= {"--junit": junit} if junit else {}
+    files |= {"--markdown": markdown} if markdown else {}
+    _check_writable(files)
     engine = _engine(artefact)
     with stages() as begin:
         begin("loading PyTorch")
         from nxmi_export.parity import Gate
+        from nxmi_export.parity.statistics import Terms
         from nxmi_export.workflow.parity import ParityRequest
-    limits: dict[str, Any] = {"max_changed": max_changed, "max_drop": max_drop}
+    limits = {"max_changed": max_changed, "max_flips": max_flips, "max_drop": max_drop}
+    terms = Terms(**_given({"margin": margin, "confidence": confidence}), seed=seed)
     request = ParityRequest(
         task=chosen,
+        further=tuple(further),
         data_dir=data,
         checkpoint=checkpoint,
         dense=dense,
         batch_size=batch_size,
         max_length=max_length,
         limit=limit,
-        gate=Gate(**{name: each for name, each in limits.items() if each is not None}),
+        gate=Gate(**_given(limits), terms=terms, strict=strict),
     )
-    _run(artefact, request, engine, result)
+    _run(artefact, request, engine, files)
 
 
-def _writable(path: Path) -> Path:
-    """Refuse a place for the result before the work is done, not after."""
-    if not path.parent.is_dir() or path.is_dir():
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given; what the others are by default is for their type to say."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_writable(files: Mapping[str, Path]) -> None:
+    """Refuse a place for a result before the work is done, not after."""
+    for option, path in files.items():
+        if not path.parent.is_dir() or path.is_dir():
+            raise OutputError(
+                path,
+                expected="a file to write in a folder that exists",
+                found="a folder" if path.is_dir() else "no such folder",
+                remedy=f"choose another with {option}",
+            )
+    if len({path.resolve() for path in files.values()}) < len(files):
         raise OutputError(
-            path,
-            expected="a file to write in a folder that exists",
-            found="a folder" if path.is_dir() else "no such folder",
-            remedy="choose another with -o",
+            ", ".join(files),
+            expected="a file each",
+            found=", ".join(map(str, files.values())),
+            remedy="give them different names",
         )
-    return path
 
 
 def _run(
-    artefact: Artefact, request: "ParityRequest", engine: dict[str, Any] | None, result: Path
+    artefact: Artefact,
+    request: "ParityRequest",
+    engine: dict[str, Any] | None,
+    files: Mapping[str, Path],
 ) -> None:
-    from nxmi_export.parity.document import run_document
-    from nxmi_export.report.parity_tables import parity_tables
+    from nxmi_export.report.parity_tables import parity_tables, scores_table
     from nxmi_export.workflow.parity import check_parity
 
     with bars() as move:
-        splits = check_parity(artefact, request, on_progress=move)
+        run = check_parity(artefact, request, on_progress=move)
+    _write(artefact, request, run, files)
+    for warning in run.warnings:
+        ERRORS.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+    for split in run.splits:
+        for table in parity_tables(split.result, split.verdict, artefact, engine):
+            RESULTS.print(table)
+    RESULTS.print(scores_table(run))
+    for path in files.values():
+        what = "everything" if path is files["-o"] else "a summary"
+        RESULTS.print(f"{what} in {escape(str(path))}", soft_wrap=True, highlight=False)
+    if not run.ok:
+        raise GateFailed(
+            f"parity of {artefact.directory}",
+            expected="the gate to hold",
+            found=" ".join(run.failures),
+            remedy=f"see {files['-o']}",
+        )
+
+
+def _write(
+    artefact: Artefact, request: "ParityRequest", run: "ParityRun", files: Mapping[str, Path]
+) -> None:
+    from nxmi_export.parity.document import run_document
+    from nxmi_export.report.junit import junit_xml
+    from nxmi_export.report.markdown_summary import markdown_summary
+
     document = run_document(
         artefact,
-        splits,
+        run,
         checkpoint=request.checkpoint or artefact.source(),
         max_length=min(request.max_length, artefact.manifest.position_limit),
         gate=request.gate,
     )
-    write_json(result, document)
-    for split in splits:
-        for table in parity_tables(split.result, split.verdict, artefact, engine):
-            RESULTS.print(table)
-    RESULTS.print(f"everything in {escape(str(result))}", soft_wrap=True, highlight=False)
-    _gate(artefact.directory, splits, result)
+    write_json(files["-o"], document)
+    if path := files.get("--junit"):
+        _write_text(path, junit_xml(run))
+    if path := files.get("--markdown"):
+        _write_text(path, markdown_summary(run, artefact))
 
 
-def _gate(directory: Path, splits: Sequence["SplitParity"], output: Path) -> None:
-    failures = [failure for split in splits for failure in split.verdict.failures]
-    if failures:
-        raise GateFailed(
-            f"parity of {directory}",
-            expected="the gate to hold",
-            found=" ".join(failures),
-            remedy=f"see {output}",
-        )
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _engine(artefact: "Artefact") -> dict[str, Any] | None:

@@ -4,10 +4,11 @@
 
 Each rung is a `Runner` over the same encoded dataset. `run_rung` and `compare` say how much,
 `weight_parity` whether the file stores what was trained, `explain` where a changed prediction
-comes from, and `verdict` holds all of it to a `Gate`.
+comes from, `score_statistics` what the scores prove, and `judge_run` holds all of it to a `Gate`.
 """
 
 from nxmi_export.parity.codes import CodeAgreement, code_agreement
+from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import (
     Comparison,
     PredictionChange,
@@ -18,20 +19,26 @@ from nxmi_export.parity.ladder import (
 )
 from nxmi_export.parity.result import ParityResult, Step
 from nxmi_export.parity.rounding_ties import Explanation, Observed, explain, explain_unobserved
+from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
+from nxmi_export.parity.score_statistics import NotCompared, score_statistics
 from nxmi_export.parity.shapes import ShapeParity, shape_parity
-from nxmi_export.parity.verdict import Gate, Verdict, verdict
+from nxmi_export.parity.verdict import verdict
 from nxmi_export.parity.weights import WeightParity, weight_parity
 
 __all__ = [
+    "Check",
     "CodeAgreement",
     "Comparison",
     "Explanation",
     "Gate",
+    "NotCompared",
     "Observed",
     "ParityResult",
+    "ParityRun",
     "PredictionChange",
     "RungResult",
     "ShapeParity",
+    "SplitParity",
     "Stage",
     "Step",
     "Verdict",
@@ -40,7 +47,9 @@ __all__ = [
     "compare",
     "explain",
     "explain_unobserved",
+    "judge_run",
     "run_rung",
+    "score_statistics",
     "shape_parity",
     "verdict",
     "weight_parity",

@@ -1,30 +1,22 @@
-"""The results of all dev splits in, one JSON document that says what was compared, and how, out."""
+"""A whole run in, one JSON document that says what was compared, how, and what follows out."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nxmi_export.artefact import Artefact
-from nxmi_export.parity.result import ParityResult
-from nxmi_export.parity.verdict import Gate, Verdict
+from nxmi_export.parity.gate import Check, Gate
+from nxmi_export.parity.run import ParityRun, SplitParity
+from nxmi_export.parity.statistics import Family
 
-__all__ = ["SplitParity", "run_document"]
+__all__ = ["SCHEMA", "run_document"]
 
-SCHEMA = "nxmi-export/parity-run/1"
-
-
-@dataclass(frozen=True)
-class SplitParity:
-    """One dev split: what was found, and whether the gate holds."""
-
-    result: ParityResult
-    verdict: Verdict
+SCHEMA = "nxmi-export/parity-run/2"
 
 
 def run_document(
     artefact: Artefact,
-    splits: Sequence[SplitParity],
+    run: ParityRun,
     *,
     checkpoint: str | Path,
     max_length: int,
@@ -37,13 +29,33 @@ def run_document(
     manifest = artefact.manifest
     return {
         "schema": SCHEMA,
-        "ok": bool(splits) and all(each.verdict.ok for each in splits),
+        "ok": run.ok,
         "artefact": {name: record.sha256 for name, record in manifest.files.items()},
         "checkpoint": {"path": str(checkpoint), "sha256": manifest.source.sha256},
         "max_length": max_length,
         "gate": asdict(gate),
-        "splits": [
-            {"ok": each.verdict.ok, "failures": each.verdict.failures, **each.result.as_json()}
-            for each in splits
-        ],
+        "warnings": list(run.warnings),
+        "family": None if run.family is None else _family(run.family),
+        "splits": [_split(each) for each in run.splits],
     }
+
+
+def _family(family: Family) -> dict[str, Any]:
+    """What is proved of all splits and of each; the comparisons themselves are in the steps."""
+    facts = family.as_json()
+    for member in facts["members"].values():
+        del member["comparison"]
+    return facts
+
+
+def _split(split: SplitParity) -> dict[str, Any]:
+    return {
+        "ok": split.verdict.ok,
+        "failures": list(split.verdict.failures),
+        "checks": [_check(each) for each in split.verdict.checks],
+        **split.result.as_json(),
+    }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {"name": check.name, "ok": not check.failures, "undecided": check.undecided}

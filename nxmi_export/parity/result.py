@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nxmi_export.glue import Dataset
 from nxmi_export.parity.codes import CodeAgreement
 from nxmi_export.parity.ladder import Comparison, RungResult, Stage
 from nxmi_export.parity.rounding_ties import Explanation
+from nxmi_export.parity.score_statistics import NotCompared
 from nxmi_export.parity.shapes import ShapeParity
+from nxmi_export.parity.statistics import ScoreComparison
 from nxmi_export.parity.weights import WeightParity
 
 __all__ = ["SCHEMA", "ParityResult", "Step"]
 
-SCHEMA = "nxmi-export/parity/1"
+SCHEMA = "nxmi-export/parity/2"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Step:
     candidate: Stage
     comparison: Comparison
     explanations: tuple[Explanation, ...] = ()
+    statistics: ScoreComparison | NotCompared | None = None  # None: not asked for
 
     @property
     def unexplained(self) -> tuple[int, ...]:
@@ -50,11 +54,22 @@ class ParityResult:
                 return step
         return None
 
+    @property
+    def dataset(self) -> Dataset | None:
+        """What the first rung ran over; None where no rung ran."""
+        return next((rung.dataset for rung in self.rungs.values()), None)
+
+    @property
+    def name(self) -> str:
+        """The task and split, as in "mnli validation_matched"."""
+        dataset = self.dataset
+        return f"{dataset.task.name} {dataset.split}" if dataset else "nothing"
+
     def as_json(self) -> dict[str, Any]:
         """Plain data under the schema `SCHEMA`; a number that is NaN or infinite becomes null."""
         document = {
             "schema": SCHEMA,
-            "dataset": self._dataset(),
+            "dataset": _dataset(self.dataset),
             "rungs": {
                 stage.value: _rung(self.rungs[stage]) for stage in Stage if stage in self.rungs
             },
@@ -69,18 +84,17 @@ class ParityResult:
         plain: dict[str, Any] = _plain(document)
         return plain
 
-    def _dataset(self) -> dict[str, Any] | None:
-        rung = next(iter(self.rungs.values()), None)
-        if rung is None:
-            return None
-        dataset = rung.dataset
-        return {
-            "task": dataset.task.name,
-            "split": dataset.split,
-            "examples": len(dataset),
-            "source": dataset.source,
-            "sha256": dataset.sha256,
-        }
+
+def _dataset(dataset: Dataset | None) -> dict[str, Any] | None:
+    if dataset is None:
+        return None
+    return {
+        "task": dataset.task.name,
+        "split": dataset.split,
+        "examples": len(dataset),
+        "source": dataset.source,
+        "sha256": dataset.sha256,
+    }
 
 
 def _rung(rung: RungResult) -> dict[str, Any]:
@@ -101,7 +115,19 @@ def _step(step: Step) -> dict[str, Any]:
         "comparison": _comparison(step.comparison),
         "explanations": [asdict(explanation) for explanation in step.explanations],
         "unexplained": step.unexplained,
+        "statistics": _statistics(step.statistics),
     }
+
+
+def _statistics(found: ScoreComparison | NotCompared | None) -> dict[str, Any] | None:
+    """Either a comparison or the reason why there is none; null where none was asked for."""
+    match found:
+        case None:
+            return None
+        case NotCompared(reason):
+            return {"compared": False, "reason": reason}
+        case _:
+            return {"compared": True, **found.as_json()}
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:

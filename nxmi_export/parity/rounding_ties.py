@@ -66,6 +66,8 @@ def explain(
     memory is every quantized value of one batch, as float32 and codes. Raises ArtefactError for a
     file that cannot be read.
     """
+    if not indices:
+        return ()
     pairing = pair_quantizers(observed.model, open_graph(observed.onnx_path).graph)
     if pairing.complaint:
         return tuple(Explanation(index, False, f"{pairing.complaint}.") for index in indices)

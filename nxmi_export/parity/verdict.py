@@ -6,59 +6,33 @@ separates a fault from noise; what codes prove is in the explanation of each cha
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from nxmi_export.parity.ladder import RungResult, Stage
+from nxmi_export.parity.gate import Check, Gate, Verdict
+from nxmi_export.parity.ladder import Stage
 from nxmi_export.parity.result import ParityResult, Step
+from nxmi_export.parity.score_checks import drop_failures, flip_failures, non_inferiority
+from nxmi_export.parity.statistics import FamilyMember
 
-__all__ = ["Gate", "Verdict", "verdict"]
-
-ROUNDING = 1e-9  # differences of scores that are equal on paper
+__all__ = ["verdict"]
 
 
-@dataclass(frozen=True)
-class Gate:
-    """What a result must keep to.
+def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None) -> Verdict:
+    """Hold `result` to `gate`; conditions that could not be checked count as failed.
 
-    `max_drop` has room for rounding ties: on a dev set of a thousand examples they alone change a
-    few predictions, each worth a tenth of a point. Where those come from is checked separately.
-    `max_shape_changed` is not zero because batch size and padding change the order of sums, which
-    tips rounding ties; a mask that leaks changes far more. `max_kernel_changed` is not zero for the
-    same reason: optimized kernels add in other orders, and with float32 sums only ties tip. Before
-    it, the file for the CPU run as it is written must give the logits of `model.onnx` bit for bit,
-    for which there is no tolerance to set.
+    `member` is the statistics of the deployed rung, corrected for the other dev sets of the run;
+    None judges the result as the only one.
     """
-
-    max_changed: int = 0  # unexplained, from compressed PyTorch to ONNX as written
-    max_drop: float = 0.005  # of the primary score, from compressed PyTorch to ONNX optimized
-    max_kernel_changed: float = 0.01  # share of predictions, from ONNX as written to optimized
-    max_shape_changed: float = 0.01  # share of predictions, in each shape
-    require_shapes: bool = True  # False: a result without compared shapes may pass
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Every failed condition, one sentence each."""
-
-    failures: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether all conditions were checked and hold."""
-        return not self.failures
-
-
-def verdict(result: ParityResult, gate: Gate) -> Verdict:
-    """Hold `result` to `gate`; conditions that could not be checked count as failed."""
     return Verdict(
         (
-            *_rung_failures(result),
-            *_change_failures(result, gate),
-            *_shift_failures(result),
-            *_kernel_failures(result, gate),
-            *_drop_failures(result, gate),
-            *_weight_failures(result),
-            *_shape_failures(result, gate),
+            Check("all rungs ran", tuple(_rung_failures(result))),
+            Check("changed predictions explained", tuple(_change_failures(result, gate))),
+            Check("CPU file equal bit for bit", tuple(_shift_failures(result))),
+            Check("optimized kernels", tuple(_kernel_failures(result, gate))),
+            Check("changed predictions", tuple(flip_failures(result, gate))),
+            Check("score", tuple(drop_failures(result, gate))),
+            non_inferiority(result, gate, member),
+            Check("stored weights", tuple(_weight_failures(result))),
+            Check("batch sizes and padding", tuple(_shape_failures(result, gate))),
         )
     )
 
@@ -128,23 +102,6 @@ def _kernel_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
             f"predictions of {comparison.reference}, where {gate.max_kernel_changed:.1%} may; the "
             f"first is example {comparison.changes[0].index}."
         )
-
-
-def _drop_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
-    reference, candidate = map(result.rungs.get, (Stage.COMPRESSED, Stage.OPTIMIZED))
-    if reference is None or candidate is None:
-        yield "The score of ONNX optimized was not compared with that of compressed PyTorch."
-        return
-    drop = reference.primary - candidate.primary
-    if not drop <= gate.max_drop + ROUNDING:  # written so that NaN fails
-        yield (
-            f"The {_metric(reference)} fell from {reference.primary:.4f} in {reference.name} to "
-            f"{candidate.primary:.4f} in {candidate.name}, where {gate.max_drop:.4f} is allowed."
-        )
-
-
-def _metric(rung: RungResult) -> str:
-    return rung.dataset.task.primary_metric
 
 
 def _weight_failures(result: ParityResult) -> Iterator[str]:

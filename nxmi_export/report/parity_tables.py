@@ -8,15 +8,27 @@ from rich.markup import escape
 from rich.table import Table
 
 from nxmi_export.artefact import Artefact
-from nxmi_export.parity import Explanation, ParityResult, Stage, Step, Verdict, WeightParity
+from nxmi_export.parity import (
+    Explanation,
+    NotCompared,
+    ParityResult,
+    ParityRun,
+    SplitParity,
+    Stage,
+    Step,
+    Verdict,
+    WeightParity,
+)
+from nxmi_export.parity.statistics import Conclusion, ScoreComparison
 
-__all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table"]
+__all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table", "scores_table"]
 
 SHOWN_CHANGES = 3  # the JSON has them all
 _REFERENCES = {Stage.COMPRESSED: Stage.DENSE, Stage.SHIFTED: Stage.WRITTEN}  # else compressed
 # What is said of a changed example, the worst first.
 _UNEXPLAINED, _NOT_OBSERVABLE, _EXPLAINED = "unexplained", "not observable", "explained"
 _STYLE = {_UNEXPLAINED: "bold red", _NOT_OBSERVABLE: "yellow", _EXPLAINED: "green"}
+_CONCLUSION_STYLE = {Conclusion.INFERIOR: "bold red", Conclusion.INCONCLUSIVE: "yellow"}
 
 
 def parity_tables(
@@ -86,6 +98,42 @@ def proof_table(
     return table
 
 
+def scores_table(run: ParityRun) -> Table:
+    """What compression and deployment cost in score, each with its limits and what they prove.
+
+    The caption says of every dev set that decides nothing what it could have decided.
+    """
+    table = Table(title=_scores_title(run), title_justify="left")
+    for heading in ("dev set", "what changed the score"):
+        table.add_column(heading)
+    for heading in ("points", "limits"):
+        table.add_column(heading, justify="right")
+    table.add_column("conclusion", overflow="fold")
+    for split in run.splits:
+        for before, after, cause in (
+            (Stage.DENSE, Stage.COMPRESSED, "compression"),
+            (Stage.COMPRESSED, Stage.OPTIMIZED, "deployment"),
+        ):
+            step = split.result.step(before, after)
+            if step is not None and step.statistics is not None:
+                judged = after is Stage.OPTIMIZED
+                table.add_row(
+                    split.result.name,
+                    cause,
+                    *_points(step.statistics),
+                    _conclusion(split, step.statistics) if judged else "not judged",
+                )
+    doubts = [
+        f"{split.result.name}: {check.undecided}"
+        for split in run.splits
+        for check in split.verdict.checks
+        if check.undecided
+    ]
+    table.caption = escape("\n".join(doubts)) or None
+    table.caption_justify = "left"
+    return table
+
+
 def changes_table(step: Step) -> Iterator[Table]:
     """Changed examples of a comparison and why they changed, unexplained ones first.
 
@@ -114,6 +162,33 @@ def changes_table(step: Step) -> Iterator[Table]:
             f"[{_STYLE[status]}]{status}[/]: {escape(reason)}",
         )
     yield table
+
+
+def _scores_title(run: ParityRun) -> str:
+    if run.family is None:
+        return "scores were not compared"
+    # One gate, so one margin and one confidence.
+    terms = next(iter(run.family.members.values())).comparison.terms
+    title = f"scores, margin {100 * terms.margin:g} points, {100 * terms.confidence:g} % confidence"
+    several = len(run.family.members) > 1
+    return f"{title}; all dev sets together: {run.family.conclusion}" if several else title
+
+
+def _points(found: ScoreComparison | NotCompared) -> tuple[str, str]:
+    if isinstance(found, NotCompared):
+        return "", ""
+    low, high = 100 * found.lower, 100 * found.upper
+    return f"{100 * found.difference:+.2f}", f"{low:+.2f} to {high:+.2f}"
+
+
+def _conclusion(split: SplitParity, found: ScoreComparison | NotCompared) -> str:
+    if isinstance(found, NotCompared) or split.member is None:
+        return "[yellow]not compared[/]"
+    conclusion = split.member.conclusion
+    text = f"[{_CONCLUSION_STYLE.get(conclusion, 'green')}]{conclusion}[/]"
+    if conclusion is not found.conclusion:
+        text += f" (alone: {found.conclusion})"
+    return text
 
 
 def _known(explanation: Explanation | None) -> str:

@@ -1,22 +1,24 @@
 """What the tables of a parity run say about rungs, layers and changed examples."""
 
-from pathlib import Path
-
 import numpy as np
 from parity_models import rung
+from parity_results import artefact_storing, deployed
 from rich.console import Console
 from rich.table import Table
 
-from nxmi_export.artefact import Artefact, LinearRecord, Manifest, Source
 from nxmi_export.parity import (
     Explanation,
+    Gate,
     ParityResult,
     Stage,
     Step,
     Verdict,
     compare,
+    judge_run,
+    score_statistics,
 )
-from nxmi_export.report.parity_tables import changes_table, ladder_table, proof_table
+from nxmi_export.parity.statistics import Terms
+from nxmi_export.report.parity_tables import changes_table, ladder_table, proof_table, scores_table
 
 LOGITS = np.array([[1, 0], [0, 1]] * 4, np.float32)
 
@@ -29,30 +31,9 @@ def _text(*tables: Table) -> str:
     return capture.get()
 
 
-def _artefact(*storages: str) -> Artefact:
-    linears = {
-        f"layer.{number}": LinearRecord(storage=storage, inputs=4, outputs=4, zeros=0.5)
-        for number, storage in enumerate(storages)
-    }
-    manifest = Manifest(
-        created="2026-01-01T00:00:00+00:00",
-        architecture="BertForSequenceClassification",
-        model_type="bert",
-        input_names=("input_ids",),
-        position_limit=64,
-        labels=("negative", "positive"),
-        source=Source(path="model.pt", sha256=None),
-        recipe=None,
-        provenance={},
-        versions={},
-        linears=linears,
-    )
-    return Artefact(Path("model.artefact"), manifest)
-
-
 def _proof(*storages: str) -> str:
     result = ParityResult({Stage.COMPRESSED: rung(LOGITS)})
-    return _text(proof_table(result, Verdict(()), _artefact(*storages), None))
+    return _text(proof_table(result, Verdict(()), artefact_storing(*storages), None))
 
 
 def test_only_sparse_int8_counts_as_sparse_on_stored_integers() -> None:
@@ -105,3 +86,41 @@ def test_the_shifted_rung_says_how_many_it_ran_and_whether_it_is_equal() -> None
             if "shifted, first 4" in line
         )
         assert word in line
+
+
+def test_the_scores_say_what_is_proved_and_what_a_small_dev_set_cannot_tell() -> None:
+    text = _text(scores_table(judge_run([deployed(3)], Gate())))
+    assert "scores, margin 0.5 points, 95 % confidence" in text
+    (line,) = (line for line in text.splitlines() if "deployment" in line)
+    cells = [cell.strip() for cell in line.split("│")]
+    assert cells[1:4] == ["sst2 validation", "deployment", "-0.15"]
+    assert cells[5] == "equivalent"
+    assert "cannot certify" not in text
+
+    text = _text(scores_table(judge_run([deployed(0, examples=70)], Gate())))
+    assert "│ inconclusive │" in text
+    words = " ".join(text.split())
+    assert "This dev set cannot certify a drop below 4.19 points" in words
+
+
+def test_the_score_of_compression_is_shown_and_not_judged() -> None:
+    result = deployed(0)
+    compressed = result.rungs[Stage.COMPRESSED]
+    wrong = LOGITS[np.arange(2000) % 8].copy()
+    wrong[:200] = wrong[:200, ::-1]
+    dense = rung(wrong, name="dense")
+    statistics = score_statistics(dense, compressed, Terms())
+    step = Step(Stage.DENSE, Stage.COMPRESSED, compare(dense, compressed), statistics=statistics)
+    rungs = {Stage.DENSE: dense, **result.rungs}
+    run = judge_run([ParityResult(rungs, (step, *result.steps))], Gate())
+    (line,) = (each for each in _text(scores_table(run)).splitlines() if "compression" in each)
+    cells = [cell.strip() for cell in line.split("│")]
+    assert (cells[3], cells[5]) == ("+10.00", "not judged")
+
+
+def test_scores_that_were_not_compared_say_so() -> None:
+    text = _text(scores_table(judge_run([deployed(0, examples=1, task="mrpc")], Gate())))
+    assert "scores were not compared" in text
+    (line,) = (each for each in text.splitlines() if "deployment" in each)
+    assert line.split("│")[5].strip() == "not compared"
+    assert "found only class 0" in " ".join(text.split())

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from parity_models import rung
+from parity_results import EXAMPLES, LOGITS, WEIGHTS, result_of, with_wrong
 
 from nxmi_export.parity import (
     CodeAgreement,
     Explanation,
     Gate,
     ParityResult,
-    RungResult,
     ShapeParity,
     Stage,
     Step,
@@ -23,42 +23,14 @@ from nxmi_export.parity import (
 )
 from nxmi_export.parity.layer_weights import Mismatch
 from nxmi_export.parity.shapes import ShapeSetting
+from nxmi_export.parity.statistics import Terms
 
-RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
-EXAMPLES = 2000
-LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
-SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0),)),)
-WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, ())}
-
-
-def _result(
-    written: RungResult, optimized: RungResult | None = None, shifted: RungResult | None = None
-) -> ParityResult:
-    """A run of all rungs; those not given are as `written`."""
-    rungs = {
-        Stage.COMPRESSED: rung(LOGITS, name="pytorch"),
-        Stage.WRITTEN: written,
-        Stage.SHIFTED: shifted or replace(written, name="shifted"),
-        Stage.OPTIMIZED: optimized or replace(written, name="optimized"),
-    }
-    pairs = (
-        (Stage.COMPRESSED, Stage.WRITTEN),
-        (Stage.WRITTEN, Stage.SHIFTED),
-        (Stage.WRITTEN, Stage.OPTIMIZED),
-    )
-    steps = (Step(one, other, compare(rungs[one], rungs[other])) for one, other in pairs)
-    return ParityResult(rungs, tuple(steps), WEIGHTS, SHAPES)
-
-
-def _with_wrong(count: int, name: str) -> RungResult:
-    logits = LOGITS.copy()
-    logits[:count] = logits[:count, ::-1]
-    return rung(logits, name=name)
+ANY_SCORE = Terms(margin=0.9)
 
 
 @pytest.fixture(scope="module")
 def perfect() -> ParityResult:
-    return _result(rung(LOGITS, name="written"), rung(LOGITS, name="optimized"))
+    return result_of(rung(LOGITS, name="written"), rung(LOGITS, name="optimized"))
 
 
 def test_equal_rungs_and_weights_pass(perfect: ParityResult) -> None:
@@ -78,6 +50,7 @@ def test_nothing_checked_fails_every_condition() -> None:
         "The ONNX file for the CPU was not compared with the ONNX file as written.",
         "ONNX optimized was not compared with the ONNX file as written.",
         "The score of ONNX optimized was not compared with that of compressed PyTorch.",
+        "The score of ONNX optimized was not held to the margin.",
         "The stored weights were not compared.",
         "Batch sizes and padded lengths were not compared.",
     )
@@ -88,6 +61,7 @@ def test_rungs_that_were_not_compared_fail(perfect: ParityResult) -> None:
         "Compressed PyTorch was not compared with the ONNX file as written.",
         "The ONNX file for the CPU was not compared with the ONNX file as written.",
         "ONNX optimized was not compared with the ONNX file as written.",
+        "The score of ONNX optimized was not held to the margin.",
     )
 
 
@@ -104,7 +78,7 @@ def test_one_bit_of_one_logit_of_the_shifted_file_fails() -> None:
     logits = LOGITS.copy()
     logits[1200, 1] = -0.0  # as a number, equal to what it was
     failures = verdict(
-        _result(rung(LOGITS, name="written"), shifted=rung(logits, name="shifted")), Gate()
+        result_of(rung(LOGITS, name="written"), shifted=rung(logits, name="shifted")), Gate()
     ).failures
     assert failures == (
         "shifted gave other logits than written for 1 of 2000 examples, where all must be equal "
@@ -113,9 +87,9 @@ def test_one_bit_of_one_logit_of_the_shifted_file_fails() -> None:
 
 
 def test_kernels_may_tip_the_allowed_share_of_predictions_and_no_more() -> None:
-    written, gate = rung(LOGITS, name="written"), Gate(max_drop=1)
-    assert verdict(_result(written, _with_wrong(20, "optimized")), gate).ok
-    assert verdict(_result(written, _with_wrong(21, "optimized")), gate).failures == (
+    written, gate = rung(LOGITS, name="written"), Gate(max_drop=1, terms=ANY_SCORE)
+    assert verdict(result_of(written, with_wrong(20), terms=ANY_SCORE), gate).ok
+    assert verdict(result_of(written, with_wrong(21), terms=ANY_SCORE), gate).failures == (
         "optimized changed 21 of 2000 predictions of written, where 1.0% may; "
         "the first is example 0.",
     )
@@ -125,9 +99,10 @@ def test_changes_that_leave_the_score_as_it_was_fail_too() -> None:
     half_wrong, other_half = LOGITS.copy(), LOGITS.copy()
     half_wrong[:1000] = half_wrong[:1000, ::-1]
     other_half[1000:] = other_half[1000:, ::-1]
-    result = _result(rung(half_wrong, name="written"), rung(other_half, name="optimized"))
+    written, optimized = rung(half_wrong, name="written"), rung(other_half, name="optimized")
+    result = result_of(written, optimized, terms=ANY_SCORE)
     assert result.rungs[Stage.WRITTEN].primary == result.rungs[Stage.OPTIMIZED].primary
-    (failure,) = verdict(result, Gate(max_changed=1000, max_drop=1)).failures
+    (failure,) = verdict(result, Gate(max_changed=1000, max_drop=1, terms=ANY_SCORE)).failures
     assert failure.startswith("optimized changed 2000 of 2000 predictions of written")
 
 
@@ -140,7 +115,7 @@ def test_shapes_must_be_compared_unless_the_gate_says_otherwise(perfect: ParityR
 
 
 def test_an_unexplained_change_fails() -> None:
-    result = _result(_with_wrong(1, "written"))
+    result = result_of(with_wrong(1, "written"))
     assert verdict(result, Gate()).failures == (
         "written changed 1 of 2000 predictions of pytorch without an explanation, where 0 may; "
         "example 0: It was not examined.",
@@ -149,39 +124,40 @@ def test_an_unexplained_change_fails() -> None:
 
 @pytest.mark.parametrize("explained", [False, None])
 def test_a_refused_or_unobservable_explanation_is_none(explained: bool | None) -> None:
-    result = _result(_with_wrong(1, "written"))
+    result = result_of(with_wrong(1, "written"))
     step = replace(result.steps[0], explanations=(Explanation(0, explained, "Not a tie."),))
     (failure,) = verdict(replace(result, steps=(step, *result.steps[1:])), Gate()).failures
     assert failure.endswith("example 0: Not a tie.")
 
 
 def test_explained_changes_pass() -> None:
-    result = _result(_with_wrong(2, "written"))
+    result = result_of(with_wrong(2, "written"))
     ties = tuple(Explanation(index, True, "A tie.") for index in (0, 1))
     step = replace(result.steps[0], explanations=ties)
     assert verdict(replace(result, steps=(step, *result.steps[1:])), Gate()).ok
 
 
 def test_as_many_unexplained_changes_as_allowed_pass() -> None:
-    result = _result(_with_wrong(2, "written"))
+    result = result_of(with_wrong(2, "written"))
     assert verdict(result, Gate(max_changed=2)).ok
     assert not verdict(result, Gate(max_changed=1)).ok
 
 
 def test_the_allowed_drop_passes_and_more_fails() -> None:
     written, gate = rung(LOGITS, name="written"), Gate(max_drop=0.001)
-    assert verdict(_result(written, _with_wrong(2, "optimized")), gate).ok
-    worse = verdict(_result(written, _with_wrong(3, "optimized")), gate)
+    assert verdict(result_of(written, with_wrong(2, "optimized")), gate).ok
+    worse = verdict(result_of(written, with_wrong(3, "optimized")), gate)
     assert worse.failures == (
         "The accuracy fell from 1.0000 in pytorch to 0.9985 in optimized, where 0.0010 is allowed.",
     )
 
 
 def test_the_deployed_rung_is_the_one_scored() -> None:
-    result = _result(_with_wrong(100, "written"), rung(LOGITS, name="optimized"))
+    result = result_of(with_wrong(100, "written"), rung(LOGITS, name="optimized"))
     assert verdict(result, Gate(max_changed=100, max_kernel_changed=0.05)).ok
-    result = _result(_with_wrong(100, "written"), _with_wrong(101, "optimized"))
-    assert verdict(result, Gate(max_changed=100)).failures == (
+    written, optimized = with_wrong(100, "written"), with_wrong(101)
+    result = result_of(written, optimized, terms=ANY_SCORE)
+    assert verdict(result, Gate(max_changed=100, terms=ANY_SCORE)).failures == (
         "The accuracy fell from 1.0000 in pytorch to 0.9495 in optimized, where 0.0050 is allowed.",
     )
 
@@ -189,14 +165,14 @@ def test_the_deployed_rung_is_the_one_scored() -> None:
 def test_logits_that_are_no_numbers_fail() -> None:
     broken = LOGITS.copy()
     broken[[7, 9], 1] = math.nan
-    result = _result(rung(LOGITS, name="written"), rung(broken, name="optimized"))
+    result = result_of(rung(LOGITS, name="written"), rung(broken, name="optimized"))
     assert verdict(result, Gate()).failures == (
         "optimized gave NaN or infinite logits for 2 of 2000 examples, the first of them "
         "example 7.",
         "optimized cannot be compared with written.",
         "The accuracy fell from 1.0000 in pytorch to nan in optimized, where 0.0050 is allowed.",
     )
-    result = _result(rung(broken, name="written"), rung(LOGITS, name="optimized"))
+    result = result_of(rung(broken, name="written"), rung(LOGITS, name="optimized"))
     assert "written cannot be compared with pytorch." in verdict(result, Gate()).failures
 
 
@@ -251,7 +227,7 @@ def test_a_few_tipped_ties_between_shapes_pass(perfect: ParityResult) -> None:
 
 
 def test_the_json_holds_everything_but_the_logits() -> None:
-    result = _result(_with_wrong(1, "written"))
+    result = result_of(with_wrong(1, "written"))
     step = replace(result.steps[0], explanations=(Explanation(0, True, "A tie."),))
     result = replace(
         result,
@@ -262,7 +238,7 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     )
     document = result.as_json()
     assert document == json.loads(json.dumps(document, allow_nan=False))
-    assert document["schema"] == "nxmi-export/parity/1"
+    assert document["schema"] == "nxmi-export/parity/2"
     assert document["dataset"] == {
         "task": "sst2",
         "split": "validation",
@@ -278,13 +254,14 @@ def test_the_json_holds_everything_but_the_logits() -> None:
         "primary": 1.0,
         "non_finite_examples": [],
     }
-    step_json, shifted, optimized = document["steps"]
+    step_json, deployed, shifted, optimized = document["steps"]
     assert (step_json["reference"], step_json["candidate"]) == ("compressed", "written")
     assert step_json["comparison"]["changes"][0]["texts"] == ["sentence 0"]
     assert step_json["explanations"][0]["reason"] == "A tie."
     assert step_json["unexplained"] == []
     differences = step_json["comparison"]
     assert (differences["different"], differences["first_different"]) == (1, 0)
+    assert (deployed["reference"], deployed["candidate"]) == ("compressed", "optimized")
     assert (shifted["reference"], shifted["candidate"]) == ("written", "shifted")
     assert shifted["comparison"]["first_different"] is None
     assert (optimized["reference"], optimized["candidate"]) == ("written", "optimized")
@@ -297,7 +274,7 @@ def test_the_json_holds_everything_but_the_logits() -> None:
 
 
 def test_a_score_that_is_no_number_is_null_in_the_json() -> None:
-    document = _result(rung(LOGITS * np.float32(math.nan), name="written")).as_json()
+    document = result_of(rung(LOGITS * np.float32(math.nan), name="written")).as_json()
     assert document["rungs"]["written"]["primary"] is None
     assert document["steps"][0]["comparison"]["largest_logit_gap"] is None
     json.dumps(document, allow_nan=False)

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,54 +25,16 @@ from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.export import ExportRequest, export
 from tests.cli.command_lines import Command, Outcome
 from tests.pipeline.exports import external_tensors, load, produced_by
+from tests.pipeline.parity_project import EXAMPLES, Project, sst2_project, write_split
 from tests.tiny_models import (
     compressed_model,
     tiny_tokenizer,
     toy_data,
     toy_dataset,
-    write_model_file,
 )
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
-EXAMPLES = 40
 PERMUTED = ("contradiction", "Entailment", "NEUTRAL")  # MNLI's are entailment, neutral, contr…
-
-
-@dataclass(frozen=True)
-class Project:
-    """A folder with model.pt, its artefact, and a `glue` directory."""
-
-    folder: Path
-
-    @property
-    def artefact(self) -> Path:
-        return self.folder / "model.artefact"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "glue"
-
-    def copy(self, target: Path) -> "Project":
-        return Project(Path(shutil.copytree(self.folder, target)))
-
-    def change(self, **facts: Any) -> None:
-        """Rewrite manifest.json, its hashes as the files are now."""
-        manifest = read_manifest(self.artefact)
-        files = {name: file_record(self.artefact / name) for name in manifest.files}
-        manifest.model_copy(update={"files": files} | facts).write(self.artefact)
-
-
-def read_manifest(directory: Path) -> Manifest:
-    return Manifest.read(directory)
-
-
-def write_split(data: Path, dataset: Dataset, split: str) -> Path:
-    columns = dict(zip(dataset.task.text_columns, map(list, dataset.texts), strict=True))
-    table = pa.table({**columns, "label": dataset.labels, "idx": dataset.ids})
-    path = data / dataset.task.name / f"{split}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(table, path)
-    return path
 
 
 def write_permuted(folder: Path) -> None:
@@ -99,11 +60,7 @@ def write_permuted(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def sst2(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("sst2")
-    write_model_file(folder / "model.pt")
-    write_split(folder / "glue", toy_dataset(EXAMPLES), "validation")
-    export(ExportRequest(str(folder / "model.pt"), folder / "model.artefact"))
-    return Project(folder)
+    return sst2_project(tmp_path_factory.mktemp("sst2"))
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +111,7 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         assert words in outcome.out
     document = json.loads((project.artefact / "parity-sst2.json").read_text())
     files = read_artefact(project.artefact).manifest.files
-    assert document["schema"] == "nxmi-export/parity-run/1"
+    assert document["schema"] == "nxmi-export/parity-run/2"
     assert document["ok"] is True
     assert document["artefact"] == {name: record.sha256 for name, record in files.items()}
     assert document["checkpoint"] == {
@@ -164,11 +121,17 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
     assert document["max_length"] == 64  # the model's, below the default of 128
     assert document["gate"] == {
         "max_changed": 0,
+        "max_flips": None,
         "max_drop": 0.005,
         "max_kernel_changed": 0.01,
         "max_shape_changed": 0.01,
         "require_shapes": True,
+        "terms": {"margin": 0.005, "confidence": 0.95, "resamples": 9999, "seed": 0},
+        "strict": False,
     }
+    assert document["warnings"] == []
+    # Forty examples cannot rule out half a point, whatever they say.
+    assert document["family"]["conclusion"] == "inconclusive"
     (split,) = document["splits"]
     assert (split["ok"], split["failures"]) == (True, [])
     assert list(split["rungs"]) == ["compressed", "written", "shifted", "optimized"]
@@ -178,6 +141,8 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         ("written", "optimized"),
         ("written", "shifted"),
     ]
+    found = [step["statistics"] and step["statistics"]["conclusion"] for step in split["steps"]]
+    assert found == ["inconclusive", "inconclusive", "inconclusive", None]
     assert {name: each["equal"] for name, each in split["weights"].items()} == {
         "model.onnx": True,
         "model.cpu.onnx": True,
@@ -372,7 +337,7 @@ def test_engine_facts_of_another_schema_are_refused(
     project = sst2.copy(tmp_path / "copy")
     path = project.artefact / "engine.json"
     path.write_text('{"schema": "nxmi-export/engine/0"}')
-    files = read_manifest(project.artefact).files | {"engine.json": file_record(path)}
+    files = Manifest.read(project.artefact).files | {"engine.json": file_record(path)}
     project.change(files=files)
     outcome = parity(project.artefact, "--task", "sst2", "--data", project.data)
     assert (outcome.code, outcome.sentence) == (

@@ -1,0 +1,84 @@
+"""What deployment costs in predictions and in score, held to a gate."""
+
+from collections.abc import Iterator
+
+from nxmi_export.parity.gate import Check, Gate
+from nxmi_export.parity.ladder import RungResult, Stage
+from nxmi_export.parity.result import ParityResult
+from nxmi_export.parity.score_statistics import NotCompared
+from nxmi_export.parity.statistics import Claim, Conclusion, FamilyMember
+
+__all__ = ["drop_failures", "flip_failures", "non_inferiority"]
+
+ROUNDING = 1e-9  # differences of scores that are equal on paper
+
+
+def flip_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    """Changed predictions of any cause, where the gate limits them."""
+    if gate.max_flips is None:
+        return
+    step = result.step(Stage.COMPRESSED, Stage.OPTIMIZED)
+    if step is None or not step.comparison.comparable or not step.comparison.examples:
+        yield "The predictions of ONNX optimized were not compared with compressed PyTorch's."
+    elif len(step.comparison.changes) > gate.max_flips:
+        comparison = step.comparison
+        yield (
+            f"{comparison.candidate} changed {len(comparison.changes)} of {comparison.examples} "
+            f"predictions of {comparison.reference}, where {gate.max_flips} may; the first is "
+            f"example {comparison.changes[0].index}."
+        )
+
+
+def drop_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    """The drop that was seen."""
+    reference, candidate = map(result.rungs.get, (Stage.COMPRESSED, Stage.OPTIMIZED))
+    if reference is None or candidate is None:
+        yield "The score of ONNX optimized was not compared with that of compressed PyTorch."
+        return
+    drop = reference.primary - candidate.primary
+    if not drop <= gate.max_drop + ROUNDING:  # written so that NaN fails
+        yield f"The {_fall(reference, candidate)}, where {gate.max_drop:.4f} is allowed."
+
+
+def non_inferiority(result: ParityResult, gate: Gate, member: FamilyMember | None) -> Check:
+    """The drop that is proved, or not ruled out; `member` is as in `verdict`."""
+    name = f"score within {_points(gate.terms.margin)}"
+    step = result.step(Stage.COMPRESSED, Stage.OPTIMIZED)
+    if step is None or step.statistics is None:
+        failure = "The score of ONNX optimized was not held to the margin."
+        return Check(name, (failure,))
+    if isinstance(step.statistics, NotCompared):
+        doubt = f"The score was not held to the margin: {step.statistics.reason}."
+        return _open_question(name, doubt, gate)
+    alone = step.statistics
+    if alone.terms != gate.terms:
+        return Check(name, (f"The score was held to {alone.terms}, not to {gate.terms}.",))
+    member = member or FamilyMember(alone, alone.reasons)
+    if member.conclusion is Conclusion.INFERIOR:
+        reference, candidate = result.rungs[Stage.COMPRESSED], result.rungs[Stage.OPTIMIZED]
+        (reason,) = (each for each in member.reasons if each.claim is Claim.DROP)
+        return Check(name, (f"The {_fall(reference, candidate)}: {reason}.",))
+    # That all of several dev sets pass is claimed only where each does, which needs no correction.
+    if not alone.conclusion.passes:
+        (reason,) = (each for each in alone.reasons if each.claim is Claim.NO_DROP)
+        doubt = (
+            f"A drop of the {alone.metric} beyond {_points(gate.terms.margin)} is not ruled out "
+            f"(p = {reason.p_value:.2g}). {alone.power}"
+        )
+        return _open_question(name, doubt, gate)
+    return Check(name)
+
+
+def _open_question(name: str, doubt: str, gate: Gate) -> Check:
+    return Check(name, (doubt,)) if gate.strict else Check(name, undecided=doubt)
+
+
+def _fall(reference: RungResult, candidate: RungResult) -> str:
+    return (
+        f"{reference.dataset.task.primary_metric} fell from {reference.primary:.4f} in "
+        f"{reference.name} to {candidate.primary:.4f} in {candidate.name}"
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.3g} points"

@@ -1,0 +1,93 @@
+"""Dev splits in, what every rung made of each of them out.
+
+One rung runs all splits before the next is opened: a session is made once however many tasks there
+are, and never are two of them in memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from nxmi_export.backends import Runner
+from nxmi_export.encoding import EncodedDataset
+from nxmi_export.parity import RungResult, ShapeParity, Stage, run_rung, shape_parity
+from nxmi_export.workflow.parity.ladder import NAMES, Ladder, spread
+from nxmi_export.workflow.parity.request import OnProgress
+
+__all__ = ["Climbed", "climb"]
+
+_BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
+_PADDED = (64, 128, 256)  # and the position table's whole length
+
+
+@dataclass
+class Climbed:
+    """One dev split and, rung by rung, what was made of it."""
+
+    data: EncodedDataset
+    first: EncodedDataset  # what the shifted rung runs
+    on_progress: OnProgress
+    rungs: dict[Stage, RungResult] = field(default_factory=dict)
+    # The written rung over `first`: other batches are other sums, and only the same ones can be
+    # equal bit for bit.
+    written_first: RungResult | None = None
+    shapes: list[ShapeParity] = field(default_factory=list)
+
+
+def climb(
+    ladder: Ladder, splits: Sequence[EncodedDataset], on_progress: OnProgress
+) -> list[Climbed]:
+    """Run the whole ladder over every split."""
+    climbed = [
+        Climbed(
+            data,
+            data.select(np.arange(min(ladder.request.shift_examples, len(data)))),
+            _named(data, on_progress) if len(splits) > 1 else on_progress,
+        )
+        for data in splits
+    ]
+    for stage in ladder.stages:
+        with ladder.backend(stage) as backend:
+            for each in climbed:
+                runner = ladder.for_task(each.data.dataset.task, stage, backend)
+                _step_up(ladder, stage, runner, each)
+    return climbed
+
+
+def _named(data: EncodedDataset, on_progress: OnProgress) -> OnProgress:
+    """Progress that says which split it is about."""
+    where = f"{data.dataset.task.name} {data.dataset.split}"
+    return lambda what, done, total: on_progress(f"{where}: {what}", done, total)
+
+
+def _step_up(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> None:
+    run = partial(
+        run_rung,
+        runner,
+        batch_size=ladder.request.batch_size,
+        on_batch=partial(each.on_progress, NAMES[stage]),
+    )
+    each.rungs[stage] = run(each.first if stage is Stage.SHIFTED else each.data)
+    if stage is Stage.WRITTEN and Stage.SHIFTED in ladder.stages:
+        whole = len(each.first) == len(each.data)
+        each.written_first = each.rungs[stage] if whole else run(each.first)
+    if stage in (Stage.WRITTEN, Stage.OPTIMIZED):
+        each.shapes += _shapes(ladder, stage, runner, each)
+
+
+def _shapes(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> list[ShapeParity]:
+    sample = each.data.select(spread(len(each.data), ladder.request.shape_examples))
+    if not len(sample):
+        return []
+    longest, limit = int(sample.lengths.max()), ladder.artefact.manifest.position_limit
+    lengths = {length for length in (*_PADDED, limit) if longest < length <= limit}
+    found = shape_parity(
+        runner,
+        sample,
+        batch_sizes=_BATCH_SIZES,
+        pad_to=sorted(lengths),
+        on_setting=partial(each.on_progress, f"shapes, {NAMES[stage]}"),
+    )
+    return [found]

@@ -1,0 +1,114 @@
+"""An artefact and its checkpoint in, every rung of every task's ladder ready to run out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
+from nxmi_export.backends import Runner
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.torch_eager import TorchRunner
+from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.compression import restore
+from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.glue import Dataset, Task, load_dataset
+from nxmi_export.model_facts import model_facts
+from nxmi_export.parity import Stage
+from nxmi_export.workflow.parity.request import ParityRequest
+from nxmi_export.workflow.parity.source import exported_checkpoint
+from nxmi_export.workflow.task_head import InTaskOrder, label_order
+
+__all__ = ["NAMES", "Ladder", "spread"]
+
+NAMES = {
+    Stage.DENSE: "PyTorch, dense",
+    Stage.COMPRESSED: "PyTorch, compressed",
+    Stage.WRITTEN: f"{MODEL}, unoptimized",
+    Stage.SHIFTED: f"{CPU_MODEL}, unoptimized",
+    Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
+}
+
+LabelOrders = Mapping[Stage, tuple[int, ...]]  # for each label the model's output index
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Everything that does not depend on the dev split."""
+
+    artefact: Artefact
+    request: ParityRequest
+    model: nn.Module
+    dense: nn.Module | None
+    tokenizer: object
+    orders: Mapping[str, LabelOrders]  # by task
+
+    @classmethod
+    def open(cls, artefact: Artefact, request: ParityRequest) -> "Ladder":
+        """Load the models; raises UsageError for a head that one of the tasks does not fit."""
+        checkpoint = exported_checkpoint(artefact, request)
+        source = None if request.dense is None else read_checkpoint(request.dense)
+        heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
+        if source is not None:
+            heads[Stage.DENSE] = (str(request.dense), model_facts(source.config).labels)
+        return cls(
+            artefact,
+            request,
+            model=restore(checkpoint),
+            dense=None if source is None else restore(source),
+            tokenizer=load_tokenizer(checkpoint.tokenizer, source=artefact.source()),
+            orders={task.name: _label_orders(heads, task) for task in request.tasks},
+        )
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The rungs to run, in order."""
+        absent = {
+            Stage.DENSE: self.dense is None,
+            Stage.SHIFTED: self.request.shift_examples == 0,
+        }
+        return [stage for stage in Stage if not absent.get(stage, False)]
+
+    def dev_splits(self) -> list[EncodedDataset]:
+        """Every dev split of every task; MNLI has two."""
+        # All files are read first: that one is missing should be known before the work.
+        datasets = [
+            load_dataset(task, split, self.request.data_dir)
+            for task in self.request.tasks
+            for split in task.dev_splits
+        ]
+        return [self._encode(dataset) for dataset in datasets]
+
+    def backend(self, stage: Stage) -> Runner:
+        """What executes this rung, its logits in the model's own order."""
+        if stage is Stage.WRITTEN:
+            return OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
+        if stage in (Stage.SHIFTED, Stage.OPTIMIZED):
+            optimize = stage is Stage.OPTIMIZED
+            return OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=optimize)
+        model = self.dense if stage is Stage.DENSE else self.model
+        assert model is not None  # `stages` has the dense rung only where there is one
+        return TorchRunner(model, self.artefact.manifest.input_names)
+
+    def for_task(self, task: Task, stage: Stage, backend: Runner) -> Runner:
+        """The rung under its own name, its logits in the task's order."""
+        return InTaskOrder(backend, self.orders[task.name][stage], NAMES[stage])
+
+    def _encode(self, dataset: Dataset) -> EncodedDataset:
+        manifest, limit = self.artefact.manifest, self.request.limit
+        return encode(
+            dataset if limit is None else dataset.head(limit),
+            self.tokenizer,
+            input_names=manifest.input_names,
+            max_length=min(self.request.max_length, manifest.position_limit),
+        )
+
+
+def spread(total: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """At most `count` indices, evenly spread over `total`."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+
+
+def _label_orders(heads: Mapping[Stage, tuple[str, tuple[str, ...]]], task: Task) -> LabelOrders:
+    return {stage: label_order(model, labels, task) for stage, (model, labels) in heads.items()}

@@ -1,0 +1,51 @@
+"""What `check_parity` is asked to compare."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from nxmi_export.errors import UsageError
+from nxmi_export.glue import Task
+from nxmi_export.parity import Gate
+
+__all__ = ["OnProgress", "ParityRequest"]
+
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and its total."""
+
+
+@dataclass(frozen=True)
+class ParityRequest:
+    """What to compare, over which data, and what is allowed; UsageError for a task named twice."""
+
+    task: Task
+    data_dir: Path | None  # None: the hub
+    checkpoint: str | None = None  # None: the one the manifest names
+    dense: str | None = None  # the uncompressed model, for the first rung
+    batch_size: int = 32
+    max_length: int = 128  # tokens
+    limit: int | None = None  # examples a split; None: all
+    # Examples of the shifted rung, the first ones: it must equal the written one bit for bit, and
+    # a wrong constant shows in any example.
+    shift_examples: int = 128
+    shape_examples: int = 32  # 0: shapes are not compared, which the gate must allow
+    code_examples: int = 64  # 0: activation codes are not compared
+    gate: Gate = field(default_factory=Gate)
+    further: tuple[Task, ...] = ()  # other tasks that the model's head fits, in the same run
+
+    def __post_init__(self) -> None:
+        ((name, times),) = Counter(task.name for task in self.tasks).most_common(1)
+        if times > 1:
+            raise UsageError(
+                "tasks",
+                expected="each task once",
+                found=f"{name} {times} times",
+                remedy="name it once; all its dev splits are run",
+            )
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All of them, at least one."""
+        return (self.task, *self.further)

@@ -1,0 +1,121 @@
+"""An artefact and a request in, every dev split run through the ladder, compared and judged out."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
+from nxmi_export.parity import (
+    CodeAgreement,
+    Observed,
+    ParityResult,
+    ParityRun,
+    Stage,
+    Step,
+    WeightParity,
+    code_agreement,
+    compare,
+    explain,
+    explain_unobserved,
+    judge_run,
+    score_statistics,
+    weight_parity,
+)
+from nxmi_export.parity.environment import run_environment
+from nxmi_export.workflow.parity.climb import Climbed, climb
+from nxmi_export.workflow.parity.ladder import Ladder, spread
+from nxmi_export.workflow.parity.request import OnProgress, ParityRequest
+from nxmi_export.workflow.parity.source import unfamiliar_tasks
+
+__all__ = ["check_parity"]
+
+
+def check_parity(
+    artefact: Artefact, request: ParityRequest, *, on_progress: OnProgress
+) -> ParityRun:
+    """Run every dev split of every task.
+
+    Raises ArtefactError for a checkpoint that is gone or another, UsageError for a task that the
+    head does not fit, and DataError for data that are not the task's, all before anything is run.
+    """
+    ladder = Ladder.open(artefact, request)
+    climbed = climb(ladder, ladder.dev_splits(), on_progress)
+    weights = {
+        name: weight_parity(ladder.model, artefact.path(name)) for name in (MODEL, CPU_MODEL)
+    }
+    results = [_result(ladder, each, weights) for each in climbed]
+    return judge_run(results, request.gate, unfamiliar_tasks(artefact, request))
+
+
+def _result(ladder: Ladder, climbed: Climbed, weights: Mapping[str, WeightParity]) -> ParityResult:
+    return ParityResult(
+        rungs=climbed.rungs,
+        steps=(*_steps(ladder, climbed), *_shift(climbed)),
+        weights=weights,
+        shapes=tuple(climbed.shapes),
+        codes=_codes(ladder, climbed),
+        environment=run_environment(),
+    )
+
+
+def _steps(ladder: Ladder, climbed: Climbed) -> tuple[Step, ...]:
+    rungs = climbed.rungs
+    compressed, written, optimized = (
+        rungs[stage] for stage in (Stage.COMPRESSED, Stage.WRITTEN, Stage.OPTIMIZED)
+    )
+    task = climbed.data.dataset.task
+    observed = Observed(
+        ladder.model,
+        ladder.artefact.path(MODEL),
+        compressed,
+        written,
+        label_order=ladder.orders[task.name][Stage.COMPRESSED],
+    )
+    first = compare(compressed, written)
+    explanations = explain(
+        observed,
+        climbed.data,
+        [change.index for change in first.changes],
+        on_example=partial(climbed.on_progress, "explaining changes"),
+    )
+    inherited = explain_unobserved(compare(compressed, optimized), written, explanations)
+    pairs = [
+        (Stage.COMPRESSED, Stage.WRITTEN, explanations),
+        (Stage.COMPRESSED, Stage.OPTIMIZED, inherited),
+        # What the kernels alone change; it is counted, because their codes cannot be read.
+        (Stage.WRITTEN, Stage.OPTIMIZED, ()),
+    ]
+    if Stage.DENSE in rungs:
+        # Compression is meant to change the model, so there is nothing to explain.
+        pairs.insert(0, (Stage.DENSE, Stage.COMPRESSED, ()))
+    return tuple(
+        Step(
+            before,
+            after,
+            compare(rungs[before], rungs[after]),
+            reasons,
+            score_statistics(rungs[before], rungs[after], ladder.request.gate.terms),
+        )
+        for before, after, reasons in pairs
+    )
+
+
+def _shift(climbed: Climbed) -> tuple[Step, ...]:
+    """No statistics: both must give equal logits, bit for bit."""
+    written, shifted = climbed.written_first, climbed.rungs.get(Stage.SHIFTED)
+    if written is None or shifted is None:
+        return ()
+    return (Step(Stage.WRITTEN, Stage.SHIFTED, compare(written, shifted)),)
+
+
+def _codes(ladder: Ladder, climbed: Climbed) -> tuple[CodeAgreement, ...]:
+    indices = spread(len(climbed.data), ladder.request.code_examples)
+    if not len(indices) or ladder.artefact.manifest.recipe is None:
+        return ()
+    return code_agreement(
+        ladder.model,
+        ladder.artefact.path(MODEL),
+        climbed.data,
+        indices=indices,
+        batch_size=ladder.request.batch_size,
+        on_batch=partial(climbed.on_progress, "activation codes"),
+    )

@@ -1,0 +1,49 @@
+"""Where an artefact came from: its checkpoint, and the task that was trained."""
+
+from pathlib import Path
+
+from nxmi_export.artefact import Artefact
+from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
+from nxmi_export.errors import ArtefactError
+from nxmi_export.workflow.parity.request import ParityRequest
+
+__all__ = ["exported_checkpoint", "unfamiliar_tasks"]
+
+
+def exported_checkpoint(artefact: Artefact, request: ParityRequest) -> CompressedCheckpoint:
+    """The checkpoint the artefact was exported from; its hash must be the manifest's."""
+    source = artefact.manifest.source
+    path = Path(request.checkpoint) if request.checkpoint else artefact.source()
+    if isinstance(path, Path) and path.exists():
+        if source.sha256 is not None and checkpoint_sha256(path) != source.sha256:
+            raise ArtefactError(
+                path,
+                expected=f"the checkpoint with SHA-256 {source.sha256[:12]}… that was exported",
+                found="other contents",
+                remedy="export it again, or pass the original with --checkpoint",
+            )
+    elif source.sha256 is not None:
+        raise ArtefactError(
+            path,
+            expected="the checkpoint that the artefact was exported from",
+            found="nothing at this path",
+            remedy="pass its new place with --checkpoint",
+        )
+    base = artefact.base()
+    return read_checkpoint(str(path), base=None if base is None else str(base))
+
+
+def unfamiliar_tasks(artefact: Artefact, request: ParityRequest) -> tuple[str, ...]:
+    """A sentence for each task that the model was not compressed on.
+
+    Labels cannot tell: QNLI's are RTE's. A model whose provenance names no task is left alone.
+    """
+    trained = artefact.manifest.provenance.get("task")
+    if not isinstance(trained, str):
+        return ()
+    return tuple(
+        f"The model was compressed on {trained} and not on {task.name}: there its scores say what "
+        "the export keeps, and nothing of how good the model is."
+        for task in request.tasks
+        if task.name != trained
+    )

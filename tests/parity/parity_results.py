@@ -1,0 +1,101 @@
+"""Whole parity results of made-up logits, and the artefact they would be about."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from parity_models import rung
+
+from nxmi_export.artefact import Artefact, LinearRecord, Manifest, Source
+from nxmi_export.parity import (
+    ParityResult,
+    RungResult,
+    ShapeParity,
+    Stage,
+    Step,
+    WeightParity,
+    compare,
+    score_statistics,
+)
+from nxmi_export.parity.shapes import ShapeSetting
+from nxmi_export.parity.statistics import Terms
+
+RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
+EXAMPLES = 2000
+LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
+SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0),)),)
+WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, ())}
+
+
+def result_of(
+    written: RungResult,
+    optimized: RungResult | None = None,
+    shifted: RungResult | None = None,
+    terms: Terms | None = None,
+) -> ParityResult:
+    """A run of all rungs over as many examples as `written` has.
+
+    Compressed PyTorch has every example right; rungs that are not given are as `written`.
+    """
+    count, task = len(written.dataset), written.dataset.task.name
+    rungs = {
+        Stage.COMPRESSED: rung(LOGITS[:count], name="pytorch", task=task),
+        Stage.WRITTEN: written,
+        Stage.SHIFTED: shifted or replace(written, name="shifted"),
+        Stage.OPTIMIZED: optimized or replace(written, name="optimized"),
+    }
+    pairs = (
+        (Stage.COMPRESSED, Stage.WRITTEN),
+        (Stage.COMPRESSED, Stage.OPTIMIZED),
+        (Stage.WRITTEN, Stage.SHIFTED),
+        (Stage.WRITTEN, Stage.OPTIMIZED),
+    )
+    steps = (
+        Step(
+            one,
+            other,
+            compare(rungs[one], rungs[other]),
+            statistics=None
+            if other is Stage.SHIFTED
+            else score_statistics(rungs[one], rungs[other], terms or Terms()),
+        )
+        for one, other in pairs
+    )
+    return ParityResult(rungs, tuple(steps), WEIGHTS, SHAPES)
+
+
+def with_wrong(
+    count: int, name: str = "optimized", *, examples: int = EXAMPLES, task: str = "sst2"
+) -> RungResult:
+    """A rung that has all but the first `count` examples right."""
+    logits = LOGITS[:examples].copy()
+    logits[:count] = logits[:count, ::-1]
+    return rung(logits, name=name, task=task)
+
+
+def deployed(wrong: int, *, examples: int = EXAMPLES, task: str = "sst2") -> ParityResult:
+    """A result whose optimized rung alone has examples wrong."""
+    right = with_wrong(0, "written", examples=examples, task=task)
+    return result_of(right, with_wrong(wrong, examples=examples, task=task))
+
+
+def artefact_storing(*storages: str) -> Artefact:
+    """An artefact whose linears are stored like this; it is nowhere on the disk."""
+    linears = {
+        f"layer.{number}": LinearRecord(storage=storage, inputs=4, outputs=4, zeros=0.5)
+        for number, storage in enumerate(storages)
+    }
+    manifest = Manifest(
+        created="2026-01-01T00:00:00+00:00",
+        architecture="BertForSequenceClassification",
+        model_type="bert",
+        input_names=("input_ids",),
+        position_limit=64,
+        labels=("negative", "positive"),
+        source=Source(path="model.pt", sha256=None),
+        recipe=None,
+        provenance={},
+        versions={},
+        linears=linears,
+    )
+    return Artefact(Path("model.artefact"), manifest)

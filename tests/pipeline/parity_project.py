@@ -1,0 +1,58 @@
+"""What a user who runs `nxmi-export parity` has: a checkpoint, its artefact, and dev sets."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from nxmi_export.artefact import file_record
+from nxmi_export.artefact.manifest import Manifest
+from nxmi_export.glue import Dataset
+from nxmi_export.workflow.export import ExportRequest, export
+from tests.tiny_models import toy_dataset, write_model_file
+
+EXAMPLES = 40
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with model.pt, its artefact, and a `glue` directory."""
+
+    folder: Path
+
+    @property
+    def artefact(self) -> Path:
+        return self.folder / "model.artefact"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "glue"
+
+    def copy(self, target: Path) -> "Project":
+        return Project(Path(shutil.copytree(self.folder, target)))
+
+    def change(self, **facts: Any) -> None:
+        """Rewrite manifest.json, its hashes as the files are now."""
+        manifest = Manifest.read(self.artefact)
+        files = {name: file_record(self.artefact / name) for name in manifest.files}
+        manifest.model_copy(update={"files": files} | facts).write(self.artefact)
+
+
+def write_split(data: Path, dataset: Dataset, split: str) -> Path:
+    columns = dict(zip(dataset.task.text_columns, map(list, dataset.texts), strict=True))
+    table = pa.table({**columns, "label": dataset.labels, "idx": dataset.ids})
+    path = data / dataset.task.name / f"{split}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(table, path)
+    return path
+
+
+def sst2_project(folder: Path) -> Project:
+    """A tiny model that was compressed on sst2, with 40 made-up reviews."""
+    write_model_file(folder / "model.pt")
+    write_split(folder / "glue", toy_dataset(EXAMPLES), "validation")
+    export(ExportRequest(str(folder / "model.pt"), folder / "model.artefact"))
+    return Project(folder)
