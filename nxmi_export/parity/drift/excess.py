@@ -1,0 +1,85 @@
+"""One value on two sides that began from equal integers in, how far beyond rounding it is out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nxmi_export.parity.drift.point import Point
+from nxmi_export.parity.judge import STILL_A_TIE, Side
+from nxmi_export.parity.noise import rounding_noise
+
+__all__ = ["Excess", "excess", "quantizer_excess"]
+
+PER_EXAMPLE = 2  # dimensions of a value without tokens: the pooled vector, the logits
+
+
+@dataclass(frozen=True)
+class Excess:
+    """The value of one point that lies furthest beyond what summation order explains."""
+
+    point: Point
+    example: int  # into the dataset
+    position: tuple[int, ...]
+    reference: float
+    candidate: float
+    error: float  # |candidate − reference|; of a quantizer in steps of its scale
+    explained: float  # the error that summation order accounts for, in the same unit
+
+    @property
+    def times(self) -> float:
+        """The error in units of what is explained; above 1 it is not."""
+        return self.error / self.explained if self.explained else float("inf")
+
+
+def excess(
+    point: Point,
+    reference: NDArray[Any],
+    candidate: NDArray[Any],
+    real: NDArray[np.bool_],
+    widest: int,
+) -> list[Excess]:
+    """The largest of each example, its number in the batch for `example`; none without an error.
+
+    The bound is `rounding_noise` of the example's largest real magnitude. Sums of terms around 1
+    may cancel to smaller logits, and their noise does not.
+    """
+    floor = 1.0 if reference.ndim == PER_EXAMPLE else 0.0
+    found = []
+    for row, (before, after, where) in enumerate(zip(reference, candidate, real, strict=True)):
+        with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
+            errors = np.abs(after.astype(np.float64) - before)
+        errors = np.where(where, np.where(np.isnan(errors), np.inf, errors), 0.0)
+        finite = np.abs(before[where & np.isfinite(before)])
+        explained = rounding_noise(widest, max(floor, float(finite.max(initial=0))))
+        at = np.unravel_index(int(errors.argmax()), errors.shape)
+        if errors[at] > 0:
+            place = tuple(int(i) for i in at)
+            values = float(before[at]), float(after[at])
+            found.append(Excess(point, row, place, *values, float(errors[at]), explained))
+    return found
+
+
+def quantizer_excess(point: Point, reference: Side, candidate: Side, widest: int) -> Excess:
+    """The excess of one example's codes that `judge` objects to; its `example` is 0.
+
+    In pre-rounding ratios where these lie beyond the bound, else in codes: one side then rounds
+    otherwise than half to even.
+    """
+    finite = np.abs(reference.ratios[np.isfinite(reference.ratios)])
+    noise = min(rounding_noise(widest, float(finite.max(initial=0))), STILL_A_TIE)
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
+    gaps = np.where(np.isnan(gaps), np.inf, gaps)
+    before, after = reference.ratios, candidate.ratios
+    if not (gaps > noise).any():
+        before, after = reference.codes.astype(np.float64), candidate.codes.astype(np.float64)
+        lower = np.minimum(before, after)
+        off_tie = np.maximum(
+            np.abs(reference.ratios - (lower + 0.5)), np.abs(candidate.ratios - (lower + 0.5))
+        )
+        gaps = np.where(before == after, 0.0, np.maximum(off_tie, np.abs(after - before) - 1))
+    at = np.unravel_index(int(gaps.argmax()), gaps.shape)
+    place = tuple(int(i) for i in at)
+    return Excess(point, 0, place, float(before[at]), float(after[at]), float(gaps[at]), noise)

@@ -1,0 +1,173 @@
+"""A model, its ONNX file and examples in, the first layer beyond rounding and its cause out."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from nxmi_export.encoding import Batch, EncodedDataset
+from nxmi_export.errors import UsageError
+from nxmi_export.parity.drift.cause import (
+    Attribution,
+    Cause,
+    PaddingEvidence,
+    TieEvidence,
+    cause_of_mismatch,
+)
+from nxmi_export.parity.drift.excess import Excess
+from nxmi_export.parity.drift.forced import ForcedReplay
+from nxmi_export.parity.drift.parameters import stored_mismatches
+from nxmi_export.parity.drift.plain import plain
+from nxmi_export.parity.drift.point import Kind
+from nxmi_export.parity.layer_weights import Mismatch
+
+__all__ = ["Localization", "localize"]
+
+SCHEMA = "nxmi-export/localization/1"
+_NUMERICS = {Kind.ATTENTION: Cause.SOFTMAX, Kind.NORM: Cause.LAYER_NORM}
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What forced replay and the stored numbers say about one file."""
+
+    examples: int
+    first: Excess | None  # the first point that rounding does not explain
+    excesses: tuple[Excess, ...]  # the worst of every point with an error, in order of execution
+    mismatches: tuple[Mismatch, ...]  # every stored number that differs
+    attribution: Attribution | None  # None: the two sides agree in every code and stored number
+
+    @property
+    def explained(self) -> bool:
+        """Whether rounding explains everything that was seen."""
+        return self.first is None and not self.mismatches
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data under a schema; a number that is NaN or infinite becomes null."""
+        evidence = None if self.attribution is None else type(self.attribution.evidence).__name__
+        facts = {"schema": SCHEMA, "explained": self.explained, **asdict(self)}
+        if self.attribution is not None:
+            facts["attribution"]["kind_of_evidence"] = evidence
+        result: dict[str, Any] = plain(facts)
+        return result
+
+
+def localize(
+    model: nn.Module,
+    path: Path,
+    data: EncodedDataset,
+    *,
+    batch_size: int,
+    order: NDArray[np.int64] | None = None,
+    threads: int | None = None,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+) -> Localization:
+    """Replay the examples `order` (default: all, by length) and attribute what deviates.
+
+    Stored numbers are compared first: where they differ at the first deviating layer, or anywhere
+    while nothing deviates, they are the cause. A file that lacks a layer or quantizer, or has one
+    too many, cannot be replayed; that is then the cause. Memory is one batch. Raises ArtefactError
+    for a file of another model, UsageError without examples.
+    """
+    order = data.by_length() if order is None else order
+    if not len(order):
+        raise UsageError(
+            f"localizing what differs in {path}",
+            expected="examples",
+            found="none",
+            remedy="give at least one",
+        )
+    mismatches = stored_mismatches(model, path)
+    unpaired = next((m for m in mismatches if m.what in ("quantizer", "layer")), None)
+    if unpaired is not None:
+        return Localization(0, None, (), mismatches, _stored(unpaired))
+    done = 0
+    with ForcedReplay(model, path, threads=threads) as replay:
+        for batch in data.batches(batch_size, order=order):
+            replay.add(batch)
+            done += len(batch.indices)
+            on_batch(done, len(order))
+        first = replay.first_beyond()
+        worst = sorted(replay.seen.worst.values(), key=lambda each: replay.order[each.point])
+    attribution = _attribute(first, mismatches)
+    if first is not None and attribution is None:
+        lengths = _lengths(data, order, batch_size, first.example)
+        with ForcedReplay(model, path, threads=threads) as alone:
+            attribution = _from_padding(first, data, lengths, alone) or _from_numerics(first)
+    if attribution is None and replay.seen.first_tie is not None:
+        example, difference = replay.seen.first_tie
+        seen = replay.seen
+        attribution = _from_ties(TieEvidence(example, difference, seen.ties, seen.codes))
+    return Localization(done, first, tuple(worst), mismatches, attribution)
+
+
+def _attribute(first: Excess | None, mismatches: tuple[Mismatch, ...]) -> Attribution | None:
+    """The stored number at fault, if it belongs to the first deviating module or none deviates."""
+    if first is None:
+        return _stored(mismatches[0]) if mismatches else None
+    there = (each for each in mismatches if each.module == first.point.module)
+    found = next(there, None)
+    return None if found is None else _stored(found)
+
+
+def _stored(mismatch: Mismatch) -> Attribution:
+    return Attribution(cause_of_mismatch(mismatch), mismatch.module, mismatch, f"{mismatch}.")
+
+
+def _lengths(
+    data: EncodedDataset, order: NDArray[np.int64], batch_size: int, example: int
+) -> tuple[int, int]:
+    """Tokens of an example, and of the batch that it was in."""
+    start = int(np.flatnonzero(order == example)[0]) // batch_size * batch_size
+    together = data.lengths[order[start : start + batch_size]]
+    return int(data.lengths[example]), int(together.max())
+
+
+def _from_padding(
+    first: Excess, data: EncodedDataset, lengths: tuple[int, int], replay: ForcedReplay
+) -> Attribution | None:
+    """Padding, where the example deviates in its batch and does not when it runs alone."""
+    tokens, padded = lengths
+    if tokens == padded:
+        return None
+    index = np.array([first.example])
+    replay.add(Batch(index, data.padded(index, None)))
+    worst = replay.seen.worst.get(first.point)
+    alone = 0.0 if worst is None else worst.times
+    if alone > 1:
+        return None
+    evidence = PaddingEvidence(first, tokens, padded, alone)
+    return Attribution(
+        Cause.PADDING,
+        first.point.module,
+        evidence,
+        f"{first.point} of example {first.example} is {first.times:.3g} times what rounding "
+        f"explains when its {tokens} tokens are padded to {padded}, and {alone:.3g} times "
+        "without padding.",
+    )
+
+
+def _from_numerics(first: Excess) -> Attribution:
+    cause = _NUMERICS.get(first.point.kind, Cause.OPERATOR)
+    return Attribution(
+        cause,
+        first.point.module,
+        first,
+        f"{first.point} at {list(first.position)} of example {first.example} is "
+        f"{first.candidate:.6g} and not {first.reference:.6g}, {first.error:.2g} away where "
+        f"summation order accounts for {first.explained:.2g}; its stored numbers are right.",
+    )
+
+
+def _from_ties(evidence: TieEvidence) -> Attribution:
+    return Attribution(
+        Cause.ROUNDING_TIE,
+        evidence.difference.module,
+        evidence,
+        f"From equal inputs {evidence.ties} of {evidence.codes} codes differ, all at rounding "
+        f"ties; the first, in example {evidence.example}: {evidence.difference}.",
+    )
