@@ -42,7 +42,7 @@ _SCHEMES = "2:4,int8,int4,2:4+int8,2:4+int4"  # as published
 # What a request calls as the command line does.
 _AS_GIVEN = (
     *("model", "target", "metadata", "per", "projection", "objective", "keep", "error"),
-    *("proposals", "holdout", "slice_limit", "seed", "max_length", "precision"),
+    *("proposals", "refinements", "holdout", "slice_limit", "seed", "max_length", "precision"),
     *("data_dir", "base", "resume", "overwrite"),
 )
 
@@ -63,6 +63,7 @@ def search_command(
     schemes: given.Schemes = _SCHEMES,
     recipe: given.Recipe = "deploy",
     proposals: given.Proposals = 20,
+    refinements: given.Refinements = 2,
     projection: given.Projection = "reconstruction",
     objective: given.Objective = "divergence",
     keep: given.Keep = 5,

@@ -79,6 +79,7 @@ class SearchDisplay:
         self._works: dict[str, TaskID] = {}
         self._scored: reports.CandidateScored | None = None
         self._best: str | None = None
+        self._remarks: list[str] = []
 
     def begin(self, stage: str) -> None:
         """A stage that takes seconds begins; the one before has ended."""
@@ -98,15 +99,18 @@ class SearchDisplay:
         match report:
             case reports.StageBegun():
                 self.begin(report.stage)
+            case reports.Remark():
+                self._remarks.append(report.text)
+                self._say(f"note: {report.text}")
             case reports.LinearPrepared():
                 self._move("rounding and pruning", report.number, report.total)
             case reports.SensitivityDone():
-                what = f"one at a time, per {report.origin}"
+                what = f"one at a time, per {report.origin}{_round(report.refinement)}"
                 self._move(what, report.number, report.total, report.reused)
             case reports.SolutionFound():
                 self._move(_SOLVER[report.purpose], report.number, report.total)
             case reports.CandidateScored():
-                what = f"scoring, per {report.origin}"
+                what = f"scoring, per {report.origin}{_round(report.refinement)}"
                 self._move(what, report.number, report.total, report.reused)
                 self._hear_score(report)
             case _:
@@ -114,7 +118,8 @@ class SearchDisplay:
 
     def render(self) -> Group:
         """The screen as it is now."""
-        parts: list[Progress | Table | Text] = [self._stages, self._bars]
+        notes = [Text(f"note: {each}") for each in self._remarks]
+        parts: list[Progress | Table | Text] = [*notes, self._stages, self._bars]
         if self._scored is not None:
             parts.append(Text(_effort(self._scored), no_wrap=True, overflow="ellipsis"))
             if self._scored.leaders:
@@ -140,7 +145,7 @@ class SearchDisplay:
             self._best = best.name
             self._say(f"best so far, per {scored.origin}: {_in_words(best)}")
         if scored.number == scored.total:
-            self._say(f"per {scored.origin}: {_effort(scored)}")
+            self._say(f"per {scored.origin}{_round(scored.refinement)}: {_effort(scored)}")
             self._best = None  # the next search has leaders of its own
 
     def _leaders(self, leaders: "Sequence[reports.Leader]") -> Table:
@@ -179,6 +184,10 @@ def _in_words(leader: "reports.Leader") -> str:
     told += [] if leader.metric is None else [f"metric {leader.metric:.4f}"]
     told += [] if leader.seconds is None else [f"latency {_latency(leader.seconds)}"]
     return f"{schemes_in_words(leader.schemes)} ({', '.join(told)})"
+
+
+def _round(refinement: int) -> str:
+    return f", round {refinement}" if refinement else ""
 
 
 def _number(value: float | None) -> str:

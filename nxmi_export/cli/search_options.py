@@ -27,6 +27,7 @@ __all__ = [
     "Projection",
     "Proposals",
     "Recipe",
+    "Refinements",
     "Resume",
     "Schemes",
     "Seed",
@@ -114,6 +115,14 @@ Proposals = Annotated[
     int,
     typer.Option(
         min=1, help="Configurations of the solver that are scored.", rich_help_panel=_SPACE
+    ),
+]
+Refinements = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Rounds per layer in which changes of the best so far are measured and combined.",
+        rich_help_panel=_SPACE,
     ),
 ]
 Projection = Annotated[

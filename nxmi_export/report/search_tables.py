@@ -13,6 +13,11 @@ __all__ = ["FOUND_BY", "ranked_table", "search_summary_table"]
 
 Facts = Mapping[str, Any]
 
+_PREDICTED = {
+    "predicted": "as a sum",
+    "predicted_with_interactions": "with interactions",
+    "predicted_conditionally": "around the best",
+}
 # Where the scored configurations of a search come from.
 FOUND_BY = {"component": "within the budget", "layer": "proposed by the solver"}
 
@@ -63,10 +68,25 @@ def search_summary_table(facts: Facts, files: Mapping[str, str]) -> Table:
         table.add_row(
             "latency", escape(f"{facts['latency']['source']}, {facts['latency']['device']}")
         )
+    for origin, sets in facts["agreement"].items():
+        table.add_row(f"predicted per {origin}", "; ".join(map(_agreement, sets.items())))
+    for remark in facts["remarks"]:
+        table.add_row("note", escape(remark))
     table.add_row("took", f"{facts['seconds']:.0f} s")
     for what, path in files.items():
         table.add_row(what, escape(path))
     return table
+
+
+def _agreement(named: tuple[str, Mapping[str, Any]]) -> str:
+    """As in "all 20: Spearman 0.31 as a sum, 0.45 with interactions"."""
+    which, found = named
+    count = next(iter(found.values()))["configurations"]
+    told = [
+        f"{'–' if each['spearman'] is None else format(each['spearman'], '.2f')} {_PREDICTED[name]}"
+        for name, each in found.items()
+    ]
+    return f"{which} {count}: Spearman {', '.join(told)}"
 
 
 def _title(facts: Facts) -> str:

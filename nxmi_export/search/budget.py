@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from nxmi_export.errors import UsageError
 from nxmi_export.search.limits import LatencyBudget, SizeBudget
-from nxmi_export.search.program import Program
+from nxmi_export.search.program import EXACT, QUICK, Effort, Program
 from nxmi_export.search.space import Candidate, SearchSpace
 
 __all__ = ["Budget", "LatencyBudget", "SizeBudget", "check_feasible", "feasible"]
@@ -68,6 +68,9 @@ def check_feasible(space: SearchSpace, budget: Budget) -> None:
             )
     if budget.size is None or budget.latency is None:
         return
+    # One that keeps both is proof enough; only where none is found must the least be known exactly.
+    if budget.latency.admits(space, _best(space, budget.latency, budget.size, effort=QUICK)):
+        return
     fastest = _best(space, budget.latency, within=budget.size)
     if budget.latency.admits(space, fastest):
         return
@@ -84,11 +87,12 @@ def check_feasible(space: SearchSpace, budget: Budget) -> None:
 def _best(
     space: SearchSpace,
     limit: SizeBudget | LatencyBudget,
-    *,
     within: SizeBudget | LatencyBudget | None = None,
+    *,
+    effort: Effort = EXACT,
 ) -> Candidate:
     """The candidate that takes least of `limit`, among those that keep `within`, which exist."""
-    program = Program(space)
+    program = Program(space, effort=effort)
     rows = [] if within is None else [within.row(within.cost(program))]
     best = program.minimize(
         limit.cost(program), rows, lambda found: within is None or within.admits(space, found)

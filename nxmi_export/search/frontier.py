@@ -9,7 +9,7 @@ import numpy as np
 from nxmi_export.search.budget import Budget
 from nxmi_export.search.latency_model import LatencyModel
 from nxmi_export.search.limits import LatencyBudget, SizeBudget
-from nxmi_export.search.program import Program
+from nxmi_export.search.program import QUICK, Program
 from nxmi_export.search.sensitivity import Sensitivities
 from nxmi_export.search.solve import solve
 from nxmi_export.search.space import Candidate
@@ -37,7 +37,8 @@ def frontier(
 ) -> tuple[Optimum, ...]:
     """The optima under evenly spaced limits of the size, then of the latency, each once.
 
-    They begin at the least that any candidate takes and end where a higher limit changes nothing.
+    They are optima up to the gap of `QUICK`, begin at the least that any candidate takes and end
+    where a higher limit changes nothing.
     The size counts metadata or not, and without a latency model there is no second curve.
     `on_found` hears of each limit, and of how many there are.
     """
@@ -46,11 +47,15 @@ def frontier(
     if latency is not None:
         limits += _latencies(sensitivities, latency)
     found: dict[tuple[str, Candidate], Optimum] = {}
+    best: dict[str, Candidate] = {}
     for number, limit in enumerate(limits, 1):
         is_size = isinstance(limit, SizeBudget)
         budget = Budget(size=limit) if isinstance(limit, SizeBudget) else Budget(latency=limit)
-        candidate = solve(space, sensitivities.losses, budget)[0].candidate
         swept: Literal["size", "seconds"] = "size" if is_size else "seconds"
+        candidate = solve(space, sensitivities.losses, budget, effort=QUICK)[0].candidate
+        # What a lower limit admits a higher one does, so no gap may have the curve rise.
+        candidate = min((best.get(swept, candidate), candidate), key=sensitivities.additive)
+        best[swept] = candidate
         optimum = Optimum(swept, candidate, sensitivities.additive(candidate))
         found.setdefault((swept, candidate), optimum)
         on_found(number, len(limits))

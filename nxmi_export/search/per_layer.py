@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from nxmi_export.search.budget import Budget
+from nxmi_export.search.program import QUICK
 from nxmi_export.search.refine import refined
 from nxmi_export.search.sensitivity import Sensitivities
 from nxmi_export.search.solve import solve
@@ -23,11 +24,12 @@ def proposals(
     """`count` candidates that are not in `known`, or fewer, by their predicted divergence.
 
     First those to which the solver's optimum and `starts`, which `budget` admits, lead once
-    interactions count; then the solver's best, which exactly minimize the sum of sensitivities.
+    interactions count; then the solver's best, which minimize the sum of sensitivities
+    up to the gap of `QUICK`.
     `on_found` hears how many there are so far. Raises UsageError where the budget admits none.
     """
     space, losses = sensitivities.space, sensitivities.losses
-    optimum = solve(space, losses, budget)[0].candidate
+    optimum = solve(space, losses, budget, effort=QUICK)[0].candidate
     found: dict[Candidate, None] = {}
     for start in (optimum, *starts):
         better = refined(sensitivities, budget, start)
@@ -36,7 +38,8 @@ def proposals(
             on_found(len(found))
     excluded = frozenset([*found, *known])
     if len(found) < count:
-        more = solve(space, losses, budget, count=count - len(found), excluded=excluded)
+        wanted = count - len(found)
+        more = solve(space, losses, budget, count=wanted, excluded=excluded, effort=QUICK)
         found |= dict.fromkeys(each.candidate for each in more)
         on_found(len(found))
     return tuple(sorted(found, key=lambda c: (sensitivities.with_interactions(c), c)))

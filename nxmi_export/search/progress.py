@@ -10,6 +10,7 @@ __all__ = [
     "LinearPrepared",
     "Origin",
     "Progress",
+    "Remark",
     "SensitivityDone",
     "SolutionFound",
     "StageBegun",
@@ -26,6 +27,13 @@ class StageBegun:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What a reader of the result should know of how it was found; a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class LinearPrepared:
     """One linear's weight has been rounded and pruned by every scheme it may get."""
 
@@ -36,12 +44,13 @@ class LinearPrepared:
 
 @dataclass(frozen=True)
 class SensitivityDone:
-    """One scheme was tried on one group alone, all else dense."""
+    """One scheme was tried on one group alone, all else dense or as in the best so far."""
 
     origin: Origin
     number: int  # from 1
     total: int
     reused: int  # of `number`, those that an interrupted run had measured; they took no time
+    refinement: int = 0  # the round around the best so far, from 1; 0: around the dense model
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class CandidateScored:
     examples: int  # scored in all, over these candidates
     slice: int  # examples of one complete score
     leaders: tuple[Leader, ...]  # best first
+    refinement: int = 0  # the round that proposed it, from 1; 0: none
 
 
-Progress = StageBegun | LinearPrepared | SensitivityDone | SolutionFound | CandidateScored
+Progress = StageBegun | Remark | LinearPrepared | SensitivityDone | SolutionFound | CandidateScored

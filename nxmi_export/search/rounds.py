@@ -6,6 +6,7 @@ results are the same.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from accelerate import Accelerator
@@ -63,15 +64,17 @@ def score_in_rounds(
     known: Mapping[Candidate, Score],
     accelerator: Accelerator,
     on_score: Callable[[Candidate, Score], None],
+    before: Mapping[Candidate, Score] = MappingProxyType({}),
 ) -> dict[Candidate, Score]:
     """The score of every candidate, where `score` is told the score to beat.
 
-    That is the one when the candidate's round began. The first round is just large enough that
-    there is one.
+    That is the one when the candidate's round began, of these candidates and those scored
+    `before`. The first round is just large enough that there is one.
     """
     scores: dict[Candidate, Score] = {}
-    for members in _rounds(candidates, selection.keep):
-        bar = selection.bar(scores)
+    first = selection.keep if selection.bar(before) is None else ROUND
+    for members in _rounds(candidates, first):
+        bar = selection.bar({**before, **scores})
         scores |= shared_out(
             members,
             lambda candidate, bar=bar: score(candidate, bar),  # type: ignore[misc]

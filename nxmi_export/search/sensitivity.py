@@ -17,14 +17,14 @@ from nxmi_export.glue import Task
 from nxmi_export.glue.dataset import Dataset, LabelArray
 from nxmi_export.search.fisher import Curvature
 from nxmi_export.search.score import Logits, Scorer, divergences
-from nxmi_export.search.space import Candidate, SearchSpace
+from nxmi_export.search.space import Candidate, SearchSpace, schemes_of
 from nxmi_export.search.variants import DENSE
 
 __all__ = ["Probe", "Prober", "Sensitivities", "Sensitivity", "probes"]
 
 
 class Probe(NamedTuple):
-    """One group under one scheme, all else dense."""
+    """One group under one scheme, all else dense or as a prober has it."""
 
     group: str
     scheme: str
@@ -59,15 +59,20 @@ class Prober:
         self, scorer: Scorer, space: SearchSpace, data: Dataset, reference: Logits, examples: int
     ) -> None:
         """`data` is the slice and `reference` the dense logits, as the scorer has them."""
+        self._space = space
         self._scorer, self._task = scorer, data.task
         self._groups = {group.name: group for group in space.groups}
         first = scorer.positions[:examples]
         self._reference, self._labels = reference[first], data.labels[first]
 
-    def measure(self, probe: Probe) -> Sensitivity:
-        """Run the model with this one change; raises DataError for logits that are not finite."""
+    def measure(self, probe: Probe, around: Candidate | None = None) -> Sensitivity:
+        """Run the dense model, or the candidate `around`, with this one change.
+
+        Both means are against the dense model. Raises DataError for logits that are not finite.
+        """
         group = self._groups[probe.group]
-        schemes = dict.fromkeys(group.linears, group.by_text[probe.scheme])
+        schemes = {} if around is None else schemes_of(self._space, around)
+        schemes |= dict.fromkeys(group.linears, group.by_text[probe.scheme])
         logits = self._scorer.logits(schemes, len(self._labels))
         before, after = (
             _losses(self._task, each, self._labels) for each in (self._reference, logits)

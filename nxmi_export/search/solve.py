@@ -1,28 +1,38 @@
 """A loss for every linear and scheme in, the candidates of least total loss within a budget out.
 
-The loss of a candidate is the sum over its linears. The answer is exact: no candidate within the
-budget has a smaller sum than the last one listed and is missing, up to 1e-9 of the widest
-difference that one choice makes. Closer ones count as equal and come in the order of their texts.
+The loss of a candidate is the sum over its linears. By default the answer is exact: no candidate
+within the budget has a smaller sum than the last one listed and is missing, up to 1e-9 of the
+widest difference that one choice makes. Closer ones count as equal and come in the order of their
+texts. With less effort each is the best of what the ones before it leave, up to the effort's gap.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from nxmi_export.errors import UsageError
 from nxmi_export.search.budget import Budget, check_feasible
-from nxmi_export.search.program import SCALE, TIME_LIMIT, Coefficients, Program, Row
+from nxmi_export.search.program import EXACT, SCALE, Coefficients, Effort, Program, Row
 from nxmi_export.search.size import size_of
 from nxmi_export.search.space import Candidate, SearchSpace
 
-__all__ = ["Losses", "Solution", "loss_of", "solve"]
+__all__ = ["Losses", "Near", "Solution", "loss_of", "solve"]
 
 Losses = Mapping[tuple[str, str], float]
 """By linear (module name) and scheme (as a recipe writes it); any unit, any sign."""
 
 _EQUAL = 1e-9 * SCALE  # ten times what HiGHS leaves open, in scaled costs
+_MET = 16  # excluded candidates to meet one by one, before all of them become conditions
+
+
+@dataclass(frozen=True)
+class Near:
+    """Candidates that differ from `candidate` in at most `changes` groups."""
+
+    candidate: Candidate
+    changes: int
 
 
 @dataclass(frozen=True)
@@ -42,23 +52,27 @@ def solve(
     *,
     count: int = 1,
     excluded: frozenset[Candidate] = frozenset(),
-    time_limit: float = TIME_LIMIT,
+    near: Near | None = None,
+    effort: Effort = EXACT,
 ) -> list[Solution]:
     """The `count` candidates of least loss within `budget`, best first; fewer if there are fewer.
 
-    None of `excluded` is among them. `time_limit` is in seconds for each call of the solver.
-    Raises UsageError for a loss that is missing or not finite and for a budget that no candidate
-    keeps, and InternalError where the solver finds no optimum in time.
+    None of `excluded` is among them, and none that is not `near`. Raises UsageError for a loss that
+    is missing or not finite and for a budget that no candidate keeps, and InternalError where the
+    solver finds nothing that is good enough for `effort` in time.
     """
     _check_losses(space, losses)
     check_feasible(space, budget)
-    program = Program(space, time_limit=time_limit)
+    program = Program(space, effort=effort)
     rows = [limit.row(limit.cost(program)) for limit in budget.limits]
-    rows += [program.without(each) for each in sorted(excluded)]
-    found = _Enumeration(program, _cost(program, losses), rows, budget)
-    return [
+    rows += [program.near(near.candidate, near.changes)] if near else []
+    found = _Enumeration(program, _cost(program, losses), rows, budget, excluded)
+    solutions = [
         _solution(space, candidate, losses, budget) for candidate in itertools.islice(found, count)
     ]
+    if effort != EXACT:  # a gap may have the better one come later
+        solutions.sort(key=lambda each: (each.loss, each.candidate))
+    return solutions
 
 
 def loss_of(space: SearchSpace, candidate: Candidate, losses: Losses) -> float:
@@ -74,14 +88,29 @@ class _Enumeration:
     """The candidates of a program from the least cost up."""
 
     def __init__(
-        self, program: Program, cost: Coefficients, rows: Sequence[Row], budget: Budget
+        self,
+        program: Program,
+        cost: Coefficients,
+        rows: Sequence[Row],
+        budget: Budget,
+        excluded: Collection[Candidate],
     ) -> None:
         self._program = program
         self._cost = cost
         self._rows = list(rows)
         self._admits = partial(budget.admits, program.space)
+        self._excluded = set(excluded)
+        self._met = 0
 
     def __iter__(self) -> Iterator[Candidate]:
+        return self._in_order() if self._program.effort == EXACT else self._one_by_one()
+
+    def _one_by_one(self) -> Iterator[Candidate]:
+        while (least := self._minimum(self._cost)) is not None:
+            self._rows.append(self._program.without(least))
+            yield least
+
+    def _in_order(self) -> Iterator[Candidate]:
         least = self._minimum(self._cost)
         while least is not None:
             following = self._minimum(self._cost, self._program.without(least))
@@ -106,7 +135,18 @@ class _Enumeration:
         return first
 
     def _minimum(self, cost: Coefficients, *rows: Row) -> Candidate | None:
-        return self._program.minimize(cost, [*self._rows, *rows], self._admits)
+        while True:
+            found = self._program.minimize(cost, [*self._rows, *rows], self._admits)
+            if found not in self._excluded:
+                return found
+            self._pass_over(found)
+
+    def _pass_over(self, found: Candidate) -> None:
+        """Thousands of conditions make each solve slow, and most excluded ones never come up."""
+        self._met += 1
+        passed = sorted(self._excluded) if self._met > _MET else [found]
+        self._rows += map(self._program.without, passed)
+        self._excluded.difference_update(passed)
 
     def _of(self, candidate: Candidate) -> float:
         pairs = zip(self._program.choices, candidate.schemes, strict=True)

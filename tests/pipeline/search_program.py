@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--kill-at-probe", type=int)
     parser.add_argument("--kill-at-score", type=int, help="of the search per component")
     parser.add_argument("--kill-at-proposal", type=int)
+    parser.add_argument("--kill-at-marginal", type=int)
+    parser.add_argument("--kill-at-refined", type=int)
     given = parser.parse_args()
 
     def on_progress(progress: Progress) -> None:
@@ -78,6 +80,10 @@ def main() -> None:
             case SensitivityDone(origin="component", number=given.kill_at_probe):
                 os.kill(os.getpid(), signal.SIGKILL)
             case CandidateScored(origin="component", number=given.kill_at_score):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case SensitivityDone(refinement=1, number=given.kill_at_marginal):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case CandidateScored(refinement=1, number=given.kill_at_refined):
                 os.kill(os.getpid(), signal.SIGKILL)
             case CandidateScored(origin="layer", number=given.kill_at_proposal):
                 os.kill(os.getpid(), signal.SIGKILL)

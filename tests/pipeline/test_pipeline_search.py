@@ -1,6 +1,7 @@
 """Whole searches: what they leave, killed and continued, and in several processes."""
 
 import dataclasses
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -8,19 +9,28 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from scipy.stats import spearmanr
 
-from nxmi_export.compression import insert_quantizers
+from nxmi_export.__main__ import main
+from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.compression import insert_quantizers, restore
 from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.glue import task_named
+from nxmi_export.latency import LatencyTable
 from nxmi_export.recipe import Recipe
+from nxmi_export.search.budget import Budget, SizeBudget, feasible
+from nxmi_export.search.conditional import RADII
+from nxmi_export.search.latency_model import LatencyModel
 from nxmi_export.search.progress import (
     CandidateScored,
     LinearPrepared,
     Progress,
+    Remark,
     SensitivityDone,
     SolutionFound,
 )
+from nxmi_export.search.space import SearchSpace, schemes_of
 from nxmi_export.workflow.search import LatencyRequest, SearchRequest, SearchResult, search_model
 from tests.cli.compress.compress_runs import write_dense, write_task
 from tests.pipeline.search_program import SCHEMES, request_for, run_search
@@ -160,7 +170,7 @@ def test_progress_counts_to_the_end_and_tells_the_best(finished: Finished) -> No
         probed = [
             each
             for each in finished.heard
-            if isinstance(each, SensitivityDone) and each.origin == origin
+            if isinstance(each, SensitivityDone) and each.origin == origin and not each.refinement
         ]
         assert [each.number for each in probed] == list(range(1, probed[0].total + 1))
         scored = [
@@ -168,9 +178,12 @@ def test_progress_counts_to_the_end_and_tells_the_best(finished: Finished) -> No
             for each in finished.heard
             if isinstance(each, CandidateScored) and each.origin == origin
         ]
-        assert [each.number for each in scored] == list(range(1, scored[0].total + 1))
+        rounds = [list(each) for _, each in itertools.groupby(scored, lambda c: c.refinement)]
+        for each in rounds:
+            assert [report.number for report in each] == list(range(1, each[0].total + 1))
         stops = finished.result.stops[origin]
-        assert (scored[-1].stopped, scored[-1].examples) == (stops.stopped, stops.examples)
+        assert sum(each[-1].stopped for each in rounds) == stops.stopped
+        assert sum(each[-1].examples for each in rounds) == stops.examples
         winner = finished.result.winners[origin].measured
         assert scored[-1].leaders[0].divergence == winner.divergence
         assert scored[-1].leaders[0].size == winner.with_metadata
@@ -188,6 +201,107 @@ def test_the_journal_has_a_line_for_every_probe_and_score(finished: Finished) ->
     assert events[0] == "search"
     assert events.count("sensitivity") == (6 + 12) * len(SCHEMES)
     assert events.count("score") == sum(finished.result.candidates.values())
+
+
+def test_refinements_measure_single_changes_of_the_best_and_score_near_it(
+    finished: Finished,
+) -> None:
+    lines = [
+        json.loads(line)
+        for line in (finished.request.output / "search.jsonl").read_text().splitlines()
+    ]
+    marginals = [line for line in lines if line["event"] == "marginal"]
+    centres = list(dict.fromkeys(tuple(line["around"]) for line in marginals))
+    # every other option of every linear, and the candidate itself
+    assert len(marginals) == len(centres) * (12 * (len(SCHEMES) - 1) + 1)
+    refined = [
+        each for each in finished.facts["measured"] if each["predicted_conditionally"] is not None
+    ]
+    assert refined
+    for each in refined:
+        changes = [
+            sum(a != b for a, b in zip(each["schemes"].values(), centre, strict=True))
+            for centre in centres
+        ]
+        assert any(1 <= number <= max(RADII) for number in changes)
+
+
+def test_a_refinement_never_loses_the_best_that_was_known(
+    finished: Finished, tmp_path: Path
+) -> None:
+    without = dataclasses.replace(finished.request, output=tmp_path / "found", refinements=0)
+    result = search_model(without)
+    assert result is not None
+    best = finished.result.ranked[0].measured.divergence
+    assert best <= result.ranked[0].measured.divergence
+    assert all(each.predicted_conditionally is None for each in result.measured)
+    assert "refinements" not in result.agreement["layer"]
+
+
+def test_the_account_says_how_predictions_order_what_was_measured(finished: Finished) -> None:
+    facts = finished.facts
+    for origin, sets in facts["agreement"].items():
+        of_origin = [each for each in facts["measured"] if each["origin"] == origin]
+        found = sets["all"]["predicted"]
+        assert found["configurations"] == len(of_origin)
+        expected = spearmanr(
+            [each["predicted"] for each in of_origin], [each["divergence"] for each in of_origin]
+        ).statistic
+        assert found["spearman"] == pytest.approx(expected)
+    assert facts["agreement"]["layer"]["refinements"].keys() == {
+        *("predicted", "predicted_with_interactions", "predicted_conditionally")
+    }
+
+
+def test_the_account_says_what_a_share_of_the_latency_covers(finished: Finished) -> None:
+    told = (
+        "latencies, and the budget's 0.65x, cover the encoder's linears alone: what A100 80GB SXM "
+        "spends outside them is not in the table"
+    )
+    assert finished.facts["remarks"] == [told]
+    assert Remark(told) in finished.heard
+
+
+def test_a_budget_that_only_layers_keep_is_searched_per_layer(
+    finished: Finished, tmp_path: Path
+) -> None:
+    # Small int4 and fast 2:4+int8 have to share the size, which a component cannot do in itself.
+    request, target = finished.request, 0.14
+    assert request.latency is not None
+    table = LatencyTable.read(request.output / "latency.json")
+    rows = request.latency.batch * request.latency.sequence
+    model = LatencyModel.of(tiny_model(), table, request.recipe.placement, rows)
+    space = SearchSpace.of(tiny_model(), "component", SCHEMES)
+    small = feasible(space, Budget(size=SizeBudget(target, metadata=True)))
+    least = min(model.seconds(schemes_of(space, each)) for each in small)
+    latency = dataclasses.replace(
+        request.latency, share=0.999 * least / model.dense_seconds, device="a100"
+    )
+    request = dataclasses.replace(
+        request, output=tmp_path / "found", target=target, latency=latency
+    )
+    result = search_model(request)
+    assert result is not None
+    assert result.winners.keys() == {"layer"}
+    assert result.stops["layer"].error == 0.05  # nothing is left for another search
+    assert result.remarks[0].startswith("searched per layer alone, as per component nothing fits (")
+    assert result.measured
+
+
+def test_a_ranked_recipe_is_ready_to_compress_with(finished: Finished, tmp_path: Path) -> None:
+    recipe = finished.request.output / "ranked" / "01.yaml"
+    request = finished.request
+    output = tmp_path / "model.pt"
+    arguments = ["compress", request.model, "--task", "sst2", "--data", str(request.data_dir)]
+    arguments += ["--recipe", str(recipe), "--epochs", "0", "-o", str(output)]
+    assert main(arguments) == 0
+    compressed = compressed_linears(restore(read_checkpoint(str(output))))
+    wanted = tiny_model()
+    insert_quantizers(wanted, Recipe.from_yaml(recipe))
+    assert {name: each.scheme for name, each in compressed.items()} == {
+        name: each.scheme for name, each in compressed_linears(wanted).items()
+    }
+    assert len({str(each.scheme) for each in compressed.values()}) > 1
 
 
 def test_a_finished_search_is_not_replaced_unasked(finished: Finished) -> None:
@@ -322,6 +436,8 @@ def test_a_search_killed_again_and_again_ends_with_the_same_result(
         ("--kill-at-probe", "7"),
         ("--kill-at-score", "30"),  # in the middle of a round
         ("--kill-at-proposal", "5"),
+        ("--kill-at-marginal", "7"),
+        ("--kill-at-refined", "2"),
     ):
         died = run_search(dense, data, killed, "--resume", *kill)
         assert died.returncode == -signal.SIGKILL, died.stderr

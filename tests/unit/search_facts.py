@@ -7,6 +7,7 @@ from typing import Any
 
 from nxmi_export.recipe import Component, Scheme
 from nxmi_export.recipe.scheme import DENSE_BITS
+from nxmi_export.search.agreement import Agreement
 from nxmi_export.search.progress import Origin
 from nxmi_export.workflow.search.result import (
     FrontierPoint,
@@ -102,6 +103,15 @@ def search_result(
         measured=tuple(found),
         frontier=tuple(_frontier(latency=latency)),
         sensitivities={"layer": _sensitivities()},
+        agreement={
+            "component": {
+                "all": {
+                    "predicted": Agreement(76, 0.31),
+                    "predicted_with_interactions": Agreement(76, None),
+                }
+            }
+        },
+        remarks=("latencies cover the encoder's linears alone",) if latency else (),
         stops={"component": StopStatistics(0.05, 905, 829, 60_000, 905 * 366)},
         latency=_table() if latency else None,
         options={"recipe": "deploy", "per": per, "seed": 0, "keep": 5, "objective": "divergence"},

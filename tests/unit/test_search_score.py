@@ -229,3 +229,18 @@ def test_divergences_are_never_negative() -> None:
     logits = np.random.default_rng(0).normal(size=(500, 3)) * 20
     nearly = logits + 1e-9
     assert divergences(task_named("mnli"), logits, nearly).min() >= 0
+
+
+def test_a_bad_candidate_costs_few_examples_and_a_good_one_all_of_them() -> None:
+    # with the options that a search has by default
+    scorer, superset, data = _scorer(options=ScoringOptions(), count=256)
+    good, bad = _all(superset, GENTLE), _all(superset, ROUGH)
+    bar = scorer.score(good).divergence
+    assert scorer.score(bad).divergence > 3 * bar
+    kept, dropped = (
+        scorer.score(each, MeanStop(len(data), bar, error=0.01)) for each in (good, bad)
+    )
+    assert (kept.examples, kept.stopped) == (256, False)
+    assert dropped.stopped
+    assert dropped.examples <= 64
+    assert ScoringOptions().chunk <= 16  # what the first look costs at least

@@ -1,19 +1,23 @@
 """The solver against looking at every candidate, on spaces small enough for that."""
 
 import re
+import time
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nxmi_export.errors import InternalError, UsageError
-from nxmi_export.recipe import Scheme
+from nxmi_export.latency.encoder_shapes import encoder_shapes
+from nxmi_export.latency.roofline import roofline
+from nxmi_export.recipe import Placement, Scheme
 from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
 from nxmi_export.search.latency_model import LatencyModel, LinearLatency
-from nxmi_export.search.program import Program
+from nxmi_export.search.program import QUICK, Effort, Program
 from nxmi_export.search.size import size_of
-from nxmi_export.search.solve import Losses, loss_of, solve
+from nxmi_export.search.solve import Losses, Near, loss_of, solve
 from nxmi_export.search.space import Candidate, Group, SearchSpace
 from tests.tiny_models import tiny_model
 
@@ -190,7 +194,7 @@ def test_a_loss_that_is_missing_is_refused() -> None:
 
 def test_running_out_of_time_is_an_error_and_no_answer() -> None:
     with pytest.raises(InternalError) as caught:
-        solve(BERT, FLAT, EIGHTH, time_limit=0.0)
+        solve(BERT, FLAT, EIGHTH, effort=Effort(seconds=0.0))
     assert re.fullmatch(
         r"solver of the search: expected the optimum within 0 seconds, "
         r"found status 1 of HiGHS \(.*[Tt]ime limit.*\); "
@@ -207,3 +211,93 @@ def test_what_the_rows_let_through_and_the_budget_does_not_is_passed_over() -> N
     second = program.minimize(cost, admits=lambda candidate: candidate != smallest)
     assert second is not None
     assert sorted(second.schemes) == ["2:4+int4"] * 5 + ["int4"]
+
+
+def test_solutions_that_all_miss_the_budget_by_rounding_end_in_an_error() -> None:
+    program = Program(BERT)
+    with pytest.raises(InternalError) as caught:
+        program.minimize(program.size(metadata=True), admits=lambda candidate: False)
+    assert str(caught.value) == (
+        "solver of the search: expected a candidate within the budget, "
+        "found 20 in a row that miss it by rounding; raise or lower the budget by a thousandth"
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(MEASURED), st.integers(0, 3), st.data())
+def test_near_keeps_to_few_changes_and_is_exact_there(
+    problem: Problem, changes: int, data: st.DataObject
+) -> None:
+    centre = data.draw(st.sampled_from(list(problem.space.candidates())))
+    budget = budget_at(problem, centre, "size and latency")
+    found = solve(problem.space, problem.losses, budget, near=Near(centre, changes))
+    expected = [
+        loss
+        for loss, each in problem.brute_force(budget)
+        if sum(a != b for a, b in zip(each.schemes, centre.schemes, strict=True)) <= changes
+    ]
+    assert found[0].loss == pytest.approx(expected[0], abs=1e-7)
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(MEASURED), LIMITS, st.data())
+def test_less_effort_stays_within_its_gap(
+    problem: Problem, limits: str, data: st.DataObject
+) -> None:
+    edge = data.draw(st.sampled_from(list(problem.space.candidates())))
+    budget = budget_at(problem, edge, limits)
+    found = solve(problem.space, problem.losses, budget, count=3, effort=QUICK)
+    every = [loss for loss, _ in problem.brute_force(budget)]
+    assert len(found) == min(3, len(every))
+    assert len({each.candidate for each in found}) == len(found)
+    least = sum(
+        min(sum(problem.losses[name, text] for name in group.linears) for text in group.by_text)
+        for group in problem.space.groups
+    )
+    # the gap is of what a candidate loses beyond the least choice of each group
+    assert found[0].loss - every[0] <= QUICK.gap * (found[0].loss - least) + 1e-7
+
+
+def _of_encoder(layers: int) -> tuple[SearchSpace, LatencyModel, Losses]:
+    """Both limits' worth of binaries: needs between neighbours, and hardly two equal losses."""
+    model = tiny_model(num_hidden_layers=layers, intermediate_size=128)
+    table = roofline("l4", encoder_shapes(model), rows=512)
+    space = SearchSpace.of(model, "layer")
+    draws = np.random.default_rng(0)
+    scale = {"2:4": 0.02, "int8": 0.001, "int4": 0.03, "2:4+int8": 0.022, "2:4+int4": 0.07}
+    losses = {
+        (linear, text): scale[text] * float(draws.exponential())
+        for group in space.groups
+        for linear in group.linears
+        for text in group.by_text
+    }
+    return space, LatencyModel.of(model, table, Placement.SPARSE, rows=512), losses
+
+
+@pytest.mark.parametrize("layers", [6, 12])
+def test_an_encoder_under_both_limits_is_solved_in_seconds(layers: int) -> None:
+    space, model, losses = _of_encoder(layers)
+    budget = Budget(
+        SizeBudget(0.2, metadata=True), LatencyBudget(0.96 * model.dense_seconds, model)
+    )
+    draws = np.random.default_rng(1)
+    options = [tuple(group.by_text) for group in space.groups]
+    known = {
+        Candidate(tuple(texts[draws.integers(len(texts))] for texts in options))
+        for _ in range(2000)
+    }
+    begun = time.process_time()
+    best = solve(space, losses, budget, count=10, effort=QUICK)
+    others = solve(
+        space,
+        losses,
+        budget,
+        count=10,
+        effort=QUICK,
+        excluded=frozenset({*known, best[0].candidate}),
+    )
+    # The processor's time: a busy machine may make anything take long by the clock.
+    assert time.process_time() - begun < 30
+    assert [len(best), len(others)] == [10, 10]
+    assert best[0].candidate not in {each.candidate for each in others}
+    assert all(budget.admits(space, each.candidate) for each in (*best, *others))

@@ -8,13 +8,12 @@ from typing import Self
 from accelerate import Accelerator, init_empty_weights
 from transformers import PreTrainedModel
 
-from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.compression import checkpoint_of, compress, insert_quantizers, restore
 from nxmi_export.compression.progress import Continued, EpochDone, Progress, StageBegun, StepDone
 from nxmi_export.compression.training import RunOptions, join_processes
 from nxmi_export.compression.training.optimizer import only_trained
 from nxmi_export.compression.training.processes import check_precision
-from nxmi_export.errors import UsageError
 from nxmi_export.workflow.compress.account import account, provenance
 from nxmi_export.workflow.compress.data import TaskData
 from nxmi_export.workflow.compress.outputs import Outputs
@@ -24,6 +23,7 @@ from nxmi_export.workflow.compress.result import CompressResult
 from nxmi_export.workflow.compress.run_log import RunLog
 from nxmi_export.workflow.compress.tracking import check_tracker, tracking
 from nxmi_export.workflow.compress.unfinished import first_stage, told_what_stays
+from nxmi_export.workflow.dense_model import read_dense
 
 __all__ = ["compress_model"]
 
@@ -67,7 +67,7 @@ class _Run:
 
     @classmethod
     def open(cls, request: CompressRequest, outputs: Outputs, accelerator: Accelerator) -> Self:
-        source = _read_dense(request)
+        source = read_dense(request.model, base=request.base)
         return cls(request, outputs, accelerator, source, TaskData.load(request, source))
 
     def dense_model(self) -> PreTrainedModel:
@@ -165,15 +165,3 @@ class _Run:
         )
         publish(self.outputs, replace(compressed, provenance=provenance(result)), result, log)
         return result
-
-
-def _read_dense(request: CompressRequest) -> CompressedCheckpoint:
-    checkpoint = read_checkpoint(request.model, base=request.base)
-    if checkpoint.recipe is not None:
-        raise UsageError(
-            request.model,
-            expected="a dense model",
-            found=f"one that is compressed already, to {checkpoint.recipe.default}",
-            remedy="start from the dense model that it was made from",
-        )
-    return checkpoint

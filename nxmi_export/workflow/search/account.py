@@ -11,6 +11,7 @@ from nxmi_export._version import __version__
 from nxmi_export.checkpoint import checkpoint_sha256
 from nxmi_export.glue import predict, primary, score
 from nxmi_export.recipe import Recipe
+from nxmi_export.search.agreement import Agreement, agreement
 from nxmi_export.search.frontier import Optimum
 from nxmi_export.search.progress import Origin
 from nxmi_export.search.score import Score
@@ -29,9 +30,19 @@ from nxmi_export.workflow.search.stages import StageResult
 __all__ = ["account"]
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy")
+_PREDICTIONS = ("predicted", "predicted_with_interactions", "predicted_conditionally")
 # Of a search's options, beside the budget, the recipe and the files.
 _OPTIONS = (
-    *("per", "projection", "objective", "keep", "error", "proposals", "probe_examples"),
+    *(
+        "per",
+        "projection",
+        "objective",
+        "keep",
+        "error",
+        "proposals",
+        "refinements",
+        "probe_examples",
+    ),
     *("holdout", "slice_limit", "max_length", "seed", "precision"),
 )
 
@@ -68,6 +79,11 @@ def account(
         frontier=tuple(_point(problem, last.space, each) for each in frontier),
         sensitivities={stage.origin: _sensitivities(stage) for stage in stages},
         stops={stage.origin: _stops(problem, stage) for stage in stages},
+        agreement={
+            stage.origin: _agreements([e for e in measured if e.origin == stage.origin])
+            for stage in stages
+        },
+        remarks=problem.remarks,
         latency=_latency(problem),
         options=_options(problem),
         data=problem.data.as_json(),
@@ -107,6 +123,7 @@ def _measured(problem: Problem, stage: StageResult, candidate: Candidate, score:
         metric=_number(score.metric),
         predicted=stage.sensitivities.additive(candidate),
         predicted_with_interactions=stage.sensitivities.with_interactions(candidate),
+        predicted_conditionally=stage.conditional.get(candidate),
     )
 
 
@@ -116,6 +133,20 @@ def _costs(problem: Problem, space: SearchSpace, candidate: Candidate) -> dict[s
         "nominal": size_of(space, candidate, metadata=False),
         "with_metadata": size_of(space, candidate, metadata=True),
         "seconds": latency.seconds(schemes) if latency else None,
+    }
+
+
+def _agreements(measured: Sequence[Measured]) -> dict[str, dict[str, Agreement]]:
+    """How well each prediction orders all complete scores, and those that refinements proposed."""
+    refined = [each for each in measured if each.predicted_conditionally is not None]
+    found = {"all": _agreement(measured, _PREDICTIONS[:2])}
+    return {**found, "refinements": _agreement(refined, _PREDICTIONS)} if refined else found
+
+
+def _agreement(measured: Sequence[Measured], names: Sequence[str]) -> dict[str, Agreement]:
+    divergences = [each.divergence for each in measured]
+    return {
+        name: agreement([getattr(each, name) for each in measured], divergences) for name in names
     }
 
 

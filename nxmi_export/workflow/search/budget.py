@@ -12,7 +12,7 @@ from nxmi_export.search.latency_model import LatencyModel
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.request import LatencyRequest, SearchRequest
 
-__all__ = ["budget_of", "latency_table"]
+__all__ = ["budget_of", "coverage", "latency_table"]
 
 
 def latency_table(
@@ -59,6 +59,20 @@ def budget_of(request: SearchRequest, latency: LatencyModel | None) -> Budget:
     assert wanted.share is not None
     seconds = wanted.share * latency.dense_seconds
     return Budget(size=size, latency=LatencyBudget(seconds, latency))
+
+
+def coverage(request: SearchRequest, table: LatencyTable | None) -> tuple[str, ...]:
+    """What the latencies of `table` are of, in words; nothing where there is no table."""
+    if table is None or request.latency is None:
+        return ()
+    share = request.latency.share
+    whole = "latencies" if share is None else f"latencies, and the budget's {share:g}x,"
+    if table.rest:
+        return (f"{whole} cover the whole forward pass on {table.device}",)
+    return (
+        f"{whole} cover the encoder's linears alone: what {table.device} spends outside them "
+        "is not in the table",
+    )
 
 
 def _check(wanted: LatencyRequest) -> None:

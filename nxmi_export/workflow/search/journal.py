@@ -25,6 +25,7 @@ Entry = dict[str, Any]
 _KEYS = {
     "search": {"fingerprint"},
     "sensitivity": {"origin", *Probe._fields, *Sensitivity._fields},
+    "marginal": {"around", *Probe._fields, *Sensitivity._fields},
     "score": {"origin", "schemes", "examples", "divergence", "metric", "stopped"},
 }
 
@@ -34,14 +35,19 @@ class Known:
 
     def __init__(self) -> None:
         self.sensitivities: dict[Origin, dict[Probe, Sensitivity]] = {"component": {}, "layer": {}}
+        self.marginals: dict[Candidate, dict[Probe, Sensitivity]] = {}  # around each, per layer
         self.scores: dict[Origin, dict[Candidate, Score]] = {"component": {}, "layer": {}}
 
     def add(self, entry: Entry) -> None:
         """Take in one line of a journal."""
-        if entry["event"] == "sensitivity":
+        if entry["event"] in ("sensitivity", "marginal"):
             probe = Probe(entry["group"], entry["scheme"])
             found = Sensitivity(entry["divergence"], entry["loss"])
-            self.sensitivities[entry["origin"]][probe] = found
+            if entry["event"] == "sensitivity":
+                self.sensitivities[entry["origin"]][probe] = found
+            else:
+                around = Candidate(tuple(entry["around"]))
+                self.marginals.setdefault(around, {})[probe] = found
         elif entry["event"] == "score":
             metric = entry["metric"]
             if metric is None and not entry["stopped"]:
@@ -86,6 +92,12 @@ class Journal:
         if probe not in self.known.sensitivities[origin]:
             facts = {**probe._asdict(), **found._asdict()}
             self._write({"event": "sensitivity", "origin": origin, **facts})
+
+    def add_marginal(self, around: Candidate, probe: Probe, found: Sensitivity) -> None:
+        """Write what a change of the candidate `around` has done, unless it is known."""
+        if probe not in self.known.marginals.get(around, {}):
+            facts = {**probe._asdict(), **found._asdict()}
+            self._write({"event": "marginal", "around": list(around.schemes), **facts})
 
     def add_score(self, origin: Origin, candidate: Candidate, score: Score) -> None:
         """Write a candidate's score, unless it is known."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint
+from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.compression import restore
 from nxmi_export.compression.training.fingerprint import fingerprint
 from nxmi_export.compression.training.options import RunOptions
@@ -24,7 +24,8 @@ from nxmi_export.search.score import Logits, Scorer, ScoringOptions, dense_logit
 from nxmi_export.search.space import SearchSpace
 from nxmi_export.search.superset import Superset
 from nxmi_export.search.variants import variants
-from nxmi_export.workflow.search.budget import budget_of, latency_table
+from nxmi_export.workflow.dense_model import read_dense
+from nxmi_export.workflow.search.budget import budget_of, coverage, latency_table
 from nxmi_export.workflow.search.data import SearchData
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.request import SearchRequest
@@ -32,6 +33,12 @@ from nxmi_export.workflow.search.request import SearchRequest
 __all__ = ["Problem", "Ready"]
 
 Tell = Callable[[Progress], None]
+
+# Of a request, what decides scores, or which there are, and is not in the training's fingerprint.
+_DECISIVE = (
+    *("per", "projection", "objective", "keep", "error", "proposals", "refinements"),
+    "probe_examples",
+)
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,14 @@ class Problem:
     table: LatencyTable | None
     latency: LatencyModel | None
     budget: Budget
+    remarks: tuple[str, ...]  # what was decided on the way that a reader should know
 
     @classmethod
     def open(
         cls, request: SearchRequest, outputs: Outputs, accelerator: Accelerator, tell: Tell
     ) -> Self:
         """Read model and data; raises UsageError and its kinds for what cannot be searched."""
-        source = _read_dense(request)
+        source = read_dense(request.model, base=request.base)
         model = restore(source)
         share_weights(model, accelerator)
         data = SearchData.load(request, source)
@@ -67,10 +75,11 @@ class Problem:
             rows = request.latency.batch * request.latency.sequence
             latency = LatencyModel.of(model, table, request.recipe.placement, rows)
         budget = budget_of(request, latency)
-        spaces = {each: SearchSpace.of(model, each, request.schemes) for each in _origins(request)}
-        for space in spaces.values():
-            check_feasible(space, budget)
-        return cls(request, accelerator, source, model, data, spaces, table, latency, budget)
+        spaces, remarks = _spaces(request, model, budget)
+        remarks += coverage(request, table)
+        return cls(
+            request, accelerator, source, model, data, spaces, table, latency, budget, remarks
+        )
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -90,7 +99,15 @@ class Problem:
             "schemes": ", ".join(map(str, request.schemes)),
             **{
                 name.replace("_", " "): str(getattr(request, name))
-                for name in ("per", "projection", "objective", "keep", "error", "proposals")
+                for name in (
+                    "per",
+                    "projection",
+                    "objective",
+                    "keep",
+                    "error",
+                    "proposals",
+                    "refinements",
+                )
             },
             "probe examples": str(request.probe_examples),
         }
@@ -147,20 +164,29 @@ def _origins(request: SearchRequest) -> tuple[Origin, ...]:
     return ("component", "layer") if request.per == "both" else (request.per,)
 
 
-def _read_dense(request: SearchRequest) -> CompressedCheckpoint:
-    checkpoint = read_checkpoint(request.model, base=request.base)
-    if checkpoint.recipe is not None:
-        raise UsageError(
-            request.model,
-            expected="a dense model",
-            found=f"one that is compressed already, to {checkpoint.recipe.default}",
-            remedy="start from the dense model that it was made from",
-        )
-    return checkpoint
+def _spaces(
+    request: SearchRequest, model: PreTrainedModel, budget: Budget
+) -> tuple[dict[Origin, SearchSpace], tuple[str, ...]]:
+    """Those to search, and a remark where one that was asked for cannot be.
+
+    Whatever keeps the budget per component does per layer, but not the other way round. Raises
+    UsageError where nothing keeps it.
+    """
+    spaces = {each: SearchSpace.of(model, each, request.schemes) for each in _origins(request)}
+    last = list(spaces)[-1]
+    check_feasible(spaces[last], budget)
+    if request.per != "both":
+        return spaces, ()
+    try:
+        check_feasible(spaces["component"], budget)
+    except UsageError as refusal:
+        remark = f"searched per layer alone, as per component nothing fits ({refusal})"
+        return {last: spaces[last]}, (remark,)
+    return spaces, ()
 
 
 def _check_counts(request: SearchRequest) -> None:
-    for name, least in (("keep", 1), ("proposals", 1), ("probe_examples", 1)):
+    for name, least in (("keep", 1), ("proposals", 1), ("probe_examples", 1), ("refinements", 0)):
         if getattr(request, name) < least:
             raise UsageError(
                 name.replace("_", " "),

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nxmi_export.search.agreement import Agreement
 from nxmi_export.search.progress import Origin
 
 __all__ = ["SCHEMA", "FrontierPoint", "Measured", "Ranked", "SearchResult", "StopStatistics"]
@@ -26,6 +27,8 @@ class Measured:
     metric: float | None  # the task's primary one; None where it is no number
     predicted: float  # what the sensitivities add up to
     predicted_with_interactions: float  # the same and what changes do to each other
+    # from single changes of the best when it was proposed; None: no refinement proposed it
+    predicted_conditionally: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class SearchResult:
     # by search, group and scheme: what each costs alone, as {"divergence", "loss"}
     sensitivities: Mapping[Origin, Mapping[str, Mapping[str, Mapping[str, float]]]]
     stops: Mapping[Origin, StopStatistics]
+    # by search, set of complete scores ("all", "refinements") and prediction
+    agreement: Mapping[Origin, Mapping[str, Mapping[str, Agreement]]]
+    remarks: tuple[str, ...]
     latency: Mapping[str, Any] | None  # the table's source, device and conditions
     options: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -100,6 +106,14 @@ class SearchResult:
             "frontier": [asdict(each) for each in self.frontier],
             "sensitivities": self.sensitivities,
             "stops": {origin: asdict(each) for origin, each in self.stops.items()},
+            "agreement": {
+                origin: {
+                    which: {prediction: asdict(each) for prediction, each in found.items()}
+                    for which, found in sets.items()
+                }
+                for origin, sets in self.agreement.items()
+            },
+            "remarks": list(self.remarks),
             "latency": self.latency,
             "options": self.options,
             "data": self.data,

@@ -6,12 +6,13 @@ from contextlib import nullcontext
 
 from nxmi_export.compression.training.processes import join_processes, told_by_all
 from nxmi_export.search.frontier import Optimum, frontier
-from nxmi_export.search.progress import Progress, SolutionFound, StageBegun
+from nxmi_export.search.progress import Progress, Remark, SolutionFound, StageBegun
 from nxmi_export.workflow.search.account import account
 from nxmi_export.workflow.search.journal import Journal, Known
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.prepare import Problem, Ready
 from nxmi_export.workflow.search.publish import publish
+from nxmi_export.workflow.search.refinement import refined_by_measuring
 from nxmi_export.workflow.search.request import SearchRequest
 from nxmi_export.workflow.search.result import SearchResult
 from nxmi_export.workflow.search.stages import Stage, StageResult
@@ -41,6 +42,8 @@ def search_model(
         outputs.check(request)
     tell(StageBegun("reading the model and the data"))
     problem = Problem.open(request, outputs, accelerator, tell)
+    for remark in problem.remarks:
+        tell(Remark(remark))
     journal = _journal(problem, outputs) if is_main else None
     with journal or nullcontext():
         known: Known = told_by_all(accelerator, journal.known if journal else None)[0]
@@ -69,7 +72,8 @@ def _stages(stage: Stage) -> list[StageResult]:
     if "component" in stage.problem.spaces:
         done.append(stage.per_component())
     if "layer" in stage.problem.spaces:
-        done.append(stage.per_layer(done[0] if done else None))
+        before = done[0] if done else None
+        done.append(refined_by_measuring(stage, stage.per_layer(before), before))
     return done
 
 

@@ -1,7 +1,8 @@
 """A problem and what is ready for it in; sensitivities and scores, journalled and reported, out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from nxmi_export.compression.training.processes import told_by_all
 from nxmi_export.search.per_component import promising
@@ -36,6 +37,8 @@ class StageResult:
     candidates: tuple[Candidate, ...]
     scores: dict[Candidate, Score]
     selection: Selection
+    # Of each candidate that a refinement proposed, the divergence it was proposed for.
+    conditional: dict[Candidate, float] = field(default_factory=dict)
 
     @property
     def space(self) -> SearchSpace:
@@ -58,7 +61,7 @@ class Stage:
         sensitivities = self._sensitivities("component")
         self.tell(StageBegun("listing the configurations within the budget"))
         candidates = promising(sensitivities, self.problem.budget)
-        return self._scored("component", sensitivities, candidates)
+        return self._search("component", sensitivities, candidates)
 
     def per_layer(self, before: StageResult | None) -> StageResult:
         """Score what solver and descent propose; `before` is the search per component."""
@@ -70,10 +73,10 @@ class Stage:
             same = {each: space.candidate(schemes_of(before.space, each)) for each in before.scores}
             starts = [same[each] for each in before.selection.best(before.scores)]
             seen = set(same.values())
-        found: tuple[Candidate, ...] = ()
-        if self.problem.accelerator.is_main_process:
+
+        def solved() -> tuple[Candidate, ...]:
             self.tell(StageBegun("solving for the best configurations"))
-            found = proposals(
+            return proposals(
                 sensitivities,
                 self.problem.budget,
                 request.proposals,
@@ -81,67 +84,107 @@ class Stage:
                 known=seen,
                 on_found=lambda n: self.tell(SolutionFound("proposals", n, request.proposals)),
             )
-        found = self._of_main(found)
-        return self._scored("layer", sensitivities, found)
 
-    def _sensitivities(self, origin: Origin) -> Sensitivities:
-        problem, space = self.problem, self.problem.spaces[origin]
-        self.tell(StageBegun(f"measuring what each scheme costs per {origin}"))
-        prober = Prober(
+        return self._search("layer", sensitivities, self.of_main(solved))
+
+    def prober(self, space: SearchSpace) -> Prober:
+        """Of the groups of `space`, on the first examples of the slice."""
+        return Prober(
             self.ready.scorer,
             space,
-            problem.data.slice.dataset,
+            self.problem.data.slice.dataset,
             self.ready.reference,
-            problem.request.probe_examples,
+            self.problem.request.probe_examples,
         )
-        items, known = probes(space), self.known.sensitivities[origin]
+
+    def measured(
+        self,
+        origin: Origin,
+        items: Sequence[Probe],
+        work: Callable[[Probe], Sensitivity],
+        *,
+        known: Mapping[Probe, Sensitivity],
+        hear: Callable[[Probe, Sensitivity], None],
+        refinement: int = 0,
+    ) -> dict[Probe, Sensitivity]:
+        """What `work` finds of each of `items`; the processes share them out and all are told.
+
+        `hear` hears of each in the main process.
+        """
         done: list[Probe] = []
 
-        def hear(probe: Probe, found: Sensitivity) -> None:
-            if self.journal is not None:
-                self.journal.add_sensitivity(origin, probe, found)
+        def on_result(probe: Probe, found: Sensitivity) -> None:
+            hear(probe, found)
             done.append(probe)
             reused = sum(each in known for each in done)
-            self.tell(SensitivityDone(origin, len(done), len(items), reused))
+            self.tell(SensitivityDone(origin, len(done), len(items), reused, refinement))
 
-        measured = shared_out(
-            items,
-            prober.measure,
-            known=known,
-            accelerator=problem.accelerator,
-            on_result=hear,
+        return shared_out(
+            items, work, known=known, accelerator=self.problem.accelerator, on_result=on_result
         )
-        return Sensitivities(space, measured, self.ready.curvature.grouped(space))
 
-    def _scored(
-        self, origin: Origin, sensitivities: Sensitivities, candidates: Sequence[Candidate]
-    ) -> StageResult:
-        problem, space = self.problem, sensitivities.space
-        request, held = problem.request, problem.data.slice.dataset
-        # Of two searches each has half of the error to spend.
-        error = request.error / len(problem.spaces)
-        selection = Selection(request.objective, request.keep, error)
-        board = _Board(self, origin, space, selection, len(candidates))
-        self.tell(StageBegun(f"scoring {len(candidates)} configurations per {origin}"))
+    def scored(
+        self,
+        sensitivities: Sensitivities,
+        candidates: Sequence[Candidate],
+        *,
+        before: Mapping[Candidate, Score] = MappingProxyType({}),
+        refinement: int = 0,
+    ) -> dict[Candidate, Score]:
+        """The score of each of `candidates`, where those scored `before` set the bar."""
+        space, held = sensitivities.space, self.problem.data.slice.dataset
+        selection = self._selection
+        board = _Board(self, space, selection, len(candidates), dict(before), refinement)
+        self.tell(StageBegun(f"scoring {len(candidates)} configurations per {space.granularity}"))
 
         def score(candidate: Candidate, bar: Score | None) -> Score:
             stop = selection.stop(bar, held.task, held.labels)
             return self.ready.scorer.score(schemes_of(space, candidate), stop)
 
-        scores = score_in_rounds(
+        return score_in_rounds(
             candidates,
             score,
             selection=selection,
-            known=self.known.scores[origin],
-            accelerator=problem.accelerator,
+            known=self.known.scores[space.granularity],
+            accelerator=self.problem.accelerator,
             on_score=board.add,
+            before=before,
         )
-        return StageResult(origin, sensitivities, tuple(candidates), scores, selection)
 
-    def _of_main(self, found: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-        """What the main process has found, in all of them."""
+    def of_main(self, find: Callable[[], tuple[Candidate, ...]]) -> tuple[Candidate, ...]:
+        """What `find` returns in the main process, which alone calls it, in all of them."""
+        found = find() if self.problem.accelerator.is_main_process else ()
         candidates: tuple[Candidate, ...] = told_by_all(self.problem.accelerator, found)[0]
         return candidates
+
+    @property
+    def _selection(self) -> Selection:
+        request = self.problem.request
+        # Of two searches each has half of the error to spend.
+        return Selection(request.objective, request.keep, request.error / len(self.problem.spaces))
+
+    def _sensitivities(self, origin: Origin) -> Sensitivities:
+        space = self.problem.spaces[origin]
+        self.tell(StageBegun(f"measuring what each scheme costs per {origin}"))
+
+        def hear(probe: Probe, found: Sensitivity) -> None:
+            if self.journal is not None:
+                self.journal.add_sensitivity(origin, probe, found)
+
+        measured = self.measured(
+            origin,
+            probes(space),
+            self.prober(space).measure,
+            known=self.known.sensitivities[origin],
+            hear=hear,
+        )
+        return Sensitivities(space, measured, self.ready.curvature.grouped(space))
+
+    def _search(
+        self, origin: Origin, sensitivities: Sensitivities, candidates: Sequence[Candidate]
+    ) -> StageResult:
+        scores = self.scored(sensitivities, candidates)
+        return StageResult(origin, sensitivities, tuple(candidates), scores, self._selection)
 
 
 @dataclass
@@ -149,32 +192,39 @@ class _Board:
     """The scores so far, of which each is journalled and told."""
 
     stage: Stage
-    origin: Origin
     space: SearchSpace
     selection: Selection
     total: int
+    before: dict[Candidate, Score]  # not counted, but they may lead
+    refinement: int
     scores: dict[Candidate, Score] = field(default_factory=dict)
 
     def add(self, candidate: Candidate, score: Score) -> None:
+        origin: Origin = self.space.granularity
         self.scores[candidate] = score
         if self.stage.journal is not None:
-            self.stage.journal.add_score(self.origin, candidate, score)
-        known = self.stage.known.scores[self.origin]
+            self.stage.journal.add_score(origin, candidate, score)
+        known = self.stage.known.scores[origin]
         self.stage.tell(
             CandidateScored(
-                origin=self.origin,
+                origin=origin,
                 number=len(self.scores),
                 total=self.total,
                 reused=sum(each in known for each in self.scores),
                 stopped=sum(each.stopped for each in self.scores.values()),
                 examples=sum(each.examples for each in self.scores.values()),
                 slice=len(self.stage.problem.data.slice),
-                leaders=tuple(map(self._leader, self.selection.best(self.scores))),
+                leaders=tuple(map(self._leader, self.selection.best(self._all))),
+                refinement=self.refinement,
             )
         )
 
+    @property
+    def _all(self) -> dict[Candidate, Score]:
+        return {**self.before, **self.scores}
+
     def _leader(self, candidate: Candidate) -> Leader:
-        problem, score = self.stage.problem, self.scores[candidate]
+        problem, score = self.stage.problem, self._all[candidate]
         names = (group.name for group in self.space.groups)
         latency = problem.latency
         return Leader(
