@@ -5,9 +5,10 @@
 Both loops score the same configurations, drawn at random from those within the budget, on the same
 slice of train. The plain loop does for each what one writes first: prune and round every weight,
 build the model, run every example. The search's loop prepares each (linear, scheme) once, tries
-each alone to know what to begin with, and gives up what cannot get into the best five any more;
-all of that counts. The best five must be the same, or it exits with 1. Each part's seconds are in
-the JSON. The plain loop once more with weights that were prepared before: `plain, prepared`.
+each alone to know what to begin with, finds out which examples tell most, and gives up what cannot
+get into the best five any more; all of that counts. The best five must be the same, or it exits
+with 1. Each part's seconds are in the JSON. The plain loop once more with weights that were
+prepared before: `plain, prepared`.
 
 --full also runs the whole search per component, as `nxmi-export search` does, and its seconds.
 """
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -34,14 +35,20 @@ from nxmi_export.recipe import preset
 from nxmi_export.search.budget import feasible
 from nxmi_export.search.ranking import Selection
 from nxmi_export.search.rounds import score_in_rounds
-from nxmi_export.search.score import Score, Scorer, ScoringOptions, dense_logits
+from nxmi_export.search.score import (
+    Score,
+    Scorer,
+    ScoringOptions,
+    dense_logits,
+    expected_divergences,
+)
 from nxmi_export.search.sensitivity import Probe, Prober, probes
 from nxmi_export.search.space import Candidate, SearchSpace, recipe_for, schemes_of
 from nxmi_export.search.superset import Superset, naive_model
 from nxmi_export.search.variants import Projection, variants
 from nxmi_export.workflow.search import SearchRequest, search_model
 from nxmi_export.workflow.search.outputs import Outputs
-from nxmi_export.workflow.search.prepare import Problem
+from nxmi_export.workflow.search.prepare import Problem, pilots
 
 __all__ = ["compare"]
 
@@ -150,12 +157,17 @@ def _search(setting: Setting, clock: Clock) -> tuple[Scores, Superset]:
         superset = Superset(problem.model, request.recipe, prepared, data.calibration)
     with clock.timed("running the dense model"):
         reference = dense_logits(superset, data.slice, setting.options)
-        scorer = Scorer(superset, data.slice, reference, setting.options)
+    held = data.slice.dataset
+    with clock.timed("weighing examples"):
+        prober_options = replace(setting.options, seed=setting.options.seed + 1)
+        scorer = Scorer(superset, data.slice, reference, prober_options)
+        weights = expected_divergences(scorer, pilots(options), reference, held.task)
     with clock.timed("ordering"):
-        held = data.slice.dataset
         prober = Prober(scorer, space, held, reference, request.probe_examples)
         costs = {probe: prober.measure(probe).divergence for probe in probes(space)}
         ordered = sorted(setting.candidates, key=lambda each: _predicted(space, each, costs))
+
+    scorer = Scorer(superset, data.slice, reference, setting.options, weights)
 
     def score(candidate: Candidate, bar: Score | None) -> Score:
         stop = setting.selection.stop(bar, held.task, held.labels)

@@ -1,9 +1,9 @@
 """Part of a candidate's outcomes in, whether the rest could still matter out.
 
 Outcomes arrive in one random order, as a sample without replacement of a known population (the
-examples of the slice). Both stops look after every chunk, as often as they like, and state one
-probability: that they ever stop a candidate whose outcome on the whole slice would have been good
-enough.
+examples of the slice), in which some examples may tend to come sooner, with known chances. Both
+stops look after every chunk, as often as they like, and state one probability: that they ever stop
+a candidate whose outcome on the whole slice would have been good enough.
 """
 
 import math
@@ -30,6 +30,7 @@ class Outcomes:
     """What a candidate did on one chunk of examples, in the random order."""
 
     examples: NDArray[np.int64]  # (chunk,) into the slice
+    chances: NDArray[np.float64]  # (chunk,) of each to be the next one of those that were left
     divergences: NDArray[np.float64]  # (chunk,), none negative
     predictions: LabelArray  # (chunk,)
 
@@ -47,14 +48,19 @@ class MeanStop:
 
     A bet against it (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
     betting", 2024, §5: sampling without replacement). With N values of mean at most t, of which
-    x_1 … x_{i−1} have been seen, the mean of those left, and so the expectation of x_i, is at most
+    x_1 … x_{i−1} have been seen, those left sum to at most
 
-        t_i = (N·t − x_1 − … − x_{i−1}) / (N − i + 1)
+        r_i = N·t − x_1 − … − x_{i−1}
 
-    so the wealth Π(1 + c·(x_i/t_i − 1)) is a supermartingale for every 0 ≤ c < 1, positive because
-    no x_i is negative; no upper bound is needed for this one side. So is the mean of the wealths of
-    several c, which grows nearly as fast as that of the best one. By Ville's inequality it ever
-    reaches 1/error with a probability of at most `error`, at however many looks.
+    and x_i / p_i, where p_i was the chance of this one of them to come next, has their sum as its
+    expectation. So the wealth Π(1 + c·(x_i / (p_i·r_i) − 1)) is a supermartingale for every
+    0 ≤ c < 1, positive because no x_i is negative; no upper bound is needed for this one side. So
+    is the mean of the wealths of several c, which grows nearly as fast as that of the best one. By
+    Ville's inequality it ever reaches 1/error with a probability of at most `error`, at however
+    many looks.
+
+    The less x_i / p_i scatters, the faster it grows: where examples on which any candidate would
+    diverge come sooner in proportion, hardly at all (importance sampling).
     """
 
     def __init__(self, population: int, threshold: float, error: float) -> None:
@@ -62,37 +68,36 @@ class MeanStop:
         # The slack absorbs the rounding of sums, or a population of this very mean could seem to
         # exceed it with its last value; it makes the bet a little too timid, never too bold.
         self._allowance = population * threshold * (1 + _SLACK)  # N·t, less what was seen
-        self._left = population
         self._log_wealths = np.full(len(_BETS), -math.log(len(_BETS)))
         self._enough = -math.log(error)
         self._rejected = False
 
     def add(self, outcomes: Outcomes) -> bool:
         """Bet on each value in turn; True from the first moment at which the wealth suffices."""
-        for value in outcomes.divergences.tolist():
-            self._rejected = self._rejected or self._bet(value)
+        pairs = zip(outcomes.divergences.tolist(), outcomes.chances.tolist(), strict=True)
+        for value, chance in pairs:
+            self._rejected = self._rejected or self._bet(value, chance)
         return self._rejected
 
-    def _bet(self, value: float) -> bool:
+    def _bet(self, value: float, chance: float) -> bool:
         if value > self._allowance:
             return True  # even if all others were 0
         if self._allowance > 0:
-            ratio = value / (self._allowance / self._left)
+            ratio = value / (chance * self._allowance)
             self._log_wealths += np.log1p(_BETS * (ratio - 1))
         self._allowance -= value
-        self._left -= 1
         return float(np.logaddexp.reduce(self._log_wealths)) >= self._enough
 
 
 class MetricStop:
     """Stops once the task's primary metric over the whole slice can only stay below `threshold`.
 
-    Of the N_k examples of class k that the slice has, n_k have been seen and c_k of those were
-    predicted right; they are a random sample, so c_k is hypergeometric. The upper limit of how many
-    of all N_k are predicted right is the largest number under which c_k or fewer are not too
-    improbable. Accuracy, F1 and Matthews' correlation all rise with every right prediction, so the
-    limits together give that of the metric. `error` is shared out over the classes, and over the
-    looks as 1/(l·(l+1)), l = 1, 2, …, whose sum is 1 however many there are.
+    For examples of equal chances. Of the N_k examples of class k that the slice has, n_k have been
+    seen and c_k of those were predicted right; they are a random sample, so c_k is hypergeometric.
+    The upper limit of how many of all N_k are predicted right is the largest number under which c_k
+    or fewer are not too improbable. Accuracy, F1 and Matthews' correlation all rise with every
+    right prediction, so the limits together give that of the metric. `error` is shared out over the
+    classes, and over the looks as 1/(l·(l+1)), l = 1, 2, …, whose sum is 1 however many there are.
 
     A regression is never stopped.
     """

@@ -1,6 +1,7 @@
 """A candidate in, how far it is from the dense model on a slice of the training set out."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,10 +19,22 @@ from nxmi_export.recipe import Scheme
 from nxmi_export.search.early_stopping import Outcomes, Stop
 from nxmi_export.search.superset import Superset
 
-__all__ = ["Logits", "Score", "Scorer", "ScoringOptions", "dense_logits", "divergences"]
+__all__ = [
+    "Logits",
+    "Score",
+    "Scorer",
+    "ScoringOptions",
+    "dense_logits",
+    "divergences",
+    "expected_divergences",
+]
 
 Int64Array = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
 Logits = NDArray[np.float64]  # (examples, outputs) in the order of the slice and of the task
+
+
+_EVERYWHERE = 0.1  # of the weight, spread evenly
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class ScoringOptions:
     `order` gives for each label of the task the model's output; None: they agree.
     """
 
-    chunk: int = 16  # examples between two looks at the stop
+    chunk: int = 8  # examples between two looks at the stop
     batch_size: int = 8  # examples that run together, neighbours in length within a chunk
     seed: int = 0  # of the order of the examples
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -40,10 +53,12 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class Score:
-    """Means over the `examples` that were scored; `metric` only where those are all.
+    """Means over the slice, of which `examples` were scored; `metric` only where those are all.
 
     `divergence`: KL(dense ‖ candidate) of the class probabilities, in nats, or the squared
-    difference of a regression's outputs. `metric`: the task's primary metric.
+    difference of a regression's outputs. Where the candidate was given up, its estimate from what
+    was seen, unbiased whatever the examples' chances (Des Raj, 1956). `metric`: the task's primary
+    metric.
     """
 
     examples: int
@@ -60,15 +75,22 @@ class Scorer:
     """
 
     def __init__(
-        self, superset: Superset, data: EncodedDataset, reference: Logits, options: ScoringOptions
+        self,
+        superset: Superset,
+        data: EncodedDataset,
+        reference: Logits,
+        options: ScoringOptions,
+        weights: FloatArray | None = None,
     ) -> None:
         """Score on the slice `data`, whose labels are in the task's order.
 
-        `reference` are the logits of the dense model there, as `dense_logits` gives them.
+        `reference` are the logits of the dense model there, as `dense_logits` gives them. The next
+        example is always drawn from those left with chances in proportion to `weights`, positive
+        and by example; None: equal ones, which a metric's stop needs.
         """
         self._superset, self._reference, self._options = superset, reference, options
         self._task, self._labels = data.dataset.task, data.dataset.labels
-        self._chunks = _chunks(data, superset.model.device, options)
+        self._chunks = _chunks(data, superset.model.device, options, weights)
 
     @property
     def positions(self) -> Int64Array:
@@ -106,13 +128,19 @@ class Scorer:
         logits = _logits(self._superset, chunk, self._options)
         predictions = predict(self._task, logits)  # refuses what is not finite
         reference = self._reference[chunk.examples]
-        return Outcomes(chunk.examples, divergences(self._task, reference, logits), predictions)
+        distances = divergences(self._task, reference, logits)
+        return Outcomes(chunk.examples, chunk.chances, distances, predictions)
 
     def _summary(self, seen: list[Outcomes], *, stopped: bool) -> Score:
         examples = np.concatenate([each.examples for each in seen])
-        divergence = float(np.mean(np.concatenate([each.divergences for each in seen])))
+        distances = np.concatenate([each.divergences for each in seen])
         metric = None
-        if len(examples) == len(self._labels):
+        if len(examples) < len(self._labels):
+            chances = np.concatenate([each.chances for each in seen])
+            before = np.cumsum(distances) - distances
+            divergence = float(np.mean(before + distances / chances)) / len(self._labels)
+        else:
+            divergence = math.fsum(distances) / len(self._labels)  # in whatever order
             predictions = np.concatenate([each.predictions for each in seen])
             scores = score(self._task, predictions, self._labels[examples])
             metric = primary(self._task, scores)
@@ -124,9 +152,31 @@ def dense_logits(superset: Superset, data: EncodedDataset, options: ScoringOptio
     superset.use({})
     in_full = replace(options, precision="fp32")
     logits = np.empty((len(data), data.dataset.task.num_outputs), np.float64)
-    for chunk in _chunks(data, superset.model.device, options):
+    for chunk in _chunks(data, superset.model.device, options, None):
         logits[chunk.examples] = _logits(superset, chunk, in_full)
     return logits
+
+
+def expected_divergences(
+    scorer: Scorer, pilots: Sequence[Mapping[str, Scheme]], reference: Logits, task: Task
+) -> FloatArray:
+    """How much any candidate may be expected to diverge on each example, 1 on average, (examples,).
+
+    Candidates differ in how far they go, and much less in where: examples near the decision, or of
+    rare words, are hard for all of them. So each of `pilots` tells something of every other one.
+    Never below a tenth, in case that an example is hard for others only.
+    """
+    found = []
+    for schemes in pilots:
+        distances = np.empty(len(reference))
+        positions = scorer.positions
+        distances[positions] = divergences(task, reference[positions], scorer.logits(schemes))
+        if distances.any():
+            found.append(distances / distances.mean())
+    if not found:  # no pilot diverges anywhere
+        return np.ones(len(reference))
+    weights: FloatArray = _EVERYWHERE + (1 - _EVERYWHERE) * np.mean(found, axis=0)
+    return weights
 
 
 def divergences(task: Task, reference: Logits, logits: Logits) -> NDArray[np.float64]:
@@ -141,11 +191,15 @@ def divergences(task: Task, reference: Logits, logits: Logits) -> NDArray[np.flo
 @dataclass(frozen=True, eq=False)
 class _Chunk:
     examples: Int64Array  # into the slice, in the random order
+    chances: FloatArray  # of each, when it was drawn
     batches: tuple[tuple[Int64Array, Mapping[str, Tensor]], ...]  # positions in it, and feeds
 
 
 def _chunks(
-    data: EncodedDataset, device: torch.device, options: ScoringOptions
+    data: EncodedDataset,
+    device: torch.device,
+    options: ScoringOptions,
+    weights: FloatArray | None,
 ) -> tuple[_Chunk, ...]:
     if not len(data):
         raise InvalidDataset(
@@ -154,17 +208,23 @@ def _chunks(
             found="none",
             remedy="choose a larger slice",
         )
-    order = np.random.default_rng(options.seed).permutation(len(data))
-    starts = range(0, len(order), options.chunk)
+    weights = np.ones(len(data)) if weights is None else weights
+    # The first of exponential waiting times comes from each with a chance in proportion to its
+    # rate, and so does the next of those left (Efraimidis and Spirakis, 2006).
+    waiting = np.random.default_rng(options.seed).exponential(size=len(data)) / weights
+    order = np.argsort(waiting, kind="stable")
+    drawn = weights[order]
+    chances = drawn / np.cumsum(drawn[::-1])[::-1]
+    places = (slice(start, start + options.chunk) for start in range(0, len(order), options.chunk))
     return tuple(
-        _chunk(data, order[start : start + options.chunk], device, options.batch_size)
-        for start in starts
+        _Chunk(order[each], chances[each], _batches(data, order[each], device, options.batch_size))
+        for each in places
     )
 
 
-def _chunk(
+def _batches(
     data: EncodedDataset, examples: Int64Array, device: torch.device, batch_size: int
-) -> _Chunk:
+) -> tuple[tuple[Int64Array, Mapping[str, Tensor]], ...]:
     by_length = np.argsort(data.lengths[examples], kind="stable")
     batches = []
     for start in range(0, len(by_length), batch_size):
@@ -172,7 +232,7 @@ def _chunk(
         feeds = data.padded(examples[places], None)
         on_device = {name: torch.from_numpy(array).to(device) for name, array in feeds.items()}
         batches.append((places, on_device))
-    return _Chunk(examples, tuple(batches))
+    return tuple(batches)
 
 
 @torch.inference_mode()

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -11,19 +12,36 @@ from nxmi_export.glue import Task, primary, score, task_named
 from nxmi_export.search.early_stopping import MeanStop, MetricStop, Outcomes
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
-def _values(values: FloatArray) -> Outcomes:
+def _values(values: FloatArray, chances: FloatArray) -> Outcomes:
     examples = np.arange(len(values))
-    return Outcomes(examples, values, np.zeros(len(values), np.int64))
+    return Outcomes(examples, chances, values, np.zeros(len(values), np.int64))
 
 
-def _stopped_after(stop: MeanStop, values: FloatArray, chunk: int = 1) -> int | None:
+def _stopped_after(
+    stop: MeanStop, values: FloatArray, chunk: int = 1, chances: FloatArray | None = None
+) -> int | None:
     """How many values the stop wanted to see, or None where it never stopped."""
+    if chances is None:
+        chances = 1.0 / np.arange(len(values), 0, -1)
     for start in range(0, len(values), chunk):
-        if stop.add(_values(values[start : start + chunk])):
-            return min(start + chunk, len(values))
+        end = start + chunk
+        if stop.add(_values(values[start:end], chances[start:end])):
+            return min(end, len(values))
     return None
+
+
+def _drawn(weights: FloatArray, generator: np.random.Generator) -> tuple[IntArray, FloatArray]:
+    """An order in which the next is drawn by `weights`, one by one, and the chances that it had."""
+    left, order, chances = list(range(len(weights))), [], []
+    while left:
+        shares = weights[left] / weights[left].sum()
+        place = int(generator.choice(len(left), p=shares))
+        chances.append(float(shares[place]))
+        order.append(left.pop(place))
+    return np.array(order), np.array(chances)
 
 
 def _gamma(count: int, generator: np.random.Generator) -> FloatArray:
@@ -61,6 +79,38 @@ def test_a_mean_at_the_threshold_is_rejected_no_more_often_than_stated(
         rejected += _stopped_after(stop, generator.permutation(values)) is not None
     # three standard deviations of a share that is exactly `error`
     assert rejected <= trials * error + 3 * math.sqrt(trials * error * (1 - error))
+
+
+@pytest.mark.parametrize("population", POPULATIONS)
+def test_examples_that_come_sooner_change_nothing_of_the_promise(
+    population: Callable[[int, np.random.Generator], FloatArray],
+) -> None:
+    generator = np.random.default_rng(11)
+    error, trials = 0.2, 300
+    values = population(40, generator)
+    weights = 0.1 + values * generator.lognormal(sigma=1.0, size=len(values))  # a rough idea
+    rejected = 0
+    for _ in range(trials):
+        order, chances = _drawn(weights, generator)
+        stop = MeanStop(len(values), float(values.mean()), error)
+        rejected += _stopped_after(stop, values[order], chances=chances) is not None
+    assert rejected <= trials * error + 3 * math.sqrt(trials * error * (1 - error))
+
+
+def test_telling_examples_first_reject_sooner() -> None:
+    generator = np.random.default_rng(0)
+    expected = generator.lognormal(sigma=2.0, size=366)
+    values = expected * generator.lognormal(sigma=0.5, size=366)
+    bar = float(values.mean()) / 2
+    needed = {}
+    for name, weights in {"equal": np.ones(366), "expected": 0.1 + expected}.items():
+        found = []
+        for _ in range(15):
+            order, chances = _drawn(weights, generator)
+            after = _stopped_after(MeanStop(366, bar, 0.01), values[order], chances=chances)
+            found.append(366 if after is None else after)
+        needed[name] = np.median(found)
+    assert needed["expected"] < needed["equal"] / 4
 
 
 def test_the_bound_is_used_and_not_merely_kept() -> None:
@@ -106,7 +156,7 @@ def test_a_decision_falls_no_later_in_chunks_and_stays(values: list[float], chun
         assert after is None
     else:
         assert after == min(-(-one_by_one // chunk) * chunk, len(values))
-        assert in_chunks.add(_values(np.zeros(0)))
+        assert in_chunks.add(_values(np.zeros(0), np.zeros(0)))
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9])
@@ -125,11 +175,16 @@ def test_a_sum_that_no_rest_can_make_up_for_is_certain_whatever_the_error() -> N
     assert _stopped_after(MeanStop(10, 1.0, 1e-300), np.full(10, 4.0)) == 3
 
 
+def _outcomes(examples: IntArray, predictions: IntArray) -> Outcomes:
+    chances = 1.0 / np.arange(len(examples), 0, -1)
+    return Outcomes(examples, chances, np.zeros(len(examples)), predictions)
+
+
 def _predicted(labels: NDArray[np.int64], share: float, generator: np.random.Generator) -> Outcomes:
     """Predictions of which `share` are right, in a random order."""
     wrong = generator.permutation(len(labels)) >= round(share * len(labels))
     order = generator.permutation(len(labels))
-    return Outcomes(order, np.zeros(len(labels)), np.where(wrong, 1 - labels, labels)[order])
+    return _outcomes(order, np.where(wrong, 1 - labels, labels)[order])
 
 
 def _metric(task: Task, labels: NDArray[np.int64], outcomes: Outcomes) -> float:
@@ -137,7 +192,7 @@ def _metric(task: Task, labels: NDArray[np.int64], outcomes: Outcomes) -> float:
 
 
 def _chunks(outcomes: Outcomes, size: int) -> list[Outcomes]:
-    fields = (outcomes.examples, outcomes.divergences, outcomes.predictions)
+    fields = [getattr(outcomes, field.name) for field in dataclasses.fields(outcomes)]
     cuts = range(size, len(outcomes.examples), size)
     return [Outcomes(*parts) for parts in zip(*(np.split(f, cuts) for f in fields), strict=True)]
 
@@ -182,7 +237,7 @@ def test_the_limit_is_the_metric_itself_once_everything_was_seen(name: str) -> N
 
 def test_a_tie_of_the_metric_is_not_stopped() -> None:
     task, labels = task_named("sst2"), np.array([0, 1, 1, 0])
-    outcomes = Outcomes(np.arange(4), np.zeros(4), np.array([0, 1, 0, 0]))
+    outcomes = _outcomes(np.arange(4), np.array([0, 1, 0, 0]))
     assert not MetricStop(labels, task, 0.75, 0.05).add(outcomes)
     assert MetricStop(labels, task, 0.75 + 1e-9, 0.05).add(outcomes)
 
@@ -191,7 +246,7 @@ def test_accuracy_of_three_classes_is_limited_too() -> None:
     task, generator = task_named("mnli"), np.random.default_rng(2)
     labels = generator.integers(0, 3, 300)
     order = generator.permutation(300)
-    outcomes = Outcomes(order, np.zeros(300), (labels[order] + 1) % 3)
+    outcomes = _outcomes(order, (labels[order] + 1) % 3)
     assert MetricStop(labels, task, 0.5, 1e-4).add(_chunks(outcomes, 20)[0])
 
 
@@ -216,5 +271,5 @@ def test_every_metric_rises_with_every_right_prediction(
 
 def test_a_regression_is_never_stopped() -> None:
     labels = np.linspace(0, 5, 8)
-    outcomes = Outcomes(np.arange(8), np.full(8, 1e9), np.full(8, -1e9))
+    outcomes = Outcomes(np.arange(8), np.ones(8), np.full(8, 1e9), np.full(8, -1e9))
     assert not MetricStop(labels, task_named("stsb"), 0.99, 0.5).add(outcomes)

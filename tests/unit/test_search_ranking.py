@@ -70,7 +70,8 @@ def test_the_stop_is_of_the_objective(objective: str, kind: type) -> None:
 
 
 def test_every_kept_candidate_has_its_share_of_the_error() -> None:
-    outcomes = Outcomes(np.arange(4), np.full(4, 0.4), LABELS[:4])
+    chances = 1 / np.arange(len(LABELS), len(LABELS) - 4, -1)
+    outcomes = Outcomes(np.arange(4), chances, np.full(4, 0.4), LABELS[:4])
     # four times the threshold, four times over: enough for an error of 0.05, not for 0.05 / 50
     few, many = (
         Selection("divergence", keep, 0.05).stop(_score(0.1), TASK, LABELS) for keep in (1, 50)
@@ -98,7 +99,8 @@ def test_no_member_of_the_best_is_lost_more_often_than_stated() -> None:
             examples, stopped = 120, False
             for start in range(0, 120, 10):
                 rows = np.arange(start, start + 10)
-                seen = Outcomes(rows, table[index, rows], np.zeros(10, np.int64))
+                chances = 1 / (120 - rows)
+                seen = Outcomes(rows, chances, table[index, rows], np.zeros(10, np.int64))
                 if stop is not None and stop.add(seen):
                     examples, stopped = start + 10, True
                     break

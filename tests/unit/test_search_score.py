@@ -12,7 +12,13 @@ from nxmi_export.errors import DataError, InvalidDataset
 from nxmi_export.glue import primary, score, task_named
 from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.early_stopping import MeanStop, Outcomes
-from nxmi_export.search.score import Scorer, ScoringOptions, dense_logits, divergences
+from nxmi_export.search.score import (
+    Scorer,
+    ScoringOptions,
+    dense_logits,
+    divergences,
+    expected_divergences,
+)
 from nxmi_export.search.superset import Superset
 from nxmi_export.search.variants import variants
 from tests.tiny_models import tiny_model, toy_data
@@ -119,13 +125,15 @@ class _Recording:
         return len(self.seen) == self.limit
 
 
-def test_a_stopped_candidate_has_the_mean_of_what_was_scored_and_no_metric() -> None:
+def test_a_stopped_candidate_has_an_estimate_from_what_was_scored_and_no_metric() -> None:
     scorer, superset, _ = _scorer()
     stop = _Recording(2)
     found = scorer.score(_all(superset, ROUGH), stop)
     seen = np.concatenate([each.divergences for each in stop.seen])
     assert (found.examples, found.metric, found.stopped) == (16, None, True)
-    assert found.divergence == pytest.approx(float(seen.mean()))
+    # each value stands for all that were left, behind those before it, which are known
+    totals = [seen[:place].sum() + seen[place] * (44 - place) for place in range(16)]
+    assert found.divergence == pytest.approx(float(np.mean(totals)) / 44)
 
 
 def test_a_stop_on_the_last_chunk_has_seen_everything() -> None:
@@ -145,7 +153,7 @@ def test_a_stop_sees_every_example_once_in_the_random_order_of_all_candidates() 
     assert np.array_equal(orders[0], orders[1])
     assert np.array_equal(orders[0], scorer.positions)
     assert np.array_equal(np.sort(orders[0]), np.arange(44))
-    for each in stops[0].seen:
+    for each in stops[0].seen[:-1]:  # the last is short enough to be sorted by chance
         assert not np.array_equal(each.examples, np.sort(each.examples))
         assert not np.all(np.diff(data.lengths[each.examples]) >= 0)
     reseeded, _, _ = _scorer(options=replace(OPTIONS, seed=1))
@@ -244,3 +252,59 @@ def test_a_bad_candidate_costs_few_examples_and_a_good_one_all_of_them() -> None
     assert dropped.stopped
     assert dropped.examples <= 64
     assert ScoringOptions().chunk <= 16  # what the first look costs at least
+
+
+def test_a_weight_says_how_soon_an_example_tends_to_come() -> None:
+    _, superset, data = _scorer()
+    reference, weights = dense_logits(superset, data, OPTIONS), np.ones(len(data))
+    weights[3] = 100.0
+    places = []
+    for seed in range(30):
+        scorer = Scorer(superset, data, reference, replace(OPTIONS, seed=seed), weights)
+        places.append(int(np.flatnonzero(scorer.positions == 3)[0]))
+    assert np.mean(places) < 2  # 21.5 among equals
+
+
+def test_the_chances_are_those_of_the_next_one_among_the_rest() -> None:
+    _, superset, data = _scorer()
+    weights = np.arange(1.0, len(data) + 1)
+    scorer = Scorer(superset, data, dense_logits(superset, data, OPTIONS), OPTIONS, weights)
+    stop = _Recording(99)
+    scorer.score(_all(superset, GENTLE), stop)
+    left = weights.sum()
+    for each in stop.seen:
+        for example, chance in zip(each.examples, each.chances, strict=True):
+            assert chance == pytest.approx(weights[example] / left)
+            left -= weights[example]
+
+
+def test_an_order_changes_no_complete_score_and_no_estimate_on_average() -> None:
+    plain, superset, data = _scorer()
+    reference, pilots = dense_logits(superset, data, OPTIONS), [_all(superset, ROUGH)]
+    weights = expected_divergences(plain, pilots, reference, data.dataset.task)
+    whole = plain.score(_all(superset, ROUGH))
+    estimates = []
+    for seed in range(40):
+        options = replace(OPTIONS, seed=seed)
+        scorer = Scorer(superset, data, reference, options, weights)
+        if seed < 3:
+            found = scorer.score(_all(superset, ROUGH))
+            assert found.divergence == pytest.approx(whole.divergence, rel=1e-5)
+        estimates.append(scorer.score(_all(superset, ROUGH), _Recording(1)).divergence)
+    # each from 8 of 44 examples
+    assert np.mean(estimates) == pytest.approx(whole.divergence, rel=0.05)
+
+
+def test_examples_are_expected_to_diverge_as_they_did_for_the_pilots() -> None:
+    scorer, superset, data = _scorer()
+    reference, task = dense_logits(superset, data, OPTIONS), data.dataset.task
+    weights = expected_divergences(scorer, [_all(superset, ROUGH)], reference, task)
+    superset.use(_all(superset, ROUGH))
+    distances = divergences(task, reference, _one_by_one(superset.model, data))
+    assert weights == pytest.approx(0.1 + 0.9 * distances / distances.mean(), rel=1e-3)
+    both = expected_divergences(scorer, [_all(superset, each) for each in SCHEMES], reference, task)
+    assert both.mean() == pytest.approx(1.0)  # however far each of them goes
+    assert not np.allclose(both, weights)
+    assert np.array_equal(
+        expected_divergences(scorer, [{}], reference, task), np.ones(len(data))
+    )  # the dense model diverges nowhere

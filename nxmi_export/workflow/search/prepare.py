@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from accelerate import Accelerator
@@ -16,11 +16,18 @@ from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.compression.training.processes import share, share_weights, told_by_all
 from nxmi_export.errors import UsageError
 from nxmi_export.latency import LatencyTable
+from nxmi_export.recipe import Scheme
 from nxmi_export.search.budget import Budget, check_feasible
 from nxmi_export.search.fisher import Curvature, curvature
 from nxmi_export.search.latency_model import LatencyModel
 from nxmi_export.search.progress import LinearPrepared, Origin, Progress, StageBegun
-from nxmi_export.search.score import Logits, Scorer, ScoringOptions, dense_logits
+from nxmi_export.search.score import (
+    Logits,
+    Scorer,
+    ScoringOptions,
+    dense_logits,
+    expected_divergences,
+)
 from nxmi_export.search.space import SearchSpace
 from nxmi_export.search.superset import Superset
 from nxmi_export.search.variants import variants
@@ -30,7 +37,7 @@ from nxmi_export.workflow.search.data import SearchData
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.request import SearchRequest
 
-__all__ = ["Problem", "Ready"]
+__all__ = ["Problem", "Ready", "pilots"]
 
 Tell = Callable[[Progress], None]
 
@@ -117,7 +124,8 @@ class Problem:
 class Ready:
     """What scores and predicts."""
 
-    scorer: Scorer
+    scorer: Scorer  # of candidates; for a divergence, telling examples tend to come first
+    prober: Scorer  # of single changes, in an order of its own, in which no example is preferred
     reference: Logits  # of the dense model, in the order of the slice and of the task
     curvature: Curvature  # of every linear
 
@@ -154,10 +162,27 @@ class Ready:
         tell(StageBegun("running the dense model"))
         held = problem.data.slice
         reference = told_by_all(accelerator, dense_logits(superset, held, options))[0]
-        scorer = Scorer(superset, held, reference, options)
+        # What is proposed depends on probes. Were they the examples that a candidate is given up
+        # on, those would no longer be a random sample to it.
+        prober = Scorer(superset, held, reference, replace(options, seed=request.seed + 1))
+        weights = None
+        if request.objective == "divergence":
+            tell(StageBegun("finding the examples that tell most"))
+            expected = expected_divergences(prober, pilots(schemes), reference, held.dataset.task)
+            weights = told_by_all(accelerator, expected)[0]
+        scorer = Scorer(superset, held, reference, options, weights)
         tell(StageBegun("differentiating the dense model"))
-        probed = held.select(scorer.positions[: request.probe_examples])
-        return cls(scorer, reference, curvature(problem.model, prepared, probed))
+        probed = held.select(prober.positions[: request.probe_examples])
+        return cls(scorer, prober, reference, curvature(problem.model, prepared, probed))
+
+
+def pilots(options: Mapping[str, tuple[Scheme, ...]]) -> list[dict[str, Scheme]]:
+    """The candidates of one scheme throughout, as far as each linear has it."""
+    schemes = dict.fromkeys(each for of_linear in options.values() for each in of_linear)
+    return [
+        {linear: scheme if scheme in has else has[0] for linear, has in options.items()}
+        for scheme in schemes
+    ]
 
 
 def _origins(request: SearchRequest) -> tuple[Origin, ...]:

@@ -88,9 +88,9 @@ class Stage:
         return self._search("layer", sensitivities, self.of_main(solved))
 
     def prober(self, space: SearchSpace) -> Prober:
-        """Of the groups of `space`, on the first examples of the slice."""
+        """Of the groups of `space`, on some examples of the slice."""
         return Prober(
-            self.ready.scorer,
+            self.ready.prober,
             space,
             self.problem.data.slice.dataset,
             self.ready.reference,
