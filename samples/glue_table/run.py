@@ -120,7 +120,8 @@ def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
 def _initial(cell: Cell, place: Place) -> PreTrainedModel:
     model = new_minilm(task_named(cell.task), cell.seed)
     if cell.begins_on is not None:
-        before = restore(read_checkpoint(str(_trained(cell.begins_on, place))))
+        whole = replace(place, evaluate_on="dev")  # its train set shares nothing with this task's
+        before = restore(read_checkpoint(str(_trained(cell.begins_on, whole))))
         model.base_model.load_state_dict(before.base_model.state_dict())
     return model
 
