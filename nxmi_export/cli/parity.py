@@ -9,14 +9,13 @@ import typer
 from rich.markup import escape
 
 from nxmi_export.artefact import Artefact, read_artefact
-from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
-from nxmi_export.errors import ArtefactError, GateFailed, OutputError
+from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
+from nxmi_export.cli.parity_files import check_writable, write_results
+from nxmi_export.errors import ArtefactError, GateFailed
 from nxmi_export.glue import TASKS, task_named
-from nxmi_export.output_files import atomic_file
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
-    from nxmi_export.parity import ParityRun
     from nxmi_export.workflow.parity import ParityRequest
 
 __all__ = ["parity_command"]
@@ -113,6 +112,15 @@ _Output = Annotated[
         rich_help_panel=_FILES,
     ),
 ]
+_Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Everything to read, as one page; default: ARTEFACT/report.html",
+        rich_help_panel=_FILES,
+    ),
+]
 _JUnit = Annotated[
     Path | None,
     typer.Option(
@@ -147,6 +155,7 @@ def parity_command(
     confidence: _Confidence = None,
     strict: _Strict = False,
     output: _Output = None,
+    html: _Html = None,
     junit: _JUnit = None,
     markdown: _Markdown = None,
 ) -> None:
@@ -154,9 +163,10 @@ def parity_command(
     chosen, *further = map(task_named, task)
     artefact = read_artefact(directory)
     files = {"-o": output or directory / f"parity-{'-'.join(task)}.json"}
+    files["--html"] = html or directory / "report.html"
     files |= {"--junit": junit} if junit else {}
     files |= {"--markdown": markdown} if markdown else {}
-    _check_writable(files)
+    check_writable(files)
     engine = _engine(artefact)
     with stages() as begin:
         begin("loading PyTorch")
@@ -184,25 +194,6 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _check_writable(files: Mapping[str, Path]) -> None:
-    """Refuse a place for a result before the work is done, not after."""
-    for option, path in files.items():
-        if not path.parent.is_dir() or path.is_dir():
-            raise OutputError(
-                path,
-                expected="a file to write in a folder that exists",
-                found="a folder" if path.is_dir() else "no such folder",
-                remedy=f"choose another with {option}",
-            )
-    if len({path.resolve() for path in files.values()}) < len(files):
-        raise OutputError(
-            ", ".join(files),
-            expected="a file each",
-            found=", ".join(map(str, files.values())),
-            remedy="give them different names",
-        )
-
-
 def _run(
     artefact: Artefact,
     request: "ParityRequest",
@@ -214,7 +205,7 @@ def _run(
 
     with bars() as move:
         run = check_parity(artefact, request, on_progress=move)
-    _write(artefact, request, run, files)
+    write_results(artefact, request, run, engine, files)
     for warning in run.warnings:
         ERRORS.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
     for split in run.splits:
@@ -222,7 +213,7 @@ def _run(
             RESULTS.print(table)
     RESULTS.print(scores_table(run))
     for path in files.values():
-        what = "everything" if path is files["-o"] else "a summary"
+        what = {files["-o"]: "everything", files["--html"]: "a page"}.get(path, "a summary")
         RESULTS.print(f"{what} in {escape(str(path))}", soft_wrap=True, highlight=False)
     if not run.ok:
         raise GateFailed(
@@ -231,32 +222,6 @@ def _run(
             found=" ".join(run.failures),
             remedy=f"see {files['-o']}",
         )
-
-
-def _write(
-    artefact: Artefact, request: "ParityRequest", run: "ParityRun", files: Mapping[str, Path]
-) -> None:
-    from nxmi_export.parity.document import run_document
-    from nxmi_export.report.junit import junit_xml
-    from nxmi_export.report.markdown_summary import markdown_summary
-
-    document = run_document(
-        artefact,
-        run,
-        checkpoint=request.checkpoint or artefact.source(),
-        max_length=min(request.max_length, artefact.manifest.position_limit),
-        gate=request.gate,
-    )
-    write_json(files["-o"], document)
-    if path := files.get("--junit"):
-        _write_text(path, junit_xml(run))
-    if path := files.get("--markdown"):
-        _write_text(path, markdown_summary(run, artefact))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _engine(artefact: "Artefact") -> dict[str, Any] | None:

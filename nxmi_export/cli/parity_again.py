@@ -1,0 +1,41 @@
+"""A parity run in, the command lines that export the artefact and compare it again out."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from nxmi_export.artefact import Artefact
+
+if TYPE_CHECKING:
+    from nxmi_export.workflow.parity import ParityRequest  # loads torch, and --help should not
+
+__all__ = ["commands_again"]
+
+
+def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, str]:
+    """The export and the comparison; each option is written down, whatever it is by default."""
+    source = request.checkpoint or artefact.source()
+    export = ["nxmi-export", "export", str(source), "-o", str(artefact.directory)]
+    if base := artefact.base():
+        export += ["--base", str(base)]
+    gate, terms = request.gate, request.gate.terms
+    options = {
+        "--data": request.data_dir,
+        "--checkpoint": request.checkpoint,
+        "--dense": request.dense,
+        "--batch-size": request.batch_size,
+        "--max-length": request.max_length,
+        "--limit": request.limit,
+        "--seed": terms.seed,
+        "--max-changed": gate.max_changed,
+        "--max-flips": gate.max_flips,
+        "--max-drop": gate.max_drop,
+        "--margin": terms.margin,
+        "--confidence": terms.confidence,
+    }
+    parity = ["nxmi-export", "parity", str(artefact.directory)]
+    for task in request.tasks:
+        parity += ["--task", task.name]
+    for name, value in options.items():
+        parity += [] if value is None else [name, str(value)]
+    parity += ["--strict"] if gate.strict else []
+    return shlex.join(export), shlex.join(parity)

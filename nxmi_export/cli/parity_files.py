@@ -1,0 +1,86 @@
+"""The files that a parity run leaves: their places checked before the work, written after it."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nxmi_export.artefact import Artefact
+from nxmi_export.cli.console import write_json
+from nxmi_export.cli.parity_again import commands_again
+from nxmi_export.errors import OutputError
+from nxmi_export.output_files import atomic_file
+
+if TYPE_CHECKING:
+    # These load torch, and --help should not.
+    from nxmi_export.parity import ParityRun
+    from nxmi_export.workflow.parity import ParityRequest
+
+__all__ = ["check_writable", "write_results"]
+
+
+def check_writable(files: Mapping[str, Path]) -> None:
+    """Refuse a place for a result before the work is done, not after."""
+    for option, path in files.items():
+        if found := _obstacle(path):
+            raise OutputError(
+                path,
+                expected="a file to write in a folder that exists",
+                found=found,
+                remedy=f"choose another with {option}",
+            )
+    places = Counter(path.resolve() for path in files.values())
+    shared = {option: path for option, path in files.items() if places[path.resolve()] > 1}
+    if shared:
+        raise OutputError(
+            ", ".join(shared),
+            expected="a file each",
+            found=", ".join(map(str, shared.values())),
+            remedy="give them different names",
+        )
+
+
+def write_results(
+    artefact: Artefact,
+    request: "ParityRequest",
+    run: "ParityRun",
+    engine: dict[str, Any] | None,
+    files: Mapping[str, Path],
+) -> None:
+    """The JSON, the page beside it, and the summaries that were asked for; each whole or not.
+
+    The manifest does not list them: they say what was found of the artefact and are no part of it.
+    """
+    from nxmi_export.parity.document import run_document
+    from nxmi_export.report.junit import junit_xml
+    from nxmi_export.report.markdown_summary import markdown_summary
+    from nxmi_export.report.parity_page import parity_page
+
+    document = run_document(
+        artefact,
+        run,
+        checkpoint=request.checkpoint or artefact.source(),
+        max_length=min(request.max_length, artefact.manifest.position_limit),
+        gate=request.gate,
+    )
+    write_json(files["-o"], document)
+    commands = commands_again(artefact, request)
+    _write_text(files["--html"], parity_page(document, artefact, engine=engine, commands=commands))
+    if path := files.get("--junit"):
+        _write_text(path, junit_xml(run))
+    if path := files.get("--markdown"):
+        _write_text(path, markdown_summary(run, artefact))
+
+
+def _obstacle(path: Path) -> str | None:
+    if path.is_dir():
+        return "a folder"
+    if not path.parent.is_dir():
+        return "no such folder"
+    return None if os.access(path.parent, os.W_OK) else "a folder that cannot be written to"
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,142 @@
+"""`nxmi-export parity` leaves a page beside its JSON: where, when, and how to make it again."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nxmi_export.artefact import MANIFEST, read_artefact
+from nxmi_export.cli.parity_files import check_writable
+from nxmi_export.errors import OutputError
+from tests.cli.command_lines import Command
+from tests.html_reader import Element, read_html
+from tests.pipeline.parity_project import Project, sst2_project
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return sst2_project(tmp_path_factory.mktemp("a project"))
+
+
+@pytest.fixture
+def project(made: Project, tmp_path: Path) -> Project:
+    return made.copy(tmp_path / "a project")
+
+
+def read(path: Path) -> Element:
+    return read_html(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_lies_in_the_artefact_and_is_no_part_of_it(
+    nxmi_export: Command, project: Project
+) -> None:
+    manifest = (project.artefact / MANIFEST).read_bytes()
+    outcome = nxmi_export("parity", project.artefact, "--task", "sst2", "--data", project.data)
+    page = project.artefact / "report.html"
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.endswith(f"a page in {page}\n")
+    assert read(page).all("h1")[0].text == "✓ Parity passed"
+    assert (project.artefact / MANIFEST).read_bytes() == manifest
+    assert "report.html" not in read_artefact(project.artefact).manifest.files
+
+
+def test_the_page_can_be_put_elsewhere(nxmi_export: Command, project: Project) -> None:
+    place = project.folder / "page.html"
+    outcome = nxmi_export(
+        *("parity", project.artefact, "--task", "sst2", "--data", project.data, "--html", place)
+    )
+    assert outcome.code == 0
+    assert read(place).all("section")
+    assert not (project.artefact / "report.html").exists()
+
+
+def test_a_run_that_fails_has_a_page_that_says_so(nxmi_export: Command, project: Project) -> None:
+    arguments = ("--task", "sst2", "--data", project.data, "--strict")
+    assert nxmi_export("parity", project.artefact, *arguments).code == 1
+    page = read(project.artefact / "report.html")
+    assert page.all("h1")[0].text == "✗ Parity failed"
+    assert "This dev set cannot certify a drop below" in page.all("header")[0].text
+
+
+def test_the_dense_model_is_the_first_rung_of_the_picture(
+    nxmi_export: Command, project: Project
+) -> None:
+    dense = ("--dense", project.folder / "model.pt")
+    arguments = ("--task", "sst2", "--data", project.data, *dense)
+    assert nxmi_export("parity", project.artefact, *arguments).code == 0
+    picture = read(project.artefact / "report.html").all("svg")[0]
+    boxes = [each.text for each in picture.all("text", class_="name")]
+    assert boxes[:4] == ["PyTorch", "dense", "PyTorch", "compressed"]
+    assert "TensorRT engine: not built." in picture.all("desc")[0].text
+
+
+def test_the_commands_on_the_page_make_the_same_run_again(
+    nxmi_export: Command, project: Project
+) -> None:
+    options = ("--limit", 24, "--batch-size", 8, "--margin", 0.3, "--max-flips", 3, "--seed", 5)
+    arguments = ("--task", "sst2", "--data", project.data, *options, "--strict")
+    code = nxmi_export("parity", project.artefact, *arguments).code
+    page = read(project.artefact / "report.html")
+    (text,) = page.all("section")[-1].all("pre")[0].all("code")[0].content
+    export, parity = (shlex.split(line)[1:] for line in str(text).splitlines())
+    assert export == ["export", str(project.folder / "model.pt"), "-o", str(project.artefact)]
+    first = document(project)
+    (project.artefact / "parity-sst2.json").unlink()
+    assert nxmi_export(*parity).code == code
+    assert document(project) == first
+    assert nxmi_export(*export, "--overwrite").code == 0
+    names = {path.name for path in project.artefact.iterdir()}
+    assert "report.html" not in names  # nothing is known of the new files yet
+
+
+def document(project: Project) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((project.artefact / "parity-sst2.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--html", "{folder}/nowhere/a.html"],
+            "{folder}/nowhere/a.html: expected a file to write in a folder that exists, found no "
+            "such folder; choose another with --html",
+        ),
+        (
+            ["--html", "{folder}"],
+            "{folder}: expected a file to write in a folder that exists, found a folder; choose "
+            "another with --html",
+        ),
+        (
+            ["--html", "{folder}/a", "-o", "{folder}/a"],
+            "-o, --html: expected a file each, found {folder}/a, {folder}/a; give them different "
+            "names",
+        ),
+    ],
+    ids=["nowhere", "folder", "same file"],
+)
+def test_a_place_where_no_page_can_be_written_is_refused_before_the_work(
+    nxmi_export: Command, project: Project, options: list[str], sentence: str
+) -> None:
+    arguments = [each.format(folder=project.folder) for each in options]
+    outcome = nxmi_export("parity", project.artefact, "--task", "sst2", *arguments)
+    assert (outcome.code, outcome.sentence) == (2, sentence.format(folder=project.folder))
+    assert not list(project.artefact.glob("parity-*"))
+
+
+def test_an_artefact_that_is_read_only_asks_for_another_place(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The superuser may write anywhere, so that permissions of a folder would test nothing.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != project.artefact)
+    with pytest.raises(OutputError) as error:
+        check_writable(
+            {"-o": project.folder / "a.json", "--html": project.artefact / "report.html"}
+        )
+    assert str(error.value) == (
+        f"{project.artefact / 'report.html'}: expected a file to write in a folder that exists, "
+        "found a folder that cannot be written to; choose another with --html"
+    )

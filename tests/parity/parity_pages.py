@@ -1,0 +1,117 @@
+"""A failed run of two dev sets as its JSON has it, with everything that a page can show."""
+
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from parity_results import artefact_storing, result_of, with_wrong
+
+from nxmi_export.artefact import Artefact, FileRecord
+from nxmi_export.parity import (
+    CodeAgreement,
+    Explanation,
+    Gate,
+    NotCompared,
+    ParityResult,
+    Stage,
+    Step,
+    WeightParity,
+    judge_run,
+)
+from nxmi_export.parity.document import run_document
+from nxmi_export.parity.judge import CodeDifference
+from nxmi_export.parity.layer_weights import Mismatch
+
+HOSTILE = "<script>alert('a')</script> & \"b\" </table> \u202eesrever"
+CHANGED = 60  # of the first dev set, more than a page lists
+LAYERS = [
+    {"name": "bert.embeddings", "max_abs": 0.0, "relative_rms": 0.0, "cosine": 1.0},
+    {"name": "layer.<0>", "max_abs": 2.5e-7, "relative_rms": 3.25e-8, "cosine": 0.99999999},
+    {"name": "layer.1", "max_abs": 0.125, "relative_rms": 0.0375, "cosine": 0.9975},
+    {"name": "layer.2", "max_abs": None, "relative_rms": None, "cosine": None},
+]
+_TIE = CodeDifference("bert.encoder.layer.0.output_quantizer", (3, 7), (12.5, 12.499), (12, 13))
+
+
+def artefact() -> Artefact:
+    """Two kinds of linears and two files; its directory and recipe are named to do harm."""
+    made = artefact_storing("2:4+int8", "2:4+int8", "dense")
+    files = {
+        "model.onnx": FileRecord(sha256="ab" * 32, bytes=1_234_567),
+        "model.<cpu>.onnx": FileRecord(sha256="cd" * 32, bytes=7_654),
+    }
+    changes = {
+        "files": files,
+        "recipe": {"default": "2:4+int8", "note": HOSTILE},
+        "versions": {"torch": "2.13.0"},
+        "provenance": {"task": "sst2", "seed": 3},
+    }
+    return replace(made, manifest=made.manifest.model_copy(update=changes))
+
+
+def document(**gate: Any) -> dict[str, Any]:
+    """SST-2, deployed with more errors than the gate allows, and RTE, with too few examples."""
+    return deepcopy(_document(**gate))
+
+
+@cache
+def _document(**gate: Any) -> dict[str, Any]:
+    terms = Gate(**gate)
+    results = [_changed(), _intact()]
+    run = judge_run(results, terms, [f"Beware of {HOSTILE}"])
+    return run_document(artefact(), run, checkpoint="model.pt", max_length=64, gate=terms)
+
+
+def engine() -> dict[str, Any]:
+    """What engine.json says of a build of which not everything is proved."""
+    return {
+        "plan": {"name": "model.plan", "bytes": 2_933_220, "sha256": "ef" * 32},
+        "library": {"name": "tensorrt_rtx", "version": "1.7.1.116"},
+        "compute_capability": "sm86",
+        "shapes": "min=1x1,opt=8x32,max=16x64",
+        "int8": {
+            "verdict": "refuted",
+            "linears": {"total": 6, "int8": 5, "int8_output": 0},
+            "attentions": {"total": 1, "int8": 1},
+            "modules": [
+                {"module": "layer.0", "verdict": "proved", "reason": "gemm: Int8 to Float"},
+                {"module": "layer.5", "verdict": "refuted", "reason": HOSTILE},
+            ],
+        },
+        "sparse_kernels": {"verdict": "unproven", "reason": "its plan says nothing"},
+        "runs": {"verdict": "unproven", "reason": "the plan was not run on a GPU"},
+    }
+
+
+def _changed() -> ParityResult:
+    result = result_of(with_wrong(2, "written"), with_wrong(CHANGED))
+    steps = tuple(_explained(step) for step in result.steps)
+    mismatch = Mismatch("layer.1", "code", "3", "-3", position=(5, 1), count=2)
+    weights = {**result.weights, "model.<cpu>.onnx": WeightParity(14, 12, 12, 20, (mismatch,))}
+    codes = (CodeAgreement("layer.0", 99, 1, 0), CodeAgreement("layer.1", 90, 9, 1))
+    environment = {"onnxruntime": "1.32.0", "processor": HOSTILE}
+    return replace(result, steps=steps, weights=weights, codes=codes, environment=environment)
+
+
+def _explained(step: Step) -> Step:
+    """The texts of the first change do harm; it is a tie, and the second was not examined."""
+    changes = step.comparison.changes
+    if not changes:
+        return step
+    first = replace(changes[0], texts=(HOSTILE,))
+    comparison = replace(step.comparison, changes=(first, *changes[1:]))
+    tie = Explanation(0, True, f"A rounding tie ({_TIE}).", _TIE, 17, 0.001)
+    unseen = (Explanation(each.index, None, "The codes are not seen.") for each in changes[2:])
+    return replace(step, comparison=comparison, explanations=(tie, *unseen))
+
+
+def _intact() -> ParityResult:
+    result = result_of(with_wrong(0, "written", examples=8, task="rte"))
+    steps = tuple(
+        replace(step, statistics=NotCompared("<nothing> to compare"))
+        if step.candidate is Stage.OPTIMIZED
+        else step
+        for step in result.steps
+    )
+    return replace(result, steps=steps)
