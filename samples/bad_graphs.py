@@ -90,7 +90,7 @@ def add_pair(model: ir.Model, value: ir.Value, reader: ir.Node, scale: float) ->
     """A quantizer between `value` and one of its readers."""
     size = constant(model, f"scale_{reader.name}", np.array(scale, np.float32))
     zero = constant(model, f"zero_{reader.name}", np.array(0, np.int8))
-    codes = add(model, reader, "QuantizeLinear", [value, size, zero])
+    codes = add(model, reader, "QuantizeLinear", [value, size, zero], saturate=1)
     result = add(model, reader, "DequantizeLinear", [codes, size, zero])
     reader.replace_input_with(list(reader.inputs).index(value), result)
     return result
@@ -141,7 +141,7 @@ def _dynamic_quantization(model: ir.Model) -> None:
 def _foreign_gelu(model: ir.Model) -> None:
     gelu = node_of(model, "Gelu")
     model.opset_imports["com.microsoft"] = 1
-    output = add(model, gelu, "Gelu", [gelu.inputs[0]], domain="com.microsoft")
+    output = add(model, gelu, "FastGelu", [gelu.inputs[0]], domain="com.microsoft")
     output.shape, output.type = gelu.outputs[0].shape, gelu.outputs[0].type
     gelu.outputs[0].replace_all_uses_with(output)
     model.graph.remove(gelu, safe=True)
@@ -254,7 +254,7 @@ def _pruned_channel(model: ir.Model) -> None:
 
 def _computed_scale(model: ir.Model) -> None:
     quantize, dequantize = pair_of(model, f"{DENSE}.output_quantizer")
-    largest = add(model, quantize, "Abs", [quantize.inputs[0]])
+    largest = add(model, quantize, "Abs", [layer_of(model, DENSE).data])
     largest = add(model, quantize, "ReduceMax", [largest], keepdims=0)
     codes = constant(model, "codes", np.array(127, np.float32))
     scale = add(model, quantize, "Div", [largest, codes])
@@ -268,9 +268,9 @@ def _scale_along_inputs(model: ir.Model) -> None:
 
 
 def _scale_per_channel(model: ir.Model) -> None:
-    module = f"{DENSE}.output_quantizer"
+    module = "layer.0.output.dense.input_quantizer"
     quantize, dequantize = pair_of(model, module)
-    width = layer_of(model, DENSE).weight.shape[1]
+    width = layer_of(model, UP).weight.shape[1]
     scale = float(quantize.inputs[1].const_value.numpy())
     set_pair(model, module, 1, np.linspace(scale, 2 * scale, width, dtype=np.float32))
     set_pair(model, module, 2, np.zeros(width, np.int8))
@@ -324,17 +324,6 @@ def _transposed_weight(model: ir.Model) -> None:
 
 
 # ------------------------------------------------------------------------------ linear layers
-
-
-def _stray_codes(model: ir.Model) -> None:
-    quantize, dequantize = pair_of(model, "value.output_quantizer")
-    reshape = dequantize.outputs[0].uses()[0].node
-    codes = add(model, reshape, "Reshape", [quantize.outputs[0], reshape.inputs[1]], allowzero=1)
-    reshape.outputs[0].replace_all_uses_with(
-        add(model, reshape, "DequantizeLinear", [codes, *dequantize.inputs[1:]])
-    )
-    model.graph.remove(reshape, safe=True)
-    model.graph.remove(dequantize, safe=True)
 
 
 def _float_weight(model: ir.Model) -> None:
@@ -433,9 +422,7 @@ def _small_layers(model: ir.Model) -> None:
     up = layer_of(model, UP)
     gelu = node_of(model, "Gelu")
     ahead = gelu.outputs[0].uses()[0].node.outputs[0].uses()[0].node
-    down = next(
-        layer for layer in linear_layers(model.graph) if layer.input_quantizer is ahead
-    )
+    down = next(layer for layer in linear_layers(model.graph) if layer.input_quantizer is ahead)
     for index, array in enumerate((up.weight.stored[:, :128], up.weight.scale[:128])):
         replace_constant(dequantize_of(up), index, array)
     replace_constant(dequantize_of(up), 2, np.zeros(128, np.int8))
@@ -474,7 +461,7 @@ BAD_GRAPHS: tuple[BadGraph, ...] = (
     BadGraph("fp8-capability", _fp8_activation),
     BadGraph("stored-bias", _int32_bias),
     BadGraph("int4-per-channel", _int4_weight),
-    BadGraph("int4-in-blocks", _int4_blocks),
+    BadGraph("int4-blocks-times-int8", _int4_blocks),
     BadGraph("activation-zero-point", _pair(_OUTPUT, 2, np.array(3, np.int8))),
     BadGraph("uint8-around-128", _pair(_OUTPUT, 2, np.array(128, np.uint8))),
     BadGraph("uint8-activation", _pair(_SOFTMAX, 2, np.array(0, np.uint8))),
@@ -490,7 +477,6 @@ BAD_GRAPHS: tuple[BadGraph, ...] = (
     BadGraph("quantized-vector", _int8_bias),
     BadGraph("float-storage", _float_storage),
     BadGraph("transposed-weight", _transposed_weight),
-    BadGraph("stray-codes", _stray_codes),
     BadGraph("turing-float", _nothing, {"sm": 75}),
     BadGraph("float-layer", _float_layer),
     BadGraph("float-input", _float_input),

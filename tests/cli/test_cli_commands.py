@@ -20,7 +20,10 @@ from tests.cli.command_lines import Command
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("compress", "export", "build", "parity", "inspect", "doctor")
+VERBS = (
+    *("search", "compress", "export", "lint", "build", "parity"),
+    *("inspect", "latency", "doctor"),
+)
 
 
 def test_a_path_alone_is_exported_beside_itself(

@@ -1,0 +1,93 @@
+"""Stored codes that are moved before DequantizeLinear in; codes it reads directly out.
+
+1. `codes → Transpose → DequantizeLinear` becomes the transposed codes → DequantizeLinear.
+2. `codes → Gather, Reshape, … → DequantizeLinear` with one scale becomes
+   `codes → DequantizeLinear → Gather, Reshape, …`: moving numbers and multiplying each by the same
+   one commute.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from passes.constants import constant_array, drop_unread
+from passes.contract import GraphPass
+from passes.ledger import Change, Entry, Skip
+from passes.lint.fixes.parameters import is_blocked, replace_constant
+from passes.lint.walk import MOVERS
+from passes.quantizers import is_dequantize, read_quantizer
+
+__all__ = ["DequantizeFirst"]
+
+
+class DequantizeFirst(GraphPass):
+    """Puts DequantizeLinear directly behind stored codes."""
+
+    def rewrite(self, graph: ir.Graph) -> Iterator[Entry]:
+        """One DequantizeLinear at a time, until nothing stands before it."""
+        for node in graph:
+            while is_dequantize(node) and (mover := _mover(node)) is not None:
+                entry = _fold(node, mover) or _swap(graph, node, mover)
+                yield entry
+                if isinstance(entry, Skip) or node.graph is None:
+                    break
+
+
+def _mover(node: ir.Node) -> ir.Node | None:
+    """What stands between the constant codes and their DequantizeLinear."""
+    source = node.inputs[0]
+    mover = None if source is None else source.producer()
+    if mover is None or mover.domain or mover.op_type not in MOVERS | {"Gather"}:
+        return None
+    codes = constant_array(mover.inputs[0])
+    return mover if codes is not None and np.issubdtype(codes.dtype, np.integer) else None
+
+
+def _fold(node: ir.Node, transpose: ir.Node) -> Change | None:
+    """Case 1."""
+    codes = constant_array(transpose.inputs[0])
+    if transpose.op_type != "Transpose" or codes is None:
+        return None
+    perm = transpose.attributes.get_ints("perm", tuple(reversed(range(codes.ndim))))
+    replace_constant(node, 0, codes.transpose(perm))
+    _drop(transpose)
+    return Change.at(node, "its codes stored transposed")
+
+
+def _swap(graph: ir.Graph, node: ir.Node, mover: ir.Node) -> Entry:
+    """Case 2."""
+    if is_blocked(node) or (scale := read_quantizer(node).scale) is None or scale.size > 1:
+        return Skip.at(node, f"the scales of several channels do not move with {mover.op_type}")
+    result = node.outputs[0]
+    if result.is_graph_output():
+        return Skip.at(node, "its output is a graph output")
+    codes = mover.inputs[0]
+    moved = ir.Node(
+        "",
+        mover.op_type,
+        [result, *mover.inputs[1:]],
+        tuple(mover.attributes.values()),
+        name=f"{mover.name}_dequantized",
+        metadata_props=dict(mover.metadata_props),
+    )
+    output = moved.outputs[0]
+    output.name, output.shape, output.type = f"{result.name}_moved", result.shape, result.type
+    result.replace_all_uses_with(output)
+    moved.replace_input_with(0, result)
+    node.replace_input_with(0, codes)
+    result.shape = None if codes is None else codes.shape
+    graph.insert_after(node, moved)
+    _drop(mover)
+    return Change.at(node, f"put in front of {mover.op_type}")
+
+
+def _drop(node: ir.Node) -> None:
+    """Remove a node that nothing reads any more, and the constants it alone read."""
+    output = node.outputs[0]
+    if output.uses() or output.is_graph_output() or node.graph is None:
+        return
+    inputs = tuple(node.inputs)
+    node.graph.remove(node, safe=True)
+    for value in inputs:
+        drop_unread(value)

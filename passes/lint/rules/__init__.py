@@ -1,0 +1,1 @@
+"""What TensorRT refuses, spoils or wastes: one file per family of rules."""

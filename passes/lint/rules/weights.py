@@ -1,0 +1,65 @@
+"""Stored weights: integers in the file, read by DequantizeLinear directly."""
+
+from collections.abc import Iterator
+
+from passes.constants import constant
+from passes.lint.finding import Place, Severity, rule
+from passes.lint.reading import Reading
+from passes.lint.walk import MOVERS, producer
+from passes.quantizers import is_dequantize, is_quantize
+
+__all__ = ["float_storage", "moved_codes", "quantized_vector", "transposed_weight"]
+
+
+@rule(
+    "moved-codes",
+    Severity.REFUSE,
+    remedy="move the numbers after DequantizeLinear; --fix does it, exactly",
+)
+def moved_codes(reading: Reading) -> Iterator[Place]:
+    """An operator between stored codes and their DequantizeLinear parses, and fails to build."""
+    for each in reading.stored:
+        between = producer(each.node.inputs[0])
+        if between is not None and between.op_type in MOVERS | {"Gather"}:
+            yield each.node, f"a {between.op_type} between the stored codes and DequantizeLinear"
+
+
+@rule(
+    "float-storage",
+    Severity.NOTE,
+    remedy="store the integers, a quarter of the size; --fix does it, exactly",
+)
+def float_storage(reading: Reading) -> Iterator[Place]:
+    """A float constant that the graph quantizes gives the same engine as its stored integers."""
+    for node in reading.nodes:
+        if is_quantize(node) and reading.is_constant(node.inputs[0]):
+            yield node, "a QuantizeLinear of a constant"
+
+
+@rule(
+    "transposed-weight",
+    Severity.NOTE,
+    remedy="store the weight as the product reads it; --fix does it, exactly",
+)
+def transposed_weight(reading: Reading) -> Iterator[Place]:
+    """A Transpose between DequantizeLinear and product has to be folded before an integer kernel
+    can be used; TensorRT does it where it recognises the pattern.
+    """
+    for layer in reading.layers:
+        behind = producer(layer.node.inputs[1])
+        if behind is not None and behind.op_type == "Transpose" and layer.weight.dequantize:
+            yield layer.node, "a Transpose between the weight's DequantizeLinear and the product"
+
+
+@rule(
+    "quantized-vector",
+    Severity.NOTE,
+    remedy="store biases and norms as floats; --fix does it, exactly",
+)
+def quantized_vector(reading: Reading) -> Iterator[Place]:
+    """Biases and norms are used as floats: the engine is the same, and less exact."""
+    for each in reading.stored:
+        tensor = constant(each.node.inputs[0])
+        integer = tensor is not None and tensor.dtype.bitwidth < 32
+        if is_dequantize(each.node) and integer and tensor is not None and len(tensor.shape) < 2:
+            yield each.node, f"a stored vector of {tensor.size} codes"
