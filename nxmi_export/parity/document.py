@@ -35,6 +35,7 @@ def run_document(
         "max_length": max_length,
         "gate": asdict(gate),
         "warnings": list(run.warnings),
+        "conclusion": run.conclusion,
         "family": None if run.family is None else _family(run.family),
         "splits": [_split(each) for each in run.splits],
     }

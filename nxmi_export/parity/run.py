@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from nxmi_export.parity.gate import Gate, Verdict
 from nxmi_export.parity.ladder import Stage
 from nxmi_export.parity.result import ParityResult
-from nxmi_export.parity.statistics import Family, FamilyMember, ScoreComparison, judge_all
+from nxmi_export.parity.statistics import (
+    Conclusion,
+    Family,
+    FamilyMember,
+    ScoreComparison,
+    judge_all,
+)
 from nxmi_export.parity.verdict import verdict
 
 __all__ = ["ParityRun", "SplitParity", "judge_run"]
@@ -33,6 +39,18 @@ class ParityRun:
     def ok(self) -> bool:
         """Whether every split passed; a run of none did not."""
         return bool(self.splits) and all(split.verdict.ok for split in self.splits)
+
+    @property
+    def conclusion(self) -> Conclusion | None:
+        """What is proved of all splits together; None where none could be compared.
+
+        One that was not compared leaves it open, unless another is shown to be harmed.
+        """
+        if self.family is None:
+            return None
+        whole = all(split.member is not None for split in self.splits)
+        proved = self.family.conclusion
+        return proved if whole or not proved.passes else Conclusion.INCONCLUSIVE
 
     @property
     def failures(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def _subject(run: ParityRun, artefact: Artefact) -> Iterator[str]:
         terms = next(iter(run.family.members.values())).comparison.terms
         yield (
             f"with a margin of {100 * terms.margin:g} points at {100 * terms.confidence:g} % "
-            f"confidence; all dev sets together: **{run.family.conclusion}**."
+            f"confidence; all dev sets together: **{run.conclusion}**."
         )
 
 

@@ -121,7 +121,7 @@ def _figures(document: Facts) -> Html:
     written = [step_of(each, Stage.COMPRESSED, Stage.WRITTEN) for each in splits]
     changed = sum(len(each["comparison"]["changes"]) for each in deployed if each)
     figures = {
-        "all dev sets together": conclusion(family["conclusion"]) if family else "not compared",
+        "all dev sets together": conclusion(document["conclusion"]) if family else "not compared",
         "dev sets that passed": f"{sum(each['ok'] for each in splits)} of {len(splits)}",
         "predictions changed, deployed": (
             f"{changed} of {sum(each['comparison']['examples'] for each in deployed if each)}"

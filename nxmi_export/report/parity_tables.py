@@ -170,8 +170,8 @@ def _scores_title(run: ParityRun) -> str:
     # One gate, so one margin and one confidence.
     terms = next(iter(run.family.members.values())).comparison.terms
     title = f"scores, margin {100 * terms.margin:g} points, {100 * terms.confidence:g} % confidence"
-    several = len(run.family.members) > 1
-    return f"{title}; all dev sets together: {run.family.conclusion}" if several else title
+    several = len(run.splits) > 1
+    return f"{title}; all dev sets together: {run.conclusion}" if several else title
 
 
 def _points(found: ScoreComparison | NotCompared) -> tuple[str, str]:

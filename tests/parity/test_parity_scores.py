@@ -167,6 +167,20 @@ def test_all_dev_sets_pass_together_where_each_passes_alone() -> None:
     assert run.family.conclusion is Conclusion.EQUIVALENT
 
 
+def test_a_dev_set_that_was_not_compared_leaves_the_whole_open() -> None:
+    compared, other = (_on_split(deployed(4), name) for name in ("compared", "other"))
+    nothing = NotCompared("one class alone")
+    other = replace(other, steps=tuple(replace(s, statistics=nothing) for s in other.steps))
+    run = judge_run([compared, other], Gate())
+    assert run.family is not None
+    assert run.family.conclusion is Conclusion.EQUIVALENT
+    assert run.conclusion is Conclusion.INCONCLUSIVE
+    assert judge_run([compared], Gate()).conclusion is Conclusion.EQUIVALENT
+    assert judge_run([other], Gate()).conclusion is None
+    harmed = judge_run([_on_split(deployed(100), "harmed"), other], LENIENT)
+    assert harmed.conclusion is Conclusion.INFERIOR
+
+
 def test_a_failure_of_a_run_of_several_names_its_dev_set() -> None:
     results = [_on_split(deployed(wrong), f"split {wrong}") for wrong in (0, 100)]
     run = judge_run(results, LENIENT)
@@ -197,7 +211,7 @@ def test_the_document_of_a_run() -> None:
         "seed": 0,
     }
     family = document["family"]
-    assert family["conclusion"] == "inferior"
+    assert document["conclusion"] == family["conclusion"] == "inferior"
     assert {name: each["conclusion"] for name, each in family["members"].items()} == {
         "sst2 split 0": "equivalent",
         "sst2 split 100": "inferior",

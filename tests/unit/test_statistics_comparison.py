@@ -51,6 +51,9 @@ def rated(total: int, *, shift: float, noise: float = 0.0) -> Pairs:
         (rated(1500, shift=1.0, noise=0.01), Conclusion.EQUIVALENT),
         (rated(1500, shift=0.0, noise=1.0), Conclusion.INFERIOR),
         (rated(300, shift=0.0), Conclusion.INCONCLUSIVE),
+        # what a few nearly equal scores say of all others does not depend on their last bits
+        (rated(300, shift=0.0, noise=1e-7), Conclusion.INCONCLUSIVE),
+        (rated(1500, shift=0.0, noise=1e-7), Conclusion.EQUIVALENT),
     ],
 )
 def test_conclusion(pairs: Pairs, conclusion: Conclusion) -> None:

@@ -149,3 +149,13 @@ def test_limits_cover_the_true_difference(p_gain: float, p_loss: float) -> None:
     # Three standard errors of a simulated 5 %.
     assert np.mean(found[:, 0] > truth) <= 0.05 + 0.033
     assert np.mean(found[:, 1] < truth) <= 0.05 + 0.033
+
+
+@pytest.mark.parametrize("total", [5_463, 9_815, 40_430])
+@pytest.mark.parametrize("changed", [0, 3])
+def test_hardly_any_change_rules_out_a_gain_and_shows_none(total: int, changed: int) -> None:
+    """Where so little changed that a difference of the margin is impossible."""
+    assert p_above(changed, changed, total, -0.005) < 1e-5
+    assert p_above(changed, changed, total, 0.005) == 1.0
+    lower, upper = exact_limits(changed, changed, total, 0.95)
+    assert -0.005 < lower <= 0 <= upper < 0.005

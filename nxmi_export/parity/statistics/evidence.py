@@ -2,8 +2,8 @@
 
 * Accuracy alone: exact, from the two counts of examples that one model alone has right.
 * Another metric of a classification: BCa bootstrap, never narrower than `sparse_changes` allows.
-* A regression: BCa bootstrap; where every prediction is equal there is nothing to resample, and
-  what remains is the share of examples that a fault may strike unseen.
+* A regression: BCa bootstrap, never narrower than the share of examples that a fault may strike
+  unseen; where every prediction is equal there is nothing to resample, and that share remains.
 """
 
 from collections.abc import Mapping
@@ -89,28 +89,36 @@ def _of_scores(pairs: Pairs, terms: Terms) -> Evidence:
     generator = np.random.default_rng(terms.seed)
     resampled = bootstrap(pairs.task, pairs.cells, resamples=terms.resamples, generator=generator)
     lower, upper = resampled.limits(terms.confidence)
+    # Resamples of a few nearly equal scores never differ. That is no evidence about examples of
+    # another kind, of which none may be among so few.
+    floor, unseen = exact_floor(len(pairs), terms.confidence), _unseen(pairs, terms)
     return Evidence(
-        "paired BCa bootstrap",
-        lower,
-        upper,
+        "paired BCa bootstrap, bounded by a fault in a share of examples that none of these hit",
+        min(lower, -floor),
+        max(upper, floor),
         resampled.standard_error,
         {
-            Claim.NO_DROP: resampled.p_above(-terms.margin),
-            Claim.NO_GAIN: resampled.p_below(terms.margin),
+            Claim.NO_DROP: max(resampled.p_above(-terms.margin), unseen),
+            Claim.NO_GAIN: max(resampled.p_below(terms.margin), unseen),
             Claim.DROP: resampled.p_below(-terms.margin),
         },
-        exact_floor(len(pairs), terms.confidence),
+        floor,
     )
 
 
 def _of_equal_scores(pairs: Pairs, terms: Terms) -> Evidence:
-    unseen = float((1 - terms.margin) ** len(pairs))
+    floor, unseen = exact_floor(len(pairs), terms.confidence), _unseen(pairs, terms)
     return Evidence(
         "every prediction is equal; p-values are for a fault in a share of the examples as large "
         "as the margin",
-        0.0,
-        0.0,
+        -floor,
+        floor,
         0.0,
         {Claim.NO_DROP: unseen, Claim.NO_GAIN: unseen, Claim.DROP: 1.0},
-        exact_floor(len(pairs), terms.confidence),
+        floor,
     )
+
+
+def _unseen(pairs: Pairs, terms: Terms) -> float:
+    """How probable it is that none of the examples is of a kind whose share is the margin."""
+    return float((1 - terms.margin) ** len(pairs))

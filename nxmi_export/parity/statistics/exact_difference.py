@@ -35,7 +35,9 @@ def p_above(gains: int, losses: int, total: int, delta: float) -> float:
     seen = float(score_statistic(gains, losses, total, delta))
     rates = _rates(gains + losses, total, abs(delta))
     if not len(rates):
-        return SET_ERROR  # so little changed that a difference of delta is itself ruled out
+        # So little changed that a difference of delta is itself ruled out. That refutes "at most"
+        # a drop, and is no evidence against "at most" a gain.
+        return SET_ERROR if delta < 0 else 1.0
     worst = float(_favourable(total, delta, rates, seen).max())
     return min(1.0, worst + SET_ERROR)
 
