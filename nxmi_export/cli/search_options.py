@@ -102,7 +102,14 @@ Per = Annotated[
         help="One scheme a component, as published, or one a linear.", rich_help_panel=_SPACE
     ),
 ]
-Schemes = Annotated[str, typer.Option(help="The schemes to choose from.", rich_help_panel=_SPACE)]
+Schemes = Annotated[
+    str,
+    typer.Option(
+        help="The schemes to choose from; 2:4, int8, int4, 2:4+int8 and 2:4+int4 by default.",
+        rich_help_panel=_SPACE,
+        show_default=False,  # too long for its column
+    ),
+]
 Recipe = Annotated[
     str,
     typer.Option(

@@ -100,15 +100,16 @@ class Scorer:
     def score(self, schemes: Mapping[str, Scheme], stop: Stop | None = None) -> Score:
         """Score the candidate with these schemes by linear until `stop` says that it is enough.
 
-        `stopped` says that it did; on the last chunk, too, it may. Raises DataError for logits that
-        are not finite.
+        `stopped` says that it did; not behind the last chunk, where the score is exact. Raises
+        DataError for logits that are not finite.
         """
         self._superset.use(schemes)
         seen: list[Outcomes] = []
         stopped = False
         for chunk in self._chunks:
             seen.append(self._outcomes(chunk))
-            stopped = stop is not None and stop.add(seen[-1])
+            enough = stop is not None and stop.add(seen[-1])
+            stopped = enough and chunk is not self._chunks[-1]
             if stopped:
                 break
         return self._summary(seen, stopped=stopped)

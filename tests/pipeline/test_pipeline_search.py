@@ -392,6 +392,18 @@ def test_per_layer_alone_needs_no_search_per_component(finished: Finished, tmp_p
     assert result.stops["layer"].error == 0.05
 
 
+def test_where_components_leave_nothing_the_layers_have_no_winner(
+    dense: Path, data: Path, tmp_path: Path
+) -> None:
+    request = request_for(dense, data, tmp_path / "found")
+    one = request.schemes[-1]
+    search_model(dataclasses.replace(request, schemes=(one,), target=1.0), lambda progress: None)
+    facts = _facts(tmp_path / "found")
+    assert list(facts["winners"]) == ["component"]
+    (only,) = facts["ranked"]
+    assert set(only["schemes"].values()) == {str(one)}
+
+
 def test_another_search_cannot_be_resumed(finished: Finished, tmp_path: Path) -> None:
     folder = tmp_path / "resumed"
     folder.mkdir()

@@ -13,7 +13,6 @@ from nxmi_export.glue import predict, primary, score
 from nxmi_export.recipe import Recipe
 from nxmi_export.search.agreement import Agreement, agreement
 from nxmi_export.search.frontier import Optimum
-from nxmi_export.search.progress import Origin
 from nxmi_export.search.score import Score
 from nxmi_export.search.size import size_of
 from nxmi_export.search.space import Candidate, SearchSpace, recipe_for, schemes_of
@@ -62,7 +61,12 @@ def account(
     request, last = problem.request, stages[-1]
     entries = _ordered(stages)
     measured = [_measured(problem, *entry) for entry in entries]
-    winners = {stage.origin: _first_of(stage.origin, measured) for stage in stages}
+    # The layer search has none where the other one has scored everything within the budget.
+    origins = dict.fromkeys(each.origin for each in measured)
+    winners = {
+        origin: next(place for place, each in enumerate(measured) if each.origin == origin)
+        for origin in origins
+    }
     chosen = sorted({*range(min(request.keep, len(entries))), *winners.values()})
     ranked = {place: Ranked(place + 1, _file(place), measured[place]) for place in chosen}
     result = SearchResult(
@@ -148,10 +152,6 @@ def _agreement(measured: Sequence[Measured], names: Sequence[str]) -> dict[str, 
     return {
         name: agreement([getattr(each, name) for each in measured], divergences) for name in names
     }
-
-
-def _first_of(origin: Origin, measured: Sequence[Measured]) -> int:
-    return next(place for place, each in enumerate(measured) if each.origin == origin)
 
 
 def _file(place: int) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any, Self
 
 from accelerate import Accelerator
@@ -41,6 +42,7 @@ __all__ = ["Problem", "Ready", "pilots"]
 
 Tell = Callable[[Progress], None]
 
+_FORMAT = "2"  # raised whenever a score, or which candidates there are, comes about otherwise
 # Of a request, what decides scores, or which there are, and is not in the training's fingerprint.
 _DECISIVE = (
     *("per", "projection", "objective", "keep", "error", "proposals", "refinements"),
@@ -101,22 +103,14 @@ class Problem:
         return {
             **{name: value for name, value in run.items() if name not in unrelated},
             "slice": of_slice["training data"],
+            "search": _FORMAT,
+            "scipy": version("scipy"),
+            "target": repr(request.target),
             "budget": self.budget.describe(),
+            "latency": repr(request.latency),
             "latency table": _hash(self.table.as_json()) if self.table else "none",
             "schemes": ", ".join(map(str, request.schemes)),
-            **{
-                name.replace("_", " "): str(getattr(request, name))
-                for name in (
-                    "per",
-                    "projection",
-                    "objective",
-                    "keep",
-                    "error",
-                    "proposals",
-                    "refinements",
-                )
-            },
-            "probe examples": str(request.probe_examples),
+            **{name.replace("_", " "): str(getattr(request, name)) for name in _DECISIVE},
         }
 
 
@@ -173,7 +167,8 @@ class Ready:
         scorer = Scorer(superset, held, reference, options, weights)
         tell(StageBegun("differentiating the dense model"))
         probed = held.select(prober.positions[: request.probe_examples])
-        return cls(scorer, prober, reference, curvature(problem.model, prepared, probed))
+        bends = told_by_all(accelerator, curvature(problem.model, prepared, probed))[0]
+        return cls(scorer, prober, reference, bends)
 
 
 def pilots(options: Mapping[str, tuple[Scheme, ...]]) -> list[dict[str, Scheme]]:

@@ -60,7 +60,7 @@ class Stage:
         """Score every configuration within the budget, the most promising first."""
         sensitivities = self._sensitivities("component")
         self.tell(StageBegun("listing the configurations within the budget"))
-        candidates = promising(sensitivities, self.problem.budget)
+        candidates = self.of_main(lambda: promising(sensitivities, self.problem.budget))
         return self._search("component", sensitivities, candidates)
 
     def per_layer(self, before: StageResult | None) -> StageResult:
