@@ -240,15 +240,16 @@ def test_a_head_of_another_width(parity: Command, sst2: Project) -> None:
     )
 
 
-def test_labels_of_another_task(parity: Command, sst2: Project, tmp_path: Path) -> None:
+def test_labels_that_are_not_the_checkpoints(
+    parity: Command, sst2: Project, tmp_path: Path
+) -> None:
     project = sst2.copy(tmp_path / "copy")
     project.change(labels=("entailment", "not_entailment"))
     outcome = parity(project.artefact, "--task", "sst2", "--data", project.data)
     assert (outcome.code, outcome.sentence) == (
         2,
-        f"{project.artefact}: expected the labels of sst2: negative, positive, found entailment, "
-        "not_entailment; name the task it was trained on, or correct id2label in its "
-        "configuration",
+        f"{project.artefact}: expected the checkpoint's labels LABEL_0, LABEL_1, in this order, "
+        "found entailment, not_entailment; export it again",
     )
 
 
@@ -329,6 +330,36 @@ def test_a_checkpoint_that_was_replaced_is_refused(
         "that was exported, found other contents; export it again, or pass the original with "
         "--checkpoint",
     )
+
+
+def test_a_swapped_order_of_labels_is_refused(
+    parity: Command, sst2: Project, tmp_path: Path
+) -> None:
+    """Every rung would be scored in the wrong order, and none would differ from another."""
+    project = sst2.copy(tmp_path / "project")
+    labels = Manifest.read(project.artefact).labels
+    project.change(labels=labels[::-1])
+    outcome = parity(project.artefact, "--task", "sst2", "--data", project.data)
+    assert outcome.code == 2
+    assert f"the checkpoint's labels {', '.join(labels)}, in this order" in outcome.sentence
+
+
+@pytest.mark.parametrize("fault", ["stale", "truncated", "absent"])
+def test_a_tokenizer_that_is_not_the_checkpoints_is_refused(
+    parity: Command, sst2: Project, tmp_path: Path, fault: str
+) -> None:
+    project = sst2.copy(tmp_path / "project")
+    path = project.artefact / "tokenizer.json"
+    content = path.read_bytes()
+    if fault == "absent":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-9] if fault == "truncated" else content + b"\n")
+    if path.name in Manifest.read(project.artefact).files and fault != "absent":
+        project.change()
+    outcome = parity(project.artefact, "--task", "sst2", "--data", project.data)
+    assert outcome.code == 2
+    assert "tokenizer" in outcome.sentence
 
 
 def test_engine_facts_of_another_schema_are_refused(

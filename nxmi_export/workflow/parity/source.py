@@ -5,6 +5,7 @@ from pathlib import Path
 from nxmi_export.artefact import Artefact
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.errors import ArtefactError
+from nxmi_export.model_facts import model_facts
 from nxmi_export.workflow.parity.request import ParityRequest
 
 __all__ = ["exported_checkpoint", "unfamiliar_tasks"]
@@ -30,7 +31,33 @@ def exported_checkpoint(artefact: Artefact, request: ParityRequest) -> Compresse
             remedy="pass its new place with --checkpoint",
         )
     base = artefact.base()
-    return read_checkpoint(str(path), base=None if base is None else str(base))
+    checkpoint = read_checkpoint(str(path), base=None if base is None else str(base))
+    _check_what_travels(artefact, checkpoint)
+    return checkpoint
+
+
+def _check_what_travels(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
+    """Refuse labels or a tokenizer that are not the checkpoint's.
+
+    All rungs would be wrong alike, so that comparing them shows nothing.
+    """
+    labels, remedy = model_facts(checkpoint.config).labels, "export it again"
+    if tuple(artefact.manifest.labels) != tuple(labels):
+        raise ArtefactError(
+            artefact.directory,
+            expected=f"the checkpoint's labels {', '.join(labels)}, in this order",
+            found=", ".join(artefact.manifest.labels) or "none",
+            remedy=remedy,
+        )
+    for name, content in checkpoint.tokenizer.items():
+        path = artefact.directory / name
+        if not path.is_file() or path.read_bytes() != content:
+            raise ArtefactError(
+                path,
+                expected="the tokenizer file of the checkpoint, byte for byte",
+                found="another one" if path.is_file() else "no file",
+                remedy=remedy,
+            )
 
 
 def unfamiliar_tasks(artefact: Artefact, request: ParityRequest) -> tuple[str, ...]:
