@@ -1,98 +1,48 @@
 """The reports of a compression run in, a live screen or a line an epoch on standard error out."""
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.live import Live
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from nxmi_export.cli.console import ERRORS
+from nxmi_export.cli.screen import ABSENT, Screen, live_screen
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     # Its package loads torch, and --help should not.
     from nxmi_export.compression import progress as reports
 
 __all__ = ["CompressionDisplay", "live_display"]
 
 SHOWN_EPOCHS = 12  # the last ones; the log has them all
-_ABSENT = "–"
 
 
-@contextmanager
-def live_display(*, shown: bool, metric: str) -> Iterator["CompressionDisplay"]:
+def live_display(*, shown: bool, metric: str) -> AbstractContextManager["CompressionDisplay"]:
     """A display that `hear`s a run; where standard error is no terminal, it says a line an epoch.
 
     `metric` names in words what a run reports after each epoch. Without `shown` it is silent.
     """
-    if not (shown and ERRORS.is_terminal):
-        yield CompressionDisplay(metric, _say if shown else _say_nothing)
-        return
-    display = CompressionDisplay(metric)
-    with Live(get_renderable=display.render, console=ERRORS, refresh_per_second=4):
-        yield display
-        display.end()
+    return live_screen(CompressionDisplay, shown=shown, metric=metric)
 
 
-def _say(line: str) -> None:
-    ERRORS.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def _say_nothing(line: str) -> None:
-    pass
-
-
-class CompressionDisplay:
+class CompressionDisplay(Screen):
     """What the screen shows: the stage and its time, the loss by its terms, one row an epoch.
 
     `say` gets every epoch as a line of its own.
     """
 
-    def __init__(self, metric: str, say: Callable[[str], None] = _say_nothing) -> None:
-        self._metric = metric
-        self._say = say
-        self._stages = Progress(
-            SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-        )
-        self._steps = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        self._stage: TaskID | None = None
+    def __init__(self, metric: str, say: Callable[[str], None] | None = None) -> None:
+        super().__init__(metric, say)
         self._training: TaskID | None = None
         self._step: reports.StepDone | None = None
         self._losses: list[float] = []  # of this epoch's steps
         self._epochs: list[tuple[str, ...]] = []
-
-    def begin(self, stage: str) -> None:
-        """A stage that takes seconds begins; the one before has ended."""
-        self.end()
-        self._stage = self._stages.add_task(stage, total=None)
-
-    def end(self) -> None:
-        """The stage that is shown, if any, has ended."""
-        if self._stage is not None:
-            self._stages.remove_task(self._stage)
-            self._stage = None
 
     def hear(self, report: "reports.Progress") -> None:
         """Take in one report."""
@@ -111,7 +61,7 @@ class CompressionDisplay:
         """The screen as it is now."""
         parts: list[Progress | Table | Text] = [self._stages]
         if self._training is not None:
-            parts.append(self._steps)
+            parts.append(self._bars)
         if self._step is not None:
             parts.append(_loss_line(self._step))
         if self._epochs:
@@ -121,8 +71,8 @@ class CompressionDisplay:
     def _hear_step(self, step: "reports.StepDone") -> None:
         if self._training is None:
             # A resumed run does not begin at 0: its first steps would give a wild estimate.
-            self._training = self._steps.add_task("", total=step.total, completed=step.number - 1)
-        self._steps.update(self._training, description=f"epoch {step.epoch}", completed=step.number)
+            self._training = self._bars.add_task("", total=step.total, completed=step.number - 1)
+        self._bars.update(self._training, description=f"epoch {step.epoch}", completed=step.number)
         self._step = step
         self._losses.append(step.loss)
 
@@ -132,13 +82,13 @@ class CompressionDisplay:
         self._epochs.append(
             (
                 f"{epoch.epoch}/{epoch.epochs}" if epoch.epoch else "dense",
-                f"{statistics.fmean(self._losses):.4f}" if self._losses else _ABSENT,
+                f"{statistics.fmean(self._losses):.4f}" if self._losses else ABSENT,
                 _mean(epoch.metrics),
                 _mean(epoch.projected),
                 *(
                     (f"{residuals.primal:.3g}", f"{residuals.dual:.3g}", f"{residuals.churn:.2%}")
                     if residuals is not None
-                    else (_ABSENT,) * 3
+                    else (ABSENT,) * 3
                 ),
             )
         )
@@ -180,4 +130,4 @@ def _told(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _mean(metrics: Mapping[str, float]) -> str:
-    return f"{statistics.fmean(metrics.values()):.4f}" if metrics else _ABSENT
+    return f"{statistics.fmean(metrics.values()):.4f}" if metrics else ABSENT

@@ -1,96 +1,46 @@
 """The reports of a search in, a live screen or a few lines on standard error out."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, assert_never
 
 from rich.console import Group
-from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from nxmi_export.cli.console import ERRORS
+from nxmi_export.cli.screen import ABSENT, Screen, live_screen
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     # Its package loads torch, and --help should not.
     from nxmi_export.search import progress as reports
 
 __all__ = ["SearchDisplay", "live_display"]
 
 _SOLVER = {"proposals": "solving for candidates", "frontier": "solving for the frontier"}
-_ABSENT = "–"
 
 
-@contextmanager
-def live_display(*, shown: bool, metric: str) -> Iterator["SearchDisplay"]:
+def live_display(*, shown: bool, metric: str) -> AbstractContextManager["SearchDisplay"]:
     """A display that `hear`s a search; where standard error is no terminal, it says a few lines.
 
     `metric` names in words what candidates are scored by. Without `shown` it is silent.
     """
-    if not (shown and ERRORS.is_terminal):
-        yield SearchDisplay(metric, _say if shown else _say_nothing)
-        return
-    display = SearchDisplay(metric)
-    with Live(get_renderable=display.render, console=ERRORS, refresh_per_second=4):
-        yield display
-        display.end()
+    return live_screen(SearchDisplay, shown=shown, metric=metric)
 
 
-def _say(line: str) -> None:
-    ERRORS.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def _say_nothing(line: str) -> None:
-    pass
-
-
-class SearchDisplay:
+class SearchDisplay(Screen):
     """What the screen shows: the stage, a bar of each kind of work, the best so far.
 
     `say` gets a line whenever another configuration becomes the best, and at the end of a search.
     """
 
-    def __init__(self, metric: str, say: Callable[[str], None] = _say_nothing) -> None:
-        self._metric = metric
-        self._say = say
-        self._stages = Progress(
-            SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-        )
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        self._stage: TaskID | None = None
+    def __init__(self, metric: str, say: Callable[[str], None] | None = None) -> None:
+        super().__init__(metric, say)
         self._works: dict[str, TaskID] = {}
         self._scored: reports.CandidateScored | None = None
         self._best: str | None = None
         self._remarks: list[str] = []
-
-    def begin(self, stage: str) -> None:
-        """A stage that takes seconds begins; the one before has ended."""
-        self.end()
-        self._stage = self._stages.add_task(stage, total=None)
-
-    def end(self) -> None:
-        """The stage that is shown, if any, has ended."""
-        if self._stage is not None:
-            self._stages.remove_task(self._stage)
-            self._stage = None
 
     def hear(self, report: "reports.Progress") -> None:
         """Take in one report."""
@@ -191,8 +141,8 @@ def _round(refinement: int) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _ABSENT if value is None else f"{value:.4f}"
+    return ABSENT if value is None else f"{value:.4f}"
 
 
 def _latency(seconds: float | None) -> str:
-    return _ABSENT if seconds is None else f"{1000 * seconds:.3g} ms"
+    return ABSENT if seconds is None else f"{1000 * seconds:.3g} ms"

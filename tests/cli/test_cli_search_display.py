@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nxmi_export.cli import search_display
+from nxmi_export.cli import screen
 from nxmi_export.cli.search_display import SearchDisplay, live_display
 from nxmi_export.search.progress import (
     CandidateScored,
@@ -116,7 +116,7 @@ def test_what_is_no_terminal_gets_a_line_for_every_new_best(
     monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
     lines = io.StringIO()
-    monkeypatch.setattr(search_display, "ERRORS", Console(file=lines, width=40))
+    monkeypatch.setattr(screen, "ERRORS", Console(file=lines, width=40))
     with live_display(shown=wanted, metric="accuracy") as display:
         display.begin("loading PyTorch")
         display.hear(scored(1, total=3))
@@ -139,9 +139,9 @@ def test_what_is_no_terminal_gets_a_line_for_every_new_best(
 def test_it_is_drawn_on_a_terminal_by_the_process_that_speaks(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, wanted: bool
 ) -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=terminal, width=100, color_system=None)
-    monkeypatch.setattr(search_display, "ERRORS", console)
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=terminal, width=100, color_system=None)
+    monkeypatch.setattr(screen, "ERRORS", console)
     with live_display(shown=wanted, metric="accuracy") as display:
         display.hear(scored(1))
-    assert ("1/100" in screen.getvalue()) is (terminal and wanted)
+    assert ("1/100" in drawn.getvalue()) is (terminal and wanted)

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nxmi_export.cli import compression_display
+from nxmi_export.cli import screen
 from nxmi_export.cli.compression_display import CompressionDisplay, live_display
 from nxmi_export.compression.progress import EpochDone, Residuals, StageBegun, StepDone
 
@@ -77,7 +77,7 @@ def test_what_is_no_terminal_gets_a_line_an_epoch(
     monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
     lines = io.StringIO()
-    monkeypatch.setattr(compression_display, "ERRORS", Console(file=lines, width=40))
+    monkeypatch.setattr(screen, "ERRORS", Console(file=lines, width=40))
     residuals = Residuals(primal=0.25, dual=0.001, churn=0.125, rho=4e-3)
     metrics, projected = {"[b]": 0.8, "f1": 0.7}, {"[b]": 0.6, "f1": 0.5}
     with live_display(shown=wanted, metric="accuracy") as display:
@@ -103,9 +103,9 @@ def test_what_is_no_terminal_gets_a_line_an_epoch(
 def test_it_is_drawn_on_a_terminal_by_the_process_that_speaks(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, wanted: bool
 ) -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=terminal, width=100, color_system=None)
-    monkeypatch.setattr(compression_display, "ERRORS", console)
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=terminal, width=100, color_system=None)
+    monkeypatch.setattr(screen, "ERRORS", console)
     with live_display(shown=wanted, metric="accuracy") as display:
         display.hear(step(1))
-    assert ("1/100" in screen.getvalue()) is (terminal and wanted)
+    assert ("1/100" in drawn.getvalue()) is (terminal and wanted)
