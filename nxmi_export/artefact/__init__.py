@@ -2,6 +2,7 @@
 
 from nxmi_export.artefact.artefact import (
     CPU_MODEL,
+    FP16_MODEL,
     MODEL,
     WEIGHTS,
     Artefact,
@@ -14,6 +15,7 @@ from nxmi_export.artefact.manifest import MANIFEST, FileRecord, LinearRecord, Ma
 
 __all__ = [
     "CPU_MODEL",
+    "FP16_MODEL",
     "MANIFEST",
     "MODEL",
     "WEIGHTS",

@@ -10,6 +10,7 @@ from nxmi_export.errors import ArtefactError
 
 __all__ = [
     "CPU_MODEL",
+    "FP16_MODEL",
     "MODEL",
     "WEIGHTS",
     "Artefact",
@@ -21,6 +22,7 @@ __all__ = [
 
 MODEL = "model.onnx"  # for TensorRT, and portable
 CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
+FP16_MODEL = "model.fp16.onnx"  # for TensorRT: model.onnx with float16 where that is safe
 WEIGHTS = "model.onnx.data"  # the tensors of both; each file refers to the same bytes
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
