@@ -55,6 +55,8 @@ class Manifest(_Record):
     recipe: dict[str, Any] | None
     provenance: dict[str, Any]
     versions: dict[str, str]
+    # What an onnxruntime session over model.cpu.onnx must be told, or its products may saturate.
+    session_options: dict[str, str] = Field(default_factory=dict)
     linears: dict[str, LinearRecord] = Field(default_factory=dict)  # by module name
     ledgers: dict[str, Any] = Field(default_factory=dict)  # by target name
     files: dict[str, FileRecord] = Field(default_factory=dict)  # by name inside the artefact

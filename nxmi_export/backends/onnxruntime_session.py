@@ -16,6 +16,7 @@ from typing import Any, Self
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from nxmi_export.backends.onnxruntime_options import multiply_exactly
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
 from passes.errors import InvariantViolated, RefusedGraph
@@ -25,9 +26,6 @@ __all__ = ["OnnxRuntimeRunner"]
 
 # Lets a model given as bytes find its external weights beside the file it came from.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
-# x86 CPUs without VNNI add two products of uint8 and int8 in int16, which saturates: codes come out
-# tens of steps off. There this makes the weights uint8 too; elsewhere it changes nothing.
-_EXACT_SUMS = "session.x64quantprecision"
 _ERRORS_ONLY = 3  # onnxruntime's log severity; refusals reach the caller as exceptions.
 
 
@@ -126,14 +124,14 @@ def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: in
         options.intra_op_num_threads = threads
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
     if optimize and _sums_can_be_exact(path):
-        options.add_session_config_entry(_EXACT_SUMS, "1")
+        multiply_exactly(options)
     return options
 
 
 def _sums_can_be_exact(path: Path) -> bool:
-    """Whether onnxruntime 1.32 runs the file under `_EXACT_SUMS`; it fails on shared zero-points.
+    """Whether onnxruntime 1.32 runs the file under `EXACT_PRODUCTS`, as it does what we export.
 
-    A file that cannot be read is for the session to refuse.
+    It fails on zero-points that weights share. What cannot be read, the session refuses.
     """
     try:
         weight_zero_points_are_their_own.check(ir.load(path))

@@ -28,6 +28,8 @@ def artefact_table(artefact: Artefact) -> Table:
     table.add_row("linears", ", ".join(f"{count} x {name}" for name, count in storage.items()))
     if manifest.recipe is not None:
         table.add_row("placement", str(manifest.recipe["placement"]))
+    for key, value in manifest.session_options.items():
+        table.add_row("onnxruntime", f"set {key} to {value}, or x86 without VNNI saturates")
     for name, record in manifest.files.items():
         table.add_row(escape(name), f"{megabytes(record.bytes)}  sha256 {record.sha256[:12]}…")
     return table

@@ -25,6 +25,7 @@ from nxmi_export.artefact import (
     is_artefact,
     read_artefact,
 )
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
 from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
@@ -147,6 +148,7 @@ def _write_facts(
         source=_source(request),
         recipe=checkpoint.recipe.as_mapping() if checkpoint.recipe else None,
         provenance=dict(checkpoint.provenance),
+        session_options=dict(EXACT_PRODUCTS),
         versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
         linears=_linears(graphs["tensorrt"].model),
         ledgers={target: graph.ledger.as_json() for target, graph in graphs.items()},
