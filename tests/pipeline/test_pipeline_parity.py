@@ -48,7 +48,7 @@ def write_permuted(folder: Path) -> None:
     write_checkpoint(folder / "model.pt", checkpoint)
     task = task_named("mnli")
     data = toy_data(EXAMPLES, task=task)
-    logits = logits_of(TorchRunner(model, tuple(data.rows[0])), data, batch_size=32)
+    logits = logits_of(TorchRunner(model, tuple(data.rows[0])), data, data.cut(32))
     outputs = [task.labels.index(name.lower()) for name in PERMUTED]
     labels = np.array([outputs[index] for index in logits.argmax(axis=1)])
     assert len(set(labels.tolist())) > 1
