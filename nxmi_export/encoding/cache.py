@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from nxmi_export.encoding.dataset import EncodedDataset
 from nxmi_export.encoding.rows import TokenRows
@@ -94,7 +95,8 @@ class CachedEncoder:
 
     def _read(self, path: Path, dataset: Dataset) -> EncodedDataset | None:
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Not numpy.load, which also reads other files, and leaves those open that it cannot.
+            with path.open("rb") as file, NpzFile(file, allow_pickle=False) as arrays:
                 ids = {name: arrays[f"{_IDS}{name}"] for name in self.input_names}
                 rows = TokenRows(ids, arrays[_STARTS])
                 padding = {name: int(arrays[f"{_PADDING}{name}"]) for name in self.input_names}

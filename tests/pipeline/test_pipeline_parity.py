@@ -25,7 +25,7 @@ from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.export import ExportRequest, export
 from tests.cli.command_lines import Command, Outcome
 from tests.pipeline.exports import external_tensors, load, produced_by
-from tests.pipeline.parity_project import EXAMPLES, Project, sst2_project, write_split
+from tests.pipeline.parity_project import EXAMPLES, Project, write_split
 from tests.tiny_models import (
     compressed_model,
     tiny_tokenizer,
@@ -56,11 +56,6 @@ def write_permuted(folder: Path) -> None:
     dataset = Dataset(task, "made up", texts, labels, np.arange(EXAMPLES), "toy", "0" * 64)
     for split in task.dev_splits:
         write_split(folder / "glue", dataset, split)
-
-
-@pytest.fixture(scope="session")
-def sst2(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return sst2_project(tmp_path_factory.mktemp("sst2"))
 
 
 @pytest.fixture(scope="session")
