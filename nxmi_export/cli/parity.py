@@ -159,7 +159,7 @@ def parity_command(
     data: _Data = None,
     checkpoint: _Checkpoint = None,
     dense: _Dense = None,
-    batch_tokens: _BatchTokens = 2048,
+    batch_tokens: _BatchTokens = 1024,
     max_length: _MaxLength = 128,
     limit: _Limit = None,
     cache: _Cache = None,

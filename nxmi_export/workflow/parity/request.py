@@ -24,7 +24,7 @@ class ParityRequest:
     data_dir: Path | None  # None: the hub
     checkpoint: str | None = None  # None: the one the manifest names
     dense: str | None = None  # the uncompressed model, for the first rung
-    batch_tokens: int = 2048  # of a batch at most, padding included
+    batch_tokens: int = 1024  # of a batch at most, padding included
     max_length: int = 128  # tokens
     limit: int | None = None  # examples a split; None: all
     # Examples of the shifted rung, the first ones: it must equal the written one bit for bit, and
