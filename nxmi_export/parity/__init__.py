@@ -16,12 +16,14 @@ from nxmi_export.parity.ladder import (
     Stage,
     compare,
     run_rung,
+    rung_of,
 )
 from nxmi_export.parity.result import ParityResult, Step
 from nxmi_export.parity.rounding_ties import Explanation, Observed, explain, explain_unobserved
 from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
 from nxmi_export.parity.score_statistics import NotCompared, score_statistics
 from nxmi_export.parity.shapes import ShapeParity, shape_parity
+from nxmi_export.parity.shared_logits import shared_logits
 from nxmi_export.parity.verdict import verdict
 from nxmi_export.parity.weights import WeightParity, weight_parity
 
@@ -49,8 +51,10 @@ __all__ = [
     "explain_unobserved",
     "judge_run",
     "run_rung",
+    "rung_of",
     "score_statistics",
     "shape_parity",
+    "shared_logits",
     "verdict",
     "weight_parity",
 ]
