@@ -50,7 +50,10 @@ def find_library(prefer: LibraryName | None = None) -> Library:
         except (ImportError, OSError) as error:  # OSError: a shared library that does not load
             reasons.append(str(error))
         else:
-            return Library(module, name, module.__version__)
+            if hasattr(module, "__version__"):
+                return Library(module, name, module.__version__)
+            # Type stubs are installed as a package of the library's name, without any code.
+            reasons.append(f"{name} without its code")
     raise CapabilityMissing(
         "TensorRT",
         expected=f"an installed {' or '.join(wanted)}",
