@@ -116,6 +116,8 @@ def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: in
     if threads is not None:
         options.intra_op_num_threads = threads
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
+    # Else its threads spin on after a run, on the processors of whatever runs next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 

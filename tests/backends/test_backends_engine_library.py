@@ -81,4 +81,4 @@ def test_type_stubs_of_a_library_are_not_the_library(monkeypatch: pytest.MonkeyP
     assert find_library().name == "tensorrt_rtx"
     with pytest.raises(CapabilityMissing) as caught:
         find_library("tensorrt")
-    assert caught.value.found == "tensorrt without its code"
+    assert caught.value.found == "a package tensorrt without a library, as type stubs leave it"

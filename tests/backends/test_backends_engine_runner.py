@@ -20,6 +20,7 @@ from nxmi_export.backends.tensorrt_engine import (
     open_device,
 )
 from nxmi_export.backends.tensorrt_engine.cuda_python_device import CudaPythonDevice
+from nxmi_export.backends.tensorrt_engine.layer_profile import profile_document
 from nxmi_export.backends.tensorrt_engine.torch_device import TorchDevice
 from nxmi_export.errors import ArtefactError, CapabilityMissing, EngineRunFailed, ShapeError
 from tests.backends.fake_cuda import FakeCudart, Machine, fake_torch
@@ -197,18 +198,56 @@ def test_a_closed_runner_does_not_run(plan: Path, machine: Machine, device: Devi
         runner.run(feeds(2, 7))
 
 
-def test_the_gpu_is_timed_over_one_recording_of_all_repeats(
+def test_the_gpu_alone_is_timed_by_a_recording(
     plan: Path, machine: Machine, device: Device
 ) -> None:
     with TensorRtRunner(plan, library=fake_library(machine), device=device) as runner:
         batch = feeds(2, 7)
-        execution = runner.execution(batch)
-        execution.upload(batch)
-        timer = execution.timer(repeats=4)
+        timer = runner.gpu_timer(batch)
         machine.calls.clear()
-        assert timer() == 2e-3 / 4
+        assert timer() == 2e-3  # the stand-in's events lie two milliseconds apart
         assert machine.calls == ["launch"]
         np.testing.assert_array_equal(runner.run(batch)["logits"], expected(batch))
+        assert machine.calls == ["launch", "launch"]
+
+
+def test_without_cuda_graphs_the_gpu_is_timed_run_by_run(
+    plan: Path, machine: Machine, device: Device
+) -> None:
+    library = fake_library(machine)
+    with TensorRtRunner(plan, library=library, device=device, cuda_graph=False) as runner:
+        timer = runner.gpu_timer(feeds(2, 7))
+        machine.calls.clear()
+        assert timer() == 2e-3
+        assert machine.calls == ["execute"]
+
+
+def test_layers_are_timed_run_by_run_after_one_that_does_not_count(
+    plan: Path, machine: Machine, device: Device
+) -> None:
+    with TensorRtRunner(plan, library=fake_library(machine), device=device) as runner:
+        times = runner.layer_times(feeds(2, 7), runs=3)
+    # The stand-in's GEMM takes half a millisecond longer in every run.
+    assert times == {"gemm": [1e-3, 1.5e-3, 2e-3], "softmax": [0.25e-3] * 3}
+    assert "record" not in machine.calls
+    assert machine.allocations == {}
+    assert profile_document(times, runs=3) == [
+        {"count": 3},
+        {
+            "name": "gemm",
+            "timeMs": pytest.approx(4.5),
+            "averageMs": pytest.approx(1.5),
+            "medianMs": pytest.approx(1.5),
+            "percentage": pytest.approx(100 * 4.5 / 5.25),
+        },
+        {
+            "name": "softmax",
+            "timeMs": pytest.approx(0.75),
+            "averageMs": pytest.approx(0.25),
+            "medianMs": pytest.approx(0.25),
+            "percentage": pytest.approx(100 * 0.75 / 5.25),
+        },
+    ]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ class CudaPythonDevice:
         """Wait for the stream and fill `array`."""
         kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(array.ctypes.data, buffer.address, array.nbytes, kind)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the stream."""
         self._call("cudaStreamSynchronize", self._stream)
 
     def record(self, work: Work) -> RecordedGraph:
@@ -78,7 +82,7 @@ class CudaPythonDevice:
 
     def close(self) -> None:
         """Destroy the stream once it is done."""
-        self._call("cudaStreamSynchronize", self._stream)
+        self.wait()
         for event in (self._begin, self._end):
             self._call("cudaEventDestroy", event)
         self._call("cudaStreamDestroy", self._stream)
@@ -89,7 +93,7 @@ class CudaPythonDevice:
 
     def destroy(self, function: str, handle: Any) -> None:
         """Give back what `function` gives back, once the stream no longer uses it."""
-        self._call("cudaStreamSynchronize", self._stream)
+        self.wait()
         self._call(function, handle)
 
     def _copy(self, target: int, source: int, size: int, kind: Any) -> None:

@@ -44,7 +44,7 @@ class RecordedGraph(Protocol):
 class Device(Protocol):
     """One GPU and one stream on it, which is never the default stream.
 
-    Everything is enqueued in order on that stream, so that only `download` and `seconds` wait.
+    Everything is enqueued in order on that stream; only `download`, `wait` and `seconds` wait.
     """
 
     @property
@@ -67,6 +67,10 @@ class Device(Protocol):
 
     def download(self, buffer: Buffer, array: NDArray[Any]) -> None:
         """Wait for the stream and fill `array`."""
+        ...
+
+    def wait(self) -> None:
+        """Wait for everything that was enqueued."""
         ...
 
     def record(self, work: Work) -> RecordedGraph:

@@ -142,7 +142,7 @@ class Engine:
             )
         deferred = Deferred()
         with recording(self.library, deferred) as (logger, record):
-            runtime = self.library.module.Runtime(logger)
+            runtime: Any = self.library.module.Runtime(logger)
             engine = runtime.deserialize_cuda_engine(self._plan.read_bytes())
         deferred.reraise()
         if engine is None:
@@ -158,7 +158,8 @@ class Engine:
     def _tensors(self) -> tuple[tuple[EngineTensor, ...], tuple[EngineTensor, ...]]:
         inputs: list[EngineTensor] = []
         outputs: list[EngineTensor] = []
-        mode = self.library.module.TensorIOMode
+        trt: Any = self.library.module
+        mode = trt.TensorIOMode
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
             tensor = EngineTensor(name, self._dtype(name))
@@ -181,7 +182,8 @@ class Engine:
         return Range(tuple(low), tuple(high))
 
     def _make_runtime_config(self) -> Any:
-        trt, config = self.library.module, self._engine.create_runtime_config()
+        trt: Any = self.library.module  # some names are RTX's alone
+        config = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )

@@ -5,6 +5,7 @@ checks the order of calls; nothing here has run on a GPU yet.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.backends.tensorrt_engine.device import Device, open_device
 from nxmi_export.backends.tensorrt_engine.engine import Engine, Shapes
 from nxmi_export.backends.tensorrt_engine.execution import Execution
+from nxmi_export.backends.tensorrt_engine.layer_profile import profile_layers
 from nxmi_export.backends.tensorrt_engine.library import Library
 
 __all__ = ["KEPT_SHAPES", "TensorRtRunner"]
@@ -65,18 +67,22 @@ class TensorRtRunner:
 
     def run(self, feeds: Feeds) -> Outputs:
         """Every output of one batch; raises ShapeError for a batch beyond every profile."""
-        outputs = self.execution(feeds).run(feeds)
+        outputs = self._execution(feeds).run(feeds)
         return {name: _float32(array) for name, array in outputs.items()}
 
-    def execution(self, feeds: Feeds) -> Execution:
-        """What runs batches of this shape; this runner closes it."""
+    def gpu_timer(self, feeds: Feeds) -> Callable[[], float]:
+        """Uploads one batch; what it returns runs it and says how many seconds the GPU took.
+
+        It is good until the runner has run `kept_shapes` other shapes, or is closed.
+        """
+        execution = self._execution(feeds)
+        execution.upload(feeds)
+        return execution.timer()
+
+    def layer_times(self, feeds: Feeds, runs: int) -> dict[str, list[float]]:
+        """Seconds by layer, one for each of `runs`; see `profile_layers`."""
         check_feeds(self, feeds)
-        shapes = {name: feeds[name].shape for name in self.input_names}
-        key = tuple(shapes.values())
-        if key not in self._executions:
-            self._executions[key] = self._make(shapes)
-        self._executions.move_to_end(key)
-        return self._executions[key]
+        return profile_layers(self._open_engine(), feeds, runs)
 
     def __enter__(self) -> Self:
         return self
@@ -96,14 +102,27 @@ class TensorRtRunner:
         self._engine = None
         self._device.close()
 
+    def _execution(self, feeds: Feeds) -> Execution:
+        check_feeds(self, feeds)
+        shapes = {name: feeds[name].shape for name in self.input_names}
+        key = tuple(shapes.values())
+        if key not in self._executions:
+            self._executions[key] = self._make(shapes)
+        self._executions.move_to_end(key)
+        return self._executions[key]
+
     def _make(self, shapes: Shapes) -> Execution:
-        if self._engine is None:
-            # Like a read from a closed file: the caller's mistake, not a user's.
-            raise ValueError(f"{self.name}: run() after the runner was closed")
+        engine = self._open_engine()
         while len(self._executions) >= self._kept_shapes:
             _, oldest = self._executions.popitem(last=False)
             oldest.close()
-        return Execution(self._engine, shapes, cuda_graph=self._cuda_graph)
+        return Execution(engine, shapes, cuda_graph=self._cuda_graph)
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            # Like a read from a closed file: the caller's mistake, not a user's.
+            raise ValueError(f"{self.name}: run() after the runner was closed")
+        return self._engine
 
 
 def _float32(array: NDArray[Any]) -> NDArray[Any]:

@@ -46,8 +46,12 @@ class TorchDevice:
         """Wait for the stream and fill `array`."""
         with self._torch.cuda.stream(self._stream):
             found = _tensor(buffer)[: array.nbytes].cpu()
-        self._stream.synchronize()
+        self.wait()
         _bytes(array)[:] = found.numpy()
+
+    def wait(self) -> None:
+        """Wait for the stream."""
+        self._stream.synchronize()
 
     def record(self, work: Work) -> RecordedGraph:
         """Record on this stream; other threads may go on allocating."""
@@ -67,7 +71,7 @@ class TorchDevice:
 
     def close(self) -> None:
         """Wait for the stream; PyTorch owns it."""
-        self._stream.synchronize()
+        self.wait()
 
 
 class _Tensor:
