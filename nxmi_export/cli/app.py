@@ -19,6 +19,7 @@ from nxmi_export.cli import (
     lint,
     parity,
     search,
+    triton,
 )
 from nxmi_export.cli.console import say_error, say_interrupted
 from nxmi_export.errors import NxmiError, UsageError
@@ -52,6 +53,7 @@ app.command("lint")(lint.lint_command)
 app.command("build")(build.build_command)
 app.command("bench")(bench.bench_command)
 app.command("parity")(parity.parity_command)
+app.command("triton")(triton.triton_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("doctor")(doctor.doctor_command)
 
