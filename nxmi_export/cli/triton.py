@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from nxmi_export.artefact import read_artefact
 from nxmi_export.cli.console import RESULTS, stages
-from nxmi_export.workflow.triton.request import BackendName, TritonRequest
+from nxmi_export.workflow.triton import BackendName, TritonRequest
 
 __all__ = ["triton_command"]
 
@@ -58,7 +58,7 @@ def triton_command(
         begin("checking the artefact")
         artefact = read_artefact(directory)
         begin("writing the model")
-        from nxmi_export.workflow.triton import write_repository
+        from nxmi_export.workflow.triton.repository import write_repository
 
         written = write_repository(artefact, request)
     RESULTS.print(

@@ -12,9 +12,10 @@ from google.protobuf.text_format import ParseError
 from nxmi_export.artefact import Artefact, file_record, read_artefact
 from nxmi_export.errors import ArtefactError, NxmiError, OutputError, UsageError
 from nxmi_export.recipe import Placement
-from nxmi_export.workflow.triton import TritonRequest, write_repository
+from nxmi_export.workflow.triton import TritonRequest
 from nxmi_export.workflow.triton import repository as repository_module
 from nxmi_export.workflow.triton.pbtxt import Symbol, to_pbtxt
+from nxmi_export.workflow.triton.repository import write_repository
 from tests.pipeline.exports import Exported
 from tests.pipeline.triton_schema import name_of, parse_config
 

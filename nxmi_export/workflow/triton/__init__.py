@@ -1,6 +1,8 @@
-"""An artefact in, a model repository that Triton Inference Server serves out."""
+"""An artefact in, a model repository that Triton Inference Server serves out.
 
-from nxmi_export.workflow.triton.repository import TritonModel, write_repository
+What loads ONNX is imported from its own module: `repository`.
+"""
+
 from nxmi_export.workflow.triton.request import BackendName, TritonRequest
 
-__all__ = ["BackendName", "TritonModel", "TritonRequest", "write_repository"]
+__all__ = ["BackendName", "TritonRequest"]
