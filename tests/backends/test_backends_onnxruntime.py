@@ -65,6 +65,7 @@ def test_the_session_gets_the_level_the_threads_and_the_cpu(
     [(options, others)] = opened
     assert options.graph_optimization_level.name == level
     assert options.intra_op_num_threads == 1
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
     assert others == {"providers": ["CPUExecutionProvider"]}
 
 

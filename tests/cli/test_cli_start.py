@@ -33,7 +33,15 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["parity", "--help"], ["build", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["parity", "--help"],
+        ["build", "--help"],
+        ["bench", "--help"],
+        ["triton", "--help"],
+    ],
 )
 def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     assert loaded_by(*arguments) & (HEAVY | ENGINES) == set()
