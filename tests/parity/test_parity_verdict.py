@@ -249,7 +249,7 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     assert document["rungs"]["compressed"] == {
         "name": "pytorch",
         "examples": EXAMPLES,
-        "batch_size": 2,
+        "batch_tokens": 16,
         "scores": {"accuracy": 1.0},
         "primary": 1.0,
         "non_finite_examples": [],
