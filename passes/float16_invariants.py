@@ -11,7 +11,7 @@ from passes.contract import Invariant, invariant
 from passes.errors import InvariantViolated
 from passes.float_regions import is_mask, islands
 from passes.magnitudes import Magnitudes
-from passes.provenance import describe
+from passes.provenance import describe, module_of
 from passes.quantizers import is_dequantize, is_quantize, read_quantizer
 
 __all__ = [
@@ -90,7 +90,8 @@ def quantizers_keep_the_numbers_of(model: ir.Model) -> Invariant:
         found = tuple(_numbers(later))
         for before, after in zip(expected, found, strict=False):
             if not before.same_as(after):
-                raise _other_numbers(after.name, f"the numbers of {before.name}", "others")
+                before_it = f"the numbers of {describe(before.node)} as they were"
+                raise _other_numbers(describe(after.node), before_it, "others")
         if len(found) != len(expected):
             raise _other_numbers("quantizers", f"{len(expected)} of them", str(len(found)))
 
@@ -100,12 +101,13 @@ def quantizers_keep_the_numbers_of(model: ir.Model) -> Invariant:
 class _Numbers(NamedTuple):
     """What decides the codes of one QuantizeLinear or DequantizeLinear."""
 
-    name: str
-    key: Hashable  # of scale, zero-point, codes and axis
+    node: ir.Node
+    module: str  # not the node's name, which a later pass may set
+    key: Hashable  # of operator, scale, zero-point, codes and axis
     stored: ir.TensorProtocol | None  # the codes, where they are constant
 
     def same_as(self, other: "_Numbers") -> bool:
-        if (self.name, self.key) != (other.name, other.key):
+        if (self.module, self.key) != (other.module, other.key):
             return False
         if self.stored is None or other.stored is None:
             return self.stored is other.stored
@@ -118,8 +120,8 @@ class _Numbers(NamedTuple):
 def _numbers(model: ir.Model) -> Iterator[_Numbers]:
     for node in (node for graph in model.graphs() for node in graph):
         if is_quantize(node) or is_dequantize(node):
-            key = read_quantizer(node).key
-            yield _Numbers(describe(node), (node.op_type, key), constant(node.inputs[0]))
+            key = (node.op_type, read_quantizer(node).key)
+            yield _Numbers(node, module_of(node), key, constant(node.inputs[0]))
 
 
 def _other_numbers(subject: str, expected: str, found: str) -> InvariantViolated:

@@ -11,6 +11,7 @@ from nxmi_export.errors import ArtefactError
 __all__ = [
     "CPU_MODEL",
     "FP16_MODEL",
+    "FP16_WEIGHTS",
     "MODEL",
     "WEIGHTS",
     "Artefact",
@@ -23,7 +24,8 @@ __all__ = [
 MODEL = "model.onnx"  # for TensorRT, and portable
 CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
 FP16_MODEL = "model.fp16.onnx"  # for TensorRT: model.onnx with float16 where that is safe
-WEIGHTS = "model.onnx.data"  # the tensors of both; each file refers to the same bytes
+WEIGHTS = "model.onnx.data"  # the tensors of all; each file refers to the same bytes
+FP16_WEIGHTS = "model.fp16.onnx.data"  # what FP16_MODEL alone has: its float16 tensors
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
 

@@ -97,6 +97,12 @@ def inspection_table(facts: Mapping[str, Any]) -> Table:
         table.add_row(name, each["scheme"], shape, f"{each['zeros']:.1%}")
     if not facts["linears"]:
         table.add_row("none compressed", "", "", "")
+    if facts["float16"] is not None:
+        kept = (f"{module} {why}" for module, why in facts["float16"]["kept"].items())
+        table.caption = escape(
+            "; ".join((f"model.fp16.onnx: {facts['float16']['nodes']} nodes in float16", *kept))
+        )
+        table.caption_justify = "left"
     return table
 
 
