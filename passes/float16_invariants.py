@@ -22,11 +22,26 @@ __all__ = [
     "float16_values_fit",
     "islands_are_float32",
     "quantizers_keep_the_numbers_of",
+    "values_are_typed",
 ]
 
 LARGEST = 60_000.0  # float16 ends at 65 504; the rest is room for rounding on the way to a bound
 MASK = -(2.0**15)  # exact in float16, and half of its range
 SCORES = 16_000.0  # exp(MASK + 2 × SCORES) is zero in float32, so a mask leaves no share
+
+
+@invariant
+def values_are_typed(model: ir.Model) -> None:
+    """Every value states its type: where none is known, nothing can be found to be float32."""
+    for node in (node for graph in model.graphs() for node in graph):
+        for value in node.outputs:
+            if value.dtype is None and value.name:
+                raise InvariantViolated(
+                    describe(node),
+                    expected=f"a type for {value.name}",
+                    found="none",
+                    remedy="infer the shapes of the graph first",
+                )
 
 
 @invariant

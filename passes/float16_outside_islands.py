@@ -30,6 +30,7 @@ from passes.float16_invariants import (
     float16_values_fit,
     islands_are_float32,
     quantizers_keep_the_numbers_of,
+    values_are_typed,
 )
 from passes.float_regions import Region, float_regions, table_lookups
 from passes.layer_invariants import weights_are_stored_integers
@@ -44,13 +45,14 @@ __all__ = ["Float16OutsideIslands"]
 class Float16OutsideIslands(GraphPass):
     """Types what an engine stores as float16, where the graph's own numbers prove that it fits."""
 
-    assumes = (weights_are_stored_integers, zero_points_are_zero)
+    assumes = (values_are_typed, weights_are_stored_integers, zero_points_are_zero)
     preserves_values = False
 
     def requires(self, model: ir.Model) -> None:
         """Check what the pass assumes, and note the numbers that it must not touch."""
         super().requires(model)
         self.establishes = (
+            values_are_typed,
             islands_are_float32,
             float16_values_fit,
             float16_masks_hide,
