@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
 from nxmi_export.backends import Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
@@ -28,6 +28,7 @@ NAMES = {
     Stage.WRITTEN: f"{MODEL}, unoptimized",
     Stage.SHIFTED: f"{CPU_MODEL}, unoptimized",
     Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
+    Stage.FLOAT16: f"{FP16_MODEL}, unoptimized",
 }
 
 LabelOrders = Mapping[Stage, tuple[int, ...]]  # for each label the model's output index
@@ -67,6 +68,8 @@ class Ladder:
         absent = {
             Stage.DENSE: self.dense is None,
             Stage.SHIFTED: self.request.shift_examples == 0,
+            Stage.FLOAT16: self.request.shift_examples == 0
+            or FP16_MODEL not in self.artefact.manifest.files,
         }
         return [stage for stage in Stage if not absent.get(stage, False)]
 
@@ -84,6 +87,8 @@ class Ladder:
         """What executes this rung, its logits in the model's own order."""
         if stage is Stage.WRITTEN:
             return OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
+        if stage is Stage.FLOAT16:
+            return OnnxRuntimeRunner(self.artefact.path(FP16_MODEL), optimize=False)
         if stage in (Stage.SHIFTED, Stage.OPTIMIZED):
             optimize = stage is Stage.OPTIMIZED
             return OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=optimize)

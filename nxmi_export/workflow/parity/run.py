@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
 from nxmi_export.parity import (
     CodeAgreement,
     Observed,
@@ -40,7 +40,9 @@ def check_parity(
     ladder = Ladder.open(artefact, request)
     climbed = climb(ladder, ladder.dev_splits(), on_progress)
     weights = {
-        name: weight_parity(ladder.model, artefact.path(name)) for name in (MODEL, CPU_MODEL)
+        name: weight_parity(ladder.model, artefact.path(name), float16=name == FP16_MODEL)
+        for name in (MODEL, CPU_MODEL, FP16_MODEL)
+        if name != FP16_MODEL or name in artefact.manifest.files
     }
     results = [_result(ladder, each, weights) for each in climbed]
     return judge_run(results, request.gate, unfamiliar_tasks(artefact, request))
@@ -49,7 +51,7 @@ def check_parity(
 def _result(ladder: Ladder, climbed: Climbed, weights: Mapping[str, WeightParity]) -> ParityResult:
     return ParityResult(
         rungs=climbed.rungs,
-        steps=(*_steps(ladder, climbed), *_shift(climbed)),
+        steps=(*_steps(ladder, climbed), *_of_the_first(climbed)),
         weights=weights,
         shapes=tuple(climbed.shapes),
         codes=_codes(ladder, climbed),
@@ -99,12 +101,16 @@ def _steps(ladder: Ladder, climbed: Climbed) -> tuple[Step, ...]:
     )
 
 
-def _shift(climbed: Climbed) -> tuple[Step, ...]:
-    """No statistics: both must give equal logits, bit for bit."""
-    written, shifted = climbed.written_first, climbed.rungs.get(Stage.SHIFTED)
-    if written is None or shifted is None:
+def _of_the_first(climbed: Climbed) -> tuple[Step, ...]:
+    """No statistics: one must be equal bit for bit, the other is judged by what it changes."""
+    written = climbed.written_first
+    if written is None:
         return ()
-    return (Step(Stage.WRITTEN, Stage.SHIFTED, compare(written, shifted)),)
+    return tuple(
+        Step(Stage.WRITTEN, stage, compare(written, climbed.rungs[stage]))
+        for stage in (Stage.SHIFTED, Stage.FLOAT16)
+        if stage in climbed.rungs
+    )
 
 
 def _codes(ladder: Ladder, climbed: Climbed) -> tuple[CodeAgreement, ...]:
