@@ -39,11 +39,12 @@ class Artefact:
     def path(self, name: str) -> Path:
         """The file `name`; raises ArtefactError where the artefact has none."""
         if name not in self.manifest.files:
+            option = " with --fp16" if name == FP16_MODEL else ""
             raise ArtefactError(
                 self.directory,
                 expected=f"an artefact with {name}",
                 found=", ".join(sorted(self.manifest.files)),
-                remedy="export the model again, or build the engine first",
+                remedy=f"export the model again{option}, or build the engine first",
             )
         return self.directory / name
 

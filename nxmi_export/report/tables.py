@@ -39,6 +39,7 @@ def engine_table(facts: Mapping[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     library, plan, int8 = facts["library"], facts["plan"], facts["int8"]
+    table.add_row("made from", facts["graph"])
     table.add_row("built by", f"{library['name']} {library['version']}")
     table.add_row("for", f"{facts['compute_capability'] or 'this GPU'}, shapes {facts['shapes']}")
     table.add_row(

@@ -1,6 +1,7 @@
 """model.fp16.onnx: what it shares with model.onnx, what an engine makes of it, and its parity."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import onnx_ir as ir
 import pytest
 
 from nxmi_export.__main__ import main
-from nxmi_export.artefact import FP16_MODEL, FP16_WEIGHTS, MODEL, WEIGHTS, Artefact
+from nxmi_export.artefact import (
+    FP16_MODEL,
+    FP16_WEIGHTS,
+    MODEL,
+    WEIGHTS,
+    Artefact,
+    read_artefact,
+)
 from nxmi_export.backends.tensorrt_engine import (
     EngineOptions,
     Library,
@@ -20,9 +28,10 @@ from nxmi_export.backends.tensorrt_engine import (
 )
 from nxmi_export.backends.tensorrt_engine.int8_layers import is_fused_attention
 from nxmi_export.compression import compressed_linears
+from nxmi_export.errors import ArtefactError
 from nxmi_export.lowering import lower, tensorrt_fp16_passes
 from nxmi_export.recipe import Placement
-from nxmi_export.workflow.build import QuantizedModules
+from nxmi_export.workflow.build import QuantizedModules, build
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.inspect import inspect
 from passes.lint import lint
@@ -166,6 +175,25 @@ def test_the_engine_keeps_int8_and_fuses_every_attention(
     placement = exported.artefact.manifest.recipe["placement"]  # type: ignore[index]
     assert norms
     assert stored == ({"Int8"} if placement == Placement.SPARSE else {"Half", "Int8"})
+
+
+def test_build_takes_it_where_it_is_asked_to(
+    float16: Artefact, rtx: Library, tmp_path: Path
+) -> None:
+    artefact = read_artefact(shutil.copytree(float16.directory, tmp_path / "copy"))
+    options = EngineOptions(compute_capability="sm86")
+    report = build(artefact, profile=PROFILE, library=rtx, options=options, graph=FP16_MODEL)
+    facts = json.loads((artefact.directory / "engine.json").read_text())
+    assert (report.graph, facts["graph"]) == (FP16_MODEL, FP16_MODEL)
+    assert "_gemm_mha" in (artefact.directory / "build.log").read_text()
+
+
+def test_an_artefact_without_it_says_how_to_get_it(exported: Exported) -> None:
+    with pytest.raises(ArtefactError) as refusal:
+        exported.artefact.path(FP16_MODEL)
+    assert str(refusal.value).endswith(
+        "export the model again with --fp16, or build the engine first"
+    )
 
 
 def test_parity_runs_and_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
