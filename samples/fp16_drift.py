@@ -95,30 +95,18 @@ def _split(reference: RungResult, candidate: RungResult) -> dict[str, Any]:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    table = Table(title=f"{result['task']}, placement {result['placement']}", title_justify="left")
-    for heading in (
-        "split",
-        "metric",
-        MODEL,
-        FP16_MODEL,
-        "largest Δ",
-        "RMS Δ",
-        "of RMS",
-        "changed",
-    ):
-        table.add_column(heading, justify="left" if heading in {"split", "metric"} else "right")
+    title = f"{result['task']}, placement {result['placement']}: {MODEL} to {FP16_MODEL}"
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
     for name, split in result["splits"].items():
         before, after = split["scores"][MODEL], split["scores"][FP16_MODEL]
-        table.add_row(
-            f"{name} ({split['examples']})",
-            "\n".join(before),
-            "\n".join(f"{value:.4f}" for value in before.values()),
-            "\n".join(f"{value:.4f}" for value in after.values()),
-            f"{split['largest_logit_gap']:.4f}",
-            f"{split['rms_logit_gap']:.4f}",
-            f"{split['rms_logit']:.3f}",
-            str(len(split["changed"])),
-        )
+        table.add_row(name, f"{split['examples']} examples")
+        for metric, value in before.items():
+            table.add_row(metric, f"{value:.4f} → {after[metric]:.4f}")
+        gaps = f"{split['largest_logit_gap']:.4f} at most, {split['rms_logit_gap']:.4f} RMS"
+        table.add_row("logits moved by", f"{gaps}; they are {split['rms_logit']:.3f} RMS")
+        table.add_row("changed predictions", str(len(split["changed"])), end_section=True)
     return table
 
 

@@ -29,12 +29,14 @@ from nxmi_export.backends.tensorrt_engine import (
 from nxmi_export.backends.tensorrt_engine.int8_layers import is_fused_attention
 from nxmi_export.compression import compressed_linears
 from nxmi_export.errors import ArtefactError
+from nxmi_export.glue import task_named
 from nxmi_export.lowering import lower, tensorrt_fp16_passes
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.build import QuantizedModules, build
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.inspect import inspect
 from passes.lint import lint
+from samples.fp16_drift import drift
 from tests.pipeline.exports import (
     ENCODER_LINEARS,
     LAYERS,
@@ -210,5 +212,9 @@ def test_parity_runs_and_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (step["reference"], step["comparison"]["examples"]) == ("written", EXAMPLES)
     assert step["comparison"]["different"] > 0
     assert step["comparison"]["largest_logit_gap"] < 1
+    told = drift(read_artefact(project.artefact), task_named("sst2"), project.data, None)
+    (of_sample,) = told["splits"].values()
+    assert of_sample["largest_logit_gap"] == step["comparison"]["largest_logit_gap"]
+    assert 0 < of_sample["rms_logit_gap"] < of_sample["largest_logit_gap"]
     (check,) = (each for each in split["checks"] if each["name"] == "float16 file")
     assert (check["failures"] == []) is (len(step["comparison"]["changes"]) == 0)
