@@ -12,7 +12,13 @@ import onnx_ir as ir
 import passes
 from nxmi_export.errors import LoweringFailed
 
-__all__ = ["LoweredGraph", "lower", "onnxruntime_passes", "tensorrt_passes"]
+__all__ = [
+    "LoweredGraph",
+    "lower",
+    "onnxruntime_passes",
+    "tensorrt_fp16_passes",
+    "tensorrt_passes",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,19 @@ def tensorrt_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passes.Gra
         passes.CanonicalLinear(),
         passes.ShareQuantizers(),
         passes.CertifySparsity(patterns),
+        passes.NameNodes(),
+    )
+
+
+def tensorrt_fp16_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passes.GraphPass, ...]:
+    """`model.fp16.onnx`, made from `model.onnx`: the same codes and scales, floats in float16.
+
+    TensorRT's networks are strongly typed, so the types of the graph are those of the engine. The
+    weights are certified again, because this file is deployed on its own.
+    """
+    return (
+        passes.CertifySparsity(patterns),
+        passes.Float16OutsideIslands(),
         passes.NameNodes(),
     )
 

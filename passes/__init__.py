@@ -17,6 +17,7 @@ from passes.errors import (
     RefusedGraph,
     SparsityRefuted,
 )
+from passes.float16_outside_islands import Float16OutsideIslands
 from passes.fold_weight_quantization import FoldWeightQuantization
 from passes.ledger import Change, Entry, Ledger, PassRecord, Skip
 from passes.linear_layers import LinearLayer, Weight, attention_matmuls, linear_layers
@@ -35,6 +36,7 @@ __all__ = [
     "CertifySparsity",
     "Change",
     "Entry",
+    "Float16OutsideIslands",
     "FoldWeightQuantization",
     "GraphPass",
     "InvalidGroups",

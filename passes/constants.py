@@ -7,7 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-__all__ = ["constant", "constant_array", "constant_values", "drop_unread", "readers", "store"]
+__all__ = [
+    "constant",
+    "constant_array",
+    "constant_values",
+    "drop_unread",
+    "free_name",
+    "readers",
+    "store",
+]
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
@@ -44,7 +52,7 @@ def readers(value: ir.Value) -> Iterable[ir.Node]:
 
 def store(graph: ir.Graph, array: npt.NDArray[Any], name: str) -> ir.Value:
     """A new initializer of `graph` that holds `array`, under `name` or the next free one."""
-    free = _free_name(graph, name)
+    free = free_name(graph, name)
     tensor = ir.Tensor(np.asarray(array, order="C"), name=free)
     value = ir.Value(
         name=free,
@@ -69,7 +77,7 @@ def drop_unread(value: ir.Value | None) -> None:
         graph.initializers.pop(value.name, None)
 
 
-def _free_name(graph: ir.Graph, name: str) -> str:
+def free_name(graph: ir.Graph, name: str) -> str:
     """`name`, or `name_1`, `name_2`, …: the first that no value of the graph or below it has."""
     graphs = (graph, *graph.subgraphs())
     taken = {value.name for each in graphs for value in (*each.inputs, *each.initializers.values())}

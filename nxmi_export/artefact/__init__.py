@@ -3,6 +3,7 @@
 from nxmi_export.artefact.artefact import (
     CPU_MODEL,
     FP16_MODEL,
+    FP16_WEIGHTS,
     MODEL,
     WEIGHTS,
     Artefact,
@@ -16,6 +17,7 @@ from nxmi_export.artefact.manifest import MANIFEST, FileRecord, LinearRecord, Ma
 __all__ = [
     "CPU_MODEL",
     "FP16_MODEL",
+    "FP16_WEIGHTS",
     "MANIFEST",
     "MODEL",
     "WEIGHTS",

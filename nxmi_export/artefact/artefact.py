@@ -11,6 +11,7 @@ from nxmi_export.errors import ArtefactError
 __all__ = [
     "CPU_MODEL",
     "FP16_MODEL",
+    "FP16_WEIGHTS",
     "MODEL",
     "WEIGHTS",
     "Artefact",
@@ -23,7 +24,8 @@ __all__ = [
 MODEL = "model.onnx"  # for TensorRT, and portable
 CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
 FP16_MODEL = "model.fp16.onnx"  # for TensorRT: model.onnx with float16 where that is safe
-WEIGHTS = "model.onnx.data"  # the tensors of both; each file refers to the same bytes
+WEIGHTS = "model.onnx.data"  # the tensors of all; each file refers to the same bytes
+FP16_WEIGHTS = "model.fp16.onnx.data"  # what FP16_MODEL alone has: its float16 tensors
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
 
@@ -37,11 +39,12 @@ class Artefact:
     def path(self, name: str) -> Path:
         """The file `name`; raises ArtefactError where the artefact has none."""
         if name not in self.manifest.files:
+            option = " with --fp16" if name == FP16_MODEL else ""
             raise ArtefactError(
                 self.directory,
                 expected=f"an artefact with {name}",
                 found=", ".join(sorted(self.manifest.files)),
-                remedy="export the model again, or build the engine first",
+                remedy=f"export the model again{option}, or build the engine first",
             )
         return self.directory / name
 

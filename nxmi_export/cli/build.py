@@ -19,6 +19,8 @@ Examples
 
     nxmi-export build model.artefact --compute-capability sm89
 
+    nxmi-export build model.artefact --fp16
+
     nxmi-export build model.artefact --shapes min=1x8,opt=64x128,max=64x128
 """
 _MIB = 1 << 20
@@ -42,6 +44,10 @@ _Workspace = Annotated[
 _NoTf32 = Annotated[
     bool, typer.Option("--no-tf32", help="Run what stays in float32 without TF32 rounding.")
 ]
+_Fp16 = Annotated[
+    bool,
+    typer.Option("--fp16", help="Build model.fp16.onnx, of an artefact exported with --fp16."),
+]
 
 
 def build_command(
@@ -59,10 +65,11 @@ def build_command(
     ] = None,
     workspace: _Workspace = None,
     no_tf32: _NoTf32 = False,
+    fp16: _Fp16 = False,
     strict: _Strict = False,
 ) -> None:
     """Build model.plan ahead of time; TensorRT-RTX needs no GPU for it."""
-    from nxmi_export.artefact import read_artefact
+    from nxmi_export.artefact import FP16_MODEL, MODEL, read_artefact
     from nxmi_export.backends.tensorrt_engine import EngineOptions, ShapeProfile, find_library
     from nxmi_export.workflow.build import BUILD_LOG, build
 
@@ -88,6 +95,7 @@ def build_command(
             on_progress=lambda step: (
                 move(step.phase, step.done, step.total) if step.parent is None else None
             ),
+            graph=FP16_MODEL if fp16 else MODEL,
         )
     RESULTS.print(engine_table(report.as_json()))
     if report.refuted or (strict and not report.proved):

@@ -20,6 +20,8 @@ Examples
     nxmi-export weights.pt --base ./my-fine-tuned-bert
 
     nxmi-export ./my-fine-tuned-bert -o deploy/dense
+
+    nxmi-export model.pt --fp16
 """
 
 
@@ -40,13 +42,20 @@ def export_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an artefact; other folders are left alone.")
     ] = False,
+    fp16: Annotated[
+        bool,
+        typer.Option(
+            "--fp16",
+            help="Also write model.fp16.onnx: for TensorRT, floats in float16 where they fit.",
+        ),
+    ] = False,
 ) -> None:
     """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""
     with stages() as begin:
         begin("loading PyTorch")
         from nxmi_export.workflow.export import ExportRequest, export
 
-        request = ExportRequest(model, output or _default_output(model), base, overwrite)
+        request = ExportRequest(model, output or _default_output(model), base, overwrite, fp16)
         artefact = export(request, on_stage=begin)
     RESULTS.print(artefact_table(artefact))
 

@@ -42,6 +42,7 @@ class Stage(StrEnum):
     WRITTEN = "written"  # model.onnx on onnxruntime, optimizations off
     SHIFTED = "shifted"  # model.cpu.onnx, its activations uint8, on onnxruntime as WRITTEN
     OPTIMIZED = "optimized"  # model.cpu.onnx on onnxruntime, optimizations on
+    FLOAT16 = "float16"  # model.fp16.onnx, where there is one, on onnxruntime as WRITTEN
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,8 +37,13 @@ class Mismatch:
         return f"{self.module}: {self.what}{place} is {self.found}, not {self.expected}{more}"
 
 
-def layer_mismatches(name: str, linear: nn.Linear, layer: LinearLayer) -> Iterator[Mismatch]:
-    """Compare weight, scale, zero-point, pattern and bias of one layer."""
+def layer_mismatches(
+    name: str, linear: nn.Linear, layer: LinearLayer, *, float16: bool = False
+) -> Iterator[Mismatch]:
+    """Compare weight, scale, zero-point, pattern and bias of one layer.
+
+    With `float16`, a float weight or bias may be PyTorch's rounded to float16.
+    """
     weight = layer.weight
     shape = (linear.in_features, linear.out_features)
     if weight.shape != shape:
@@ -50,11 +55,12 @@ def layer_mismatches(name: str, linear: nn.Linear, layer: LinearLayer) -> Iterat
     elif weight.is_integer or weight.dequantize is not None:
         yield Mismatch(name, "storage", "float32 values", "quantized ones")
     else:
-        yield from array_mismatches(name, "weight", _array(linear.weight), weight.matrix.T)
+        expected = _rounded_like(weight.matrix, _array(linear.weight), float16)
+        yield from array_mismatches(name, "weight", expected, weight.matrix.T)
     if isinstance(linear, CompressedLinear) and linear.scheme.pattern is not None:
         pattern = linear.scheme.pattern
         yield from _pattern_mismatches(name, pattern.keep, pattern.group, weight)
-    yield from _bias_mismatches(name, linear, layer)
+    yield from _bias_mismatches(name, linear, layer, float16)
 
 
 def array_mismatches(
@@ -111,15 +117,24 @@ def _pattern_mismatches(name: str, keep: int, group: int, weight: Weight) -> Ite
         )
 
 
-def _bias_mismatches(name: str, linear: nn.Linear, layer: LinearLayer) -> Iterator[Mismatch]:
+def _bias_mismatches(
+    name: str, linear: nn.Linear, layer: LinearLayer, float16: bool
+) -> Iterator[Mismatch]:
     bias = dict(linear.named_parameters()).get("bias")
     found = constant_array(layer.bias)
     if bias is not None and found is not None:
-        yield from array_mismatches(name, "bias", _array(bias), found)
+        yield from array_mismatches(
+            name, "bias", _rounded_like(found, _array(bias), float16), found
+        )
     elif bias is not None and bias.any():  # exporters drop one that is all zero
         yield Mismatch(name, "bias", "a constant one", "missing")
     elif found is not None:
         yield Mismatch(name, "bias", "absent", "a constant one")
+
+
+def _rounded_like(found: NDArray[Any], expected: NDArray[Any], float16: bool) -> NDArray[Any]:
+    """What `expected` is in a file that may store floats in float16, and did so in `found`."""
+    return expected.astype(np.float16) if float16 and found.dtype == np.float16 else expected
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

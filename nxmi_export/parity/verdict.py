@@ -7,6 +7,7 @@ separates a fault from noise; what codes prove is in the explanation of each cha
 
 from collections.abc import Iterator
 
+from nxmi_export.artefact import FP16_MODEL
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import Stage
 from nxmi_export.parity.result import ParityResult, Step
@@ -22,12 +23,14 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
     `member` is the statistics of the deployed rung, corrected for the other dev sets of the run;
     None judges the result as the only one.
     """
+    float16 = Check("float16 file", tuple(_float16_failures(result, gate)))
     return Verdict(
         (
             Check("all rungs ran", tuple(_rung_failures(result))),
             Check("changed predictions explained", tuple(_change_failures(result, gate))),
             Check("CPU file equal bit for bit", tuple(_shift_failures(result))),
             Check("optimized kernels", tuple(_kernel_failures(result, gate))),
+            *([float16] if _has_float16(result) else []),
             Check("changed predictions", tuple(flip_failures(result, gate))),
             Check("score", tuple(drop_failures(result, gate))),
             non_inferiority(result, gate, member),
@@ -38,8 +41,9 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
 
 
 def _rung_failures(result: ParityResult) -> Iterator[str]:
+    optional = {Stage.DENSE} if _has_float16(result) else {Stage.DENSE, Stage.FLOAT16}
     for stage in Stage:
-        if stage is not Stage.DENSE and stage not in result.rungs:
+        if stage not in optional and stage not in result.rungs:
             yield f"The rung {stage.value!r} was not run."
     for rung in result.rungs.values():
         if not len(rung.dataset):
@@ -100,6 +104,27 @@ def _kernel_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
         yield (
             f"{comparison.candidate} changed {len(comparison.changes)} of {comparison.examples} "
             f"predictions of {comparison.reference}, where {gate.max_kernel_changed:.1%} may; the "
+            f"first is example {comparison.changes[0].index}."
+        )
+
+
+def _has_float16(result: ParityResult) -> bool:
+    """Whether the artefact has the file: its weights are compared whether it was run or not."""
+    return FP16_MODEL in result.weights or Stage.FLOAT16 in result.rungs
+
+
+def _float16_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    step = result.step(Stage.WRITTEN, Stage.FLOAT16)
+    if step is None:
+        yield "The float16 file was not compared with the ONNX file as written."
+        return
+    comparison = step.comparison
+    if not comparison.comparable or not comparison.examples:
+        yield f"{comparison.candidate} cannot be compared with {comparison.reference}."
+    elif len(comparison.changes) > gate.max_float16_changed * comparison.examples:
+        yield (
+            f"{comparison.candidate} changed {len(comparison.changes)} of {comparison.examples} "
+            f"predictions of {comparison.reference}, where {gate.max_float16_changed:.1%} may; the "
             f"first is example {comparison.changes[0].index}."
         )
 

@@ -40,19 +40,20 @@ class WeightParity:
         return self.linears > 0 and not self.mismatches
 
 
-def weight_parity(model: nn.Module, onnx_path: Path) -> WeightParity:
+def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -> WeightParity:
     """Compare every linear's stored numbers and every activation's scale, bit for bit.
 
     Layers are found by module name. One that either side lacks is a mismatch, also where the
-    PyTorch model holds a linear that it never runs. Raises ArtefactError for a file that cannot
-    be read.
+    PyTorch model holds a linear that it never runs. With `float16`, floats may be stored as
+    PyTorch's rounded to float16; integers and scales may not. Raises ArtefactError for a file that
+    cannot be read.
     """
     onnx_model = open_graph(onnx_path)
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     compressed = [m for m in linears.values() if isinstance(m, CompressedLinear)]
     pairing = pair_quantizers(model, onnx_model.graph)
     mismatches = (
-        *_linear_mismatches(model, linears, onnx_model.graph),
+        *_linear_mismatches(model, linears, onnx_model.graph, float16),
         *_quantizer_mismatches(model, pairing),
         *_broken_pairs(onnx_model),
     )
@@ -66,7 +67,7 @@ def weight_parity(model: nn.Module, onnx_path: Path) -> WeightParity:
 
 
 def _linear_mismatches(
-    model: nn.Module, linears: dict[str, nn.Linear], graph: ir.Graph
+    model: nn.Module, linears: dict[str, nn.Linear], graph: ir.Graph, float16: bool
 ) -> Iterator[Mismatch]:
     names = module_names(model)
     found: dict[str, list[LinearLayer]] = {}
@@ -75,7 +76,7 @@ def _linear_mismatches(
         found.setdefault(name, []).append(layer)
     for name, linear in linears.items():
         for layer in found.get(name, ()):
-            yield from layer_mismatches(name, linear, layer)
+            yield from layer_mismatches(name, linear, layer, float16=float16)
         if name not in found:
             yield Mismatch(name, "layer", "a linear layer", "missing from the graph")
     for name, layers in found.items():

@@ -24,7 +24,11 @@ from nxmi_export.parity.statistics import Conclusion, ScoreComparison
 __all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table", "scores_table"]
 
 SHOWN_CHANGES = 3  # the JSON has them all
-_REFERENCES = {Stage.COMPRESSED: Stage.DENSE, Stage.SHIFTED: Stage.WRITTEN}  # else compressed
+_REFERENCES = {
+    Stage.COMPRESSED: Stage.DENSE,
+    Stage.SHIFTED: Stage.WRITTEN,
+    Stage.FLOAT16: Stage.WRITTEN,
+}  # else compressed
 # What is said of a changed example, the worst first.
 _UNEXPLAINED, _NOT_OBSERVABLE, _EXPLAINED = "unexplained", "not observable", "explained"
 _STYLE = {_UNEXPLAINED: "bold red", _NOT_OBSERVABLE: "yellow", _EXPLAINED: "green"}
@@ -57,6 +61,8 @@ def ladder_table(result: ParityResult) -> Table:
         "changed predictions and largest logit gap: compressed from dense, all others from "
         "compressed PyTorch; unoptimized model.cpu.onnx from model.onnx, equal bit for bit or not"
     )
+    if Stage.FLOAT16 in result.rungs:
+        table.caption += "; model.fp16.onnx from model.onnx, too"
     table.caption_justify = "left"
     for stage, rung in result.rungs.items():
         scores = [f"{rung.scores[metric]:.4f}" for metric in dataset.task.metrics]

@@ -41,6 +41,7 @@ def engine_table(facts: Mapping[str, Any]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     library, plan, int8 = facts["library"], facts["plan"], facts["int8"]
+    table.add_row("made from", facts["graph"])
     table.add_row("built by", f"{library['name']} {library['version']}")
     table.add_row("for", f"{facts['compute_capability'] or 'this GPU'}, shapes {facts['shapes']}")
     table.add_row(
@@ -99,6 +100,12 @@ def inspection_table(facts: Mapping[str, Any]) -> Table:
         table.add_row(name, each["scheme"], shape, f"{each['zeros']:.1%}")
     if not facts["linears"]:
         table.add_row("none compressed", "", "", "")
+    if facts["float16"] is not None:
+        kept = (f"{module} {why}" for module, why in facts["float16"]["kept"].items())
+        table.caption = escape(
+            "; ".join((f"model.fp16.onnx: {facts['float16']['nodes']} nodes in float16", *kept))
+        )
+        table.caption_justify = "left"
     return table
 
 

@@ -54,6 +54,7 @@ class EngineReport:
     result: BuildResult
     coverage: Int8Coverage
     sparsity: SparseEvidence
+    graph: str  # the file of the artefact that was built
 
     @property
     def refuted(self) -> bool:
@@ -70,6 +71,7 @@ class EngineReport:
         result = self.result
         return {
             "schema": SCHEMA,
+            "graph": self.graph,
             "plan": {"name": result.plan.name, "bytes": result.size_bytes, "sha256": result.sha256},
             "library": {"name": result.library.name, "version": result.library.version},
             "compute_capability": result.compute_capability,
@@ -121,19 +123,22 @@ def build(
     library: Library,
     options: EngineOptions,
     on_progress: OnProgress | None = None,
+    graph: str = MODEL,
 ) -> EngineReport:
-    """Build `model.onnx` into `model.plan`, with `engine.json` and `build.log` beside it.
+    """Build `graph` into `model.plan`, with `engine.json` and `build.log` beside it.
 
+    `graph` is `model.onnx` or, of an artefact that was exported with it, `model.fp16.onnx`.
     Raises as `build_engine` does; an earlier engine is then left as it was. The log is kept in the
     artefact, whatever `options.log_path` says: that of a failed build as `build.failed.log`.
     """
     directory = artefact.directory
-    modules = QuantizedModules.read(artefact.path(MODEL))
+    source = artefact.path(graph)
+    modules = QuantizedModules.read(source)
     with temporary_directory(directory) as workshop:
         try:
             with interruptible(on_progress) as heard:
                 result = build_engine(
-                    artefact.path(MODEL),
+                    source,
                     workshop / PLAN,
                     profile=profile,
                     library=library,
@@ -142,7 +147,7 @@ def build(
                 )
         except EngineBuildFailed as error:
             raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
-        report = _report(replace(result, plan=directory / PLAN), modules)
+        report = _report(replace(result, plan=directory / PLAN), modules, graph)
         facts = json.dumps(report.as_json(), indent=1)
         (workshop / ENGINE_FACTS).write_text(f"{facts}\n", encoding="utf-8")
         _publish(artefact, workshop)
@@ -178,7 +183,7 @@ def _publish(artefact: Artefact, workshop: Path) -> None:
     _remove(directory, (FAILED_LOG,))
 
 
-def _report(result: BuildResult, modules: QuantizedModules) -> EngineReport:
+def _report(result: BuildResult, modules: QuantizedModules, graph: str) -> EngineReport:
     coverage = int8_coverage(
         result.layers,
         module_of=modules.node_modules,
@@ -186,7 +191,7 @@ def _report(result: BuildResult, modules: QuantizedModules) -> EngineReport:
         attentions=modules.attentions,
     )
     return EngineReport(
-        result, coverage, sparse_evidence(result.log, result.layers, result.library)
+        result, coverage, sparse_evidence(result.log, result.layers, result.library), graph
     )
 
 

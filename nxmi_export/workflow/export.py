@@ -15,6 +15,8 @@ import passes
 from nxmi_export._version import __version__
 from nxmi_export.artefact import (
     CPU_MODEL,
+    FP16_MODEL,
+    FP16_WEIGHTS,
     MODEL,
     WEIGHTS,
     Artefact,
@@ -31,7 +33,13 @@ from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
 from nxmi_export.compression.restore import check_deployable
 from nxmi_export.errors import OutputError
-from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes, tensorrt_passes
+from nxmi_export.lowering import (
+    LoweredGraph,
+    lower,
+    onnxruntime_passes,
+    tensorrt_fp16_passes,
+    tensorrt_passes,
+)
 from nxmi_export.model_facts import ModelFacts, model_facts
 from nxmi_export.output_files import atomic_directory
 
@@ -50,6 +58,7 @@ class ExportRequest:
     output: Path
     base: str | None = None  # the configuration of a bare state dict
     overwrite: bool = False  # an artefact; any other folder with files in it is refused
+    fp16: bool = False  # whether to write model.fp16.onnx as well
 
 
 def export(
@@ -83,12 +92,17 @@ def export(
             external_data=WEIGHTS,
             size_threshold_bytes=_INLINE_BELOW,
         )
+        graphs = {"tensorrt": tensorrt}
+        if request.fp16:
+            on_stage("lowering for TensorRT in float16")
+            graphs["tensorrt_fp16"] = _write_float16(folder, patterns, failed)
         on_stage("lowering for onnxruntime")
         # Read back, so that the tensors stay on disk and both files share them.
         cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns), work_dir=failed)
         ir.save(cpu.model, folder / CPU_MODEL)
+        graphs["onnxruntime"] = cpu
         on_stage("writing the manifest")
-        _write_facts(folder, request, checkpoint, facts, {"tensorrt": tensorrt, "onnxruntime": cpu})
+        _write_facts(folder, request, checkpoint, facts, graphs)
     return read_artefact(request.output)
 
 
@@ -120,6 +134,30 @@ def _drop_exporter_notes(model: ir.Model) -> None:
         notes = each.metadata_props
         for key in [key for key in notes if not key.startswith(_OUR_NOTES)]:
             del notes[key]
+
+
+def _write_float16(
+    folder: Path, patterns: dict[str, tuple[int, int]], failed: Path
+) -> LoweredGraph:
+    """Write `model.fp16.onnx` beside the `model.onnx` that it is made from.
+
+    Its float16 tensors go to a file of their own; all others it reads from that of `model.onnx`.
+    """
+    graph = lower(ir.load(folder / MODEL), tensorrt_fp16_passes(patterns), work_dir=failed)
+    new = [
+        (value, tensor)
+        for value in graph.model.graph.initializers.values()
+        if (tensor := value.const_value) is not None
+        and tensor.dtype == ir.DataType.FLOAT16
+        and tensor.nbytes > _INLINE_BELOW
+    ]
+    stored = ir.external_data.convert_tensors_to_external(
+        [tensor for _, tensor in new], folder, FP16_WEIGHTS
+    )
+    for (value, _), tensor in zip(new, stored, strict=True):
+        value.const_value = tensor
+    ir.save(graph.model, folder / FP16_MODEL)
+    return graph
 
 
 def _patterns(linears: dict[str, CompressedLinear]) -> dict[str, tuple[int, int]]:

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nxmi_export.artefact import MANIFEST, read_artefact
+from nxmi_export.artefact import FP16_MODEL, MANIFEST, Manifest, read_artefact
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import compressed_linears, restore
+from passes import Float16OutsideIslands
 
-__all__ = ["Inspection", "StoredLinear", "inspect"]
+__all__ = ["Float16Graph", "Inspection", "StoredLinear", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,14 @@ class StoredLinear:
 
 
 @dataclass(frozen=True)
+class Float16Graph:
+    """What `model.fp16.onnx` has in float16, and what it could not have."""
+
+    nodes: int  # in float16, look-ups of tables included
+    kept: Mapping[str, str]  # module → why it stays float32
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What a model is made of."""
 
@@ -33,6 +42,7 @@ class Inspection:
     provenance: Mapping[str, Any]
     linears: Mapping[str, StoredLinear]  # by module name
     files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
+    float16: Float16Graph | None = None  # of an artefact that was exported with --fp16
 
     def as_json(self) -> dict[str, Any]:
         """Plain data with a versioned schema."""
@@ -54,6 +64,7 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
                 for name, each in manifest.linears.items()
             },
             files={name: record.bytes for name, record in manifest.files.items()},
+            float16=_float16(manifest),
         )
     checkpoint = read_checkpoint(subject, base=base)
     linears = compressed_linears(restore(checkpoint))
@@ -74,3 +85,13 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
         },
         files={},
     )
+
+
+def _float16(manifest: Manifest) -> Float16Graph | None:
+    """As the ledger of the pass tells it."""
+    if FP16_MODEL not in manifest.files:
+        return None
+    ledger = manifest.ledgers["tensorrt_fp16"]
+    (record,) = (each for each in ledger if each["pass"] == Float16OutsideIslands.__name__)
+    skips = (entry for entry in record["entries"] if entry["kind"] == "skip")
+    return Float16Graph(record["changes"], {entry["module"]: entry["why"] for entry in skips})

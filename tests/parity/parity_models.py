@@ -21,7 +21,12 @@ from nxmi_export.compression.insert_quantizers import compressed_linears, insert
 from nxmi_export.compression.sparsity import magnitude_masks
 from nxmi_export.encoding import EncodedDataset, TokenRows
 from nxmi_export.glue import Dataset, task_named
-from nxmi_export.lowering import lower, onnxruntime_passes, tensorrt_passes
+from nxmi_export.lowering import (
+    lower,
+    onnxruntime_passes,
+    tensorrt_fp16_passes,
+    tensorrt_passes,
+)
 from nxmi_export.parity import RungResult, run_rung
 from nxmi_export.recipe import Recipe
 from passes import LinearLayer, linear_layers, module_of
@@ -44,6 +49,7 @@ class Exported:
     captured: Path  # before any pass
     path: Path  # model.onnx
     cpu_path: Path  # model.cpu.onnx
+    float16_path: Path  # model.fp16.onnx
 
 
 def export(recipe: Recipe, directory: Path) -> Exported:
@@ -73,12 +79,16 @@ def export(recipe: Recipe, directory: Path) -> Exported:
         for name, linear in linears.items()
         if linear.scheme.pattern is not None
     }
-    files = Exported(model, *(directory / f"{n}.onnx" for n in ("captured", "model", "cpu")))
+    names = ("captured", "model", "cpu", "float16")
+    files = Exported(model, *(directory / f"{name}.onnx" for name in names))
     ir.save(graph, files.captured)
     lower(graph, tensorrt_passes(patterns))
     ir.save(graph, files.path)
     lower(graph, onnxruntime_passes(patterns))
     ir.save(graph, files.cpu_path)
+    halves = ir.load(files.path)
+    lower(halves, tensorrt_fp16_passes(patterns))
+    ir.save(halves, files.float16_path)
     return files
 
 

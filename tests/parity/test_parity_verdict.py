@@ -14,6 +14,7 @@ from nxmi_export.parity import (
     Explanation,
     Gate,
     ParityResult,
+    RungResult,
     ShapeParity,
     Stage,
     Step,
@@ -84,6 +85,48 @@ def test_one_bit_of_one_logit_of_the_shifted_file_fails() -> None:
         "shifted gave other logits than written for 1 of 2000 examples, where all must be equal "
         "bit for bit; the first is example 1200, and the largest gap 0.",
     )
+
+
+def with_float16(candidate: RungResult | None) -> ParityResult:
+    """A result of an artefact with model.fp16.onnx; None where that was not run."""
+    written = rung(LOGITS, name="written")
+    result = result_of(written, terms=ANY_SCORE)
+    weights = {**result.weights, "model.fp16.onnx": WEIGHTS["model.onnx"]}
+    if candidate is None:
+        return replace(result, weights=weights)
+    step = Step(Stage.WRITTEN, Stage.FLOAT16, compare(written, candidate))
+    rungs = {**result.rungs, Stage.FLOAT16: candidate}
+    return replace(result, rungs=rungs, steps=(*result.steps, step), weights=weights)
+
+
+def test_float16_may_tip_the_allowed_share_of_predictions_and_no_more() -> None:
+    gate = Gate(terms=ANY_SCORE)
+    assert verdict(with_float16(with_wrong(40, "float16")), gate).ok
+    assert verdict(with_float16(with_wrong(41, "float16")), gate).failures == (
+        "float16 changed 41 of 2000 predictions of written, where 2.0% may; "
+        "the first is example 0.",
+    )
+
+
+def test_a_float16_file_that_was_not_run_fails() -> None:
+    assert verdict(with_float16(None), Gate(terms=ANY_SCORE)).failures == (
+        "The rung 'float16' was not run.",
+        "The float16 file was not compared with the ONNX file as written.",
+    )
+
+
+def test_an_overflow_in_float16_fails() -> None:
+    logits = LOGITS.copy()
+    logits[3, 1] = np.inf
+    failures = verdict(with_float16(rung(logits, name="float16")), Gate(terms=ANY_SCORE)).failures
+    assert failures == (
+        "float16 gave NaN or infinite logits for 1 of 2000 examples, the first of them example 3.",
+        "float16 cannot be compared with written.",
+    )
+
+
+def test_an_artefact_without_a_float16_file_owes_none(perfect: ParityResult) -> None:
+    assert "float16 file" not in {check.name for check in verdict(perfect, Gate()).checks}
 
 
 def test_kernels_may_tip_the_allowed_share_of_predictions_and_no_more() -> None:

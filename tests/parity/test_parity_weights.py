@@ -28,6 +28,7 @@ from passes import MODULE_KEY
 Edit = Callable[[ir.Model], None]
 
 CLASSIFIER = "classifier"
+DENSE = LAYER.format(0) + ".attention.output.dense"  # of `mixed`
 UP = LAYER.format(0) + ".intermediate.dense"
 
 
@@ -66,6 +67,34 @@ def test_int4_float_and_dense_weights_are_compared_too(mixed: Exported) -> None:
 
 def test_unsigned_activations_are_the_same_quantizers(sparse: Exported) -> None:
     assert weight_parity(sparse.model, sparse.cpu_path).equal
+
+
+def test_the_float16_file_stores_the_same_integers_and_scales(sparse: Exported) -> None:
+    assert weight_parity(sparse.model, sparse.float16_path, float16=True).equal
+    assert weight_parity(sparse.model, sparse.float16_path).equal  # its linears are all float32
+
+
+def test_a_dense_layer_may_be_rounded_to_float16_where_that_is_said(mixed: Exported) -> None:
+    assert weight_parity(mixed.model, mixed.float16_path, float16=True).equal
+    complaints = _complaints(weight_parity(mixed.model, mixed.float16_path))
+    assert f"{DENSE}: type of weight is float16, not float32" in complaints
+    assert f"{DENSE}: type of bias is float16, not float32" in complaints
+
+
+def test_a_float16_weight_that_is_one_ulp_off_is_found(mixed: Exported, tmp_path: Path) -> None:
+    def nudge(weight: np.ndarray) -> np.ndarray:
+        weight[2, 5] = np.nextafter(weight[2, 5], np.float16(10))
+        return weight
+
+    path = edited(mixed.float16_path, tmp_path, _change_weight(DENSE, nudge))
+    (mismatch,) = weight_parity(mixed.model, path, float16=True).mismatches
+    assert (mismatch.module, mismatch.what, mismatch.position) == (DENSE, "weight", (5, 2))
+
+
+def test_a_scale_of_the_float16_file_that_is_off_is_found(sparse: Exported, tmp_path: Path) -> None:
+    path = edited(sparse.float16_path, tmp_path, rescale(EMBEDDINGS, 1.001))
+    (mismatch,) = weight_parity(sparse.model, path, float16=True).mismatches
+    assert (mismatch.module, mismatch.what) == (EMBEDDINGS, "scale")
 
 
 def test_a_flipped_integer_is_found_with_layer_and_index(sparse: Exported, tmp_path: Path) -> None:

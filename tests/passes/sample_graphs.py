@@ -35,6 +35,12 @@ def model_of(text: str, arrays: Arrays | None = None) -> ir.Model:
     return model
 
 
+def typed(model: ir.Model) -> ir.Model:
+    """`model` with the types and shapes that a captured graph has on every value."""
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(model), strict_mode=True, data_prop=True)
+    return ir.from_proto(proto)
+
+
 def described(model: ir.Model) -> dict[str, Any]:
     """Nodes and initializers of the main graph as plain data, to compare with `==`."""
     nodes = [

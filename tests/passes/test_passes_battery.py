@@ -11,6 +11,7 @@ import pytest
 from passes import (
     CanonicalLinear,
     CertifySparsity,
+    Float16OutsideIslands,
     FoldWeightQuantization,
     GraphPass,
     NameNodes,
@@ -29,6 +30,7 @@ from tests.passes.sample_graphs import (
     run,
     serialized,
     tied_layers,
+    typed,
 )
 
 
@@ -60,10 +62,15 @@ PASSES = (
     CanonicalLinear,
     ShareQuantizers,
     CertifySparsity,
+    Float16OutsideIslands,
     UnsignedActivations,
     OwnZeroPoints,
     NameNodes,
 )
+
+
+# Float16 tips codes by one, each worth 1/128 of its range.
+FEW_CODES = 0.05
 
 
 def make(kind: type[GraphPass], sample: Sample) -> GraphPass:
@@ -90,9 +97,10 @@ def sample(request: pytest.FixtureRequest) -> Sample:
 
 @pytest.fixture(params=range(len(PASSES)), ids=lambda index: PASSES[index].__name__)
 def ran(request: pytest.FixtureRequest, sample: Sample) -> Ran:
-    model = sample.make()
+    model = typed(sample.make())
     for kind in PASSES[: request.param]:
-        make(kind, sample)(model)
+        if kind.preserves_values:  # what rounds is the last of its target
+            make(kind, sample)(model)
     graph_pass = make(PASSES[request.param], sample)
     before = serialized(model)
     return Ran(graph_pass, before, model, graph_pass(model))
@@ -130,18 +138,21 @@ def test_nothing_is_stored_that_nothing_reads(ran: Ran) -> None:
     assert unread == []
 
 
-def test_values_are_preserved_to_the_last_bit(ran: Ran) -> None:
-    assert ran.graph_pass.preserves_values
+def test_values_are_preserved_to_the_last_bit_or_as_near_as_float16_is(ran: Ran) -> None:
     before = ir.from_proto(onnx.ModelProto.FromString(ran.before))
     feeds = feeds_of(before)
     for expected, found in zip(run(before, feeds), run(ran.after, feeds), strict=True):
-        np.testing.assert_array_equal(found, expected)
+        if ran.graph_pass.preserves_values:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            near = FEW_CODES * np.abs(expected).max()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=near)
 
 
 def test_the_battery_sees_every_pass_change_something() -> None:
     """Otherwise a pass that matches nothing would satisfy every promise above."""
     changed = set()
     for sample in SAMPLES.values():
-        model = sample.make()
+        model = typed(sample.make())
         changed |= {kind for kind in PASSES if make(kind, sample)(model).modified}
     assert changed == set(PASSES)

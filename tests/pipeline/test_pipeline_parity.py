@@ -119,6 +119,7 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         "max_flips": None,
         "max_drop": 0.005,
         "max_kernel_changed": 0.01,
+        "max_float16_changed": 0.02,
         "max_shape_changed": 0.01,
         "require_shapes": True,
         "terms": {"margin": 0.005, "confidence": 0.95, "resamples": 9999, "seed": 0},

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
 from nxmi_export.backends import Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
@@ -29,6 +29,7 @@ NAMES = {
     Stage.WRITTEN: f"{MODEL}, unoptimized",
     Stage.SHIFTED: f"{CPU_MODEL}, unoptimized",
     Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
+    Stage.FLOAT16: f"{FP16_MODEL}, unoptimized",
 }
 
 LabelOrders = Mapping[Stage, tuple[int, ...]]  # for each label the model's output index
@@ -77,6 +78,8 @@ class Ladder:
         absent = {
             Stage.DENSE: self.dense is None,
             Stage.SHIFTED: self.request.shift_examples == 0,
+            Stage.FLOAT16: self.request.shift_examples == 0
+            or FP16_MODEL not in self.artefact.manifest.files,
         }
         return [stage for stage in Stage if not absent.get(stage, False)]
 
@@ -102,6 +105,8 @@ class Ladder:
         """What executes this rung, its logits in the model's own order."""
         if stage is Stage.WRITTEN:
             return self._onnxruntime(MODEL, optimize=False)
+        if stage is Stage.FLOAT16:
+            return self._onnxruntime(FP16_MODEL, optimize=False)
         if stage in (Stage.SHIFTED, Stage.OPTIMIZED):
             return self._onnxruntime(CPU_MODEL, optimize=stage is Stage.OPTIMIZED)
         model = self.dense if stage is Stage.DENSE else self.model

@@ -5,7 +5,7 @@ from functools import partial
 
 from accelerate import Accelerator
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
 from nxmi_export.compression.training.processes import failing_together, join_processes
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.parity import (
@@ -72,7 +72,9 @@ def _judged(
 ) -> ParityRun:
     artefact, request = ladder.artefact, ladder.request
     weights = {
-        name: weight_parity(ladder.model, artefact.path(name)) for name in (MODEL, CPU_MODEL)
+        name: weight_parity(ladder.model, artefact.path(name), float16=name == FP16_MODEL)
+        for name in (MODEL, CPU_MODEL, FP16_MODEL)
+        if name != FP16_MODEL or name in artefact.manifest.files
     }
     results = [
         _result(ladder, each, reasons, weights)
@@ -89,7 +91,7 @@ def _result(
 ) -> ParityResult:
     return ParityResult(
         rungs=climbed.rungs,
-        steps=(*_steps(ladder, climbed, explanations), *_shift(climbed)),
+        steps=(*_steps(ladder, climbed, explanations), *_of_the_first(climbed)),
         weights=weights,
         shapes=tuple(climbed.shapes),
         codes=_codes(ladder, climbed),
@@ -126,12 +128,16 @@ def _steps(
     )
 
 
-def _shift(climbed: Climbed) -> tuple[Step, ...]:
-    """No statistics: both must give equal logits, bit for bit."""
-    written, shifted = climbed.written_first, climbed.rungs.get(Stage.SHIFTED)
-    if written is None or shifted is None:
+def _of_the_first(climbed: Climbed) -> tuple[Step, ...]:
+    """No statistics: one must be equal bit for bit, the other is judged by what it changes."""
+    written = climbed.written_first
+    if written is None:
         return ()
-    return (Step(Stage.WRITTEN, Stage.SHIFTED, compare(written, shifted)),)
+    return tuple(
+        Step(Stage.WRITTEN, stage, compare(written, climbed.rungs[stage]))
+        for stage in (Stage.SHIFTED, Stage.FLOAT16)
+        if stage in climbed.rungs
+    )
 
 
 def _codes(ladder: Ladder, climbed: Climbed) -> tuple[CodeAgreement, ...]:

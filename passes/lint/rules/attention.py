@@ -41,7 +41,8 @@ def partial_attention(reading: Reading) -> Iterator[Place]:
 def float_attention(reading: Reading) -> Iterator[Place]:
     """Unquantized attention is fused in FP16 graphs only; in FP32 it runs in pieces."""
     for attention in reading.attentions:
-        half = attention.softmax.outputs[0].dtype in _HALF
+        # The products decide: a softmax in float32 between them is fused all the same.
+        half = attention.scores.outputs[0].dtype in _HALF
         all_float = len(_float_operands(attention)) == len(attention.operands)
         if reading.is_quantized and all_float and not half:
             yield attention.softmax, "float attention in a quantized encoder"
