@@ -12,7 +12,9 @@ from nxmi_export.backends.tensorrt_engine.coverage import (
     Verdict,
     int8_coverage,
 )
+from nxmi_export.backends.tensorrt_engine.inspector import read_layer_info
 from nxmi_export.backends.tensorrt_engine.library import Library, find_library
+from nxmi_export.backends.tensorrt_engine.module_sparsity import ModuleSparsity, module_sparsity
 from nxmi_export.backends.tensorrt_engine.options import EngineOptions
 from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
@@ -26,6 +28,7 @@ __all__ = [
     "Int8Coverage",
     "Library",
     "ModuleEvidence",
+    "ModuleSparsity",
     "Operand",
     "Shape",
     "ShapeProfile",
@@ -34,6 +37,8 @@ __all__ = [
     "build_engine",
     "find_library",
     "int8_coverage",
+    "module_sparsity",
     "parse_layers",
+    "read_layer_info",
     "sparse_evidence",
 ]
