@@ -47,7 +47,7 @@ class Ladder:
     @classmethod
     def open(cls, artefact: Artefact, request: ParityRequest) -> "Ladder":
         """Load the models; raises UsageError for a head that one of the tasks does not fit."""
-        checkpoint = exported_checkpoint(artefact, request)
+        checkpoint = exported_checkpoint(artefact, request.checkpoint)
         source = None if request.dense is None else read_checkpoint(request.dense)
         heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
         if source is not None:
