@@ -9,7 +9,14 @@ from rich.table import Table
 
 from nxmi_export.certificate import Claim
 
-__all__ = ["ATTENTION_CLAIMS", "HEADINGS", "LINEAR_CLAIMS", "WORDS", "certificate_tables"]
+__all__ = [
+    "ATTENTION_CLAIMS",
+    "HEADINGS",
+    "LINEAR_CLAIMS",
+    "WORDS",
+    "certificate_tables",
+    "unproved",
+]
 
 # Short enough for seven columns beside a module's name in 80 characters.
 HEADINGS: Mapping[Claim, str] = {
@@ -45,6 +52,7 @@ WORDS: Mapping[str, tuple[str, str, str]] = {
     "unproven": ("?", "open", "yellow"),
     "not claimed": ("–", "n/a", "dim"),
 }
+_OPEN = ("refuted", "unproven")  # what needs a reason, the worse first
 _LEGEND = "✓ yes: proved; ✗ no: refuted; ? open: unproven; – n/a: not claimed by the recipe"
 
 
@@ -55,8 +63,22 @@ def certificate_tables(facts: Mapping[str, Any]) -> Iterator[Table]:
     yield _modules(title, facts["linears"], LINEAR_CLAIMS, _LEGEND)
     yield _modules("Attention", facts["attentions"], ATTENTION_CLAIMS)
     yield _model(facts)
-    if any(_open(facts)):
+    if any(unproved(facts)):
         yield _reasons(facts)
+
+
+def unproved(facts: Mapping[str, Any]) -> list[tuple[Claim, list[tuple[str, Mapping[str, Any]]]]]:
+    """Claims about modules with the cells that are refuted, then with those that are unproven.
+
+    Each cell comes with its module; claims keep the order of the columns.
+    """
+    found: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+    for module in (*facts["linears"], *facts["attentions"]):
+        for claim, cell in module["claims"].items():
+            if cell["answer"] in _OPEN:
+                found.setdefault((cell["answer"], claim), []).append((module["module"], cell))
+    ordered = sorted(found.items(), key=lambda each: _OPEN.index(each[0][0]))
+    return [(Claim(claim), cells) for (_, claim), cells in ordered]
 
 
 def _modules(
@@ -113,24 +135,13 @@ def _reasons(facts: Mapping[str, Any]) -> Table:
     table.add_column("answer")
     table.add_column("times", justify="right")
     table.add_column("first, and why", overflow="fold")
-    rows: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
-    for module, claim, cell in _open(facts):
-        rows.setdefault((claim, cell["answer"]), []).append((module, cell))
-    for (claim, answer), cells in sorted(rows.items(), key=lambda row: row[0][1] != "refuted"):
+    for claim, cells in unproved(facts):
         module, first = cells[0]
-        told = f"{module}: {_told(first)}" if module else _told(first)
-        table.add_row(HEADINGS[Claim(claim)], _cell(answer), str(len(cells)), escape(told))
+        told = escape(f"{module}: {_told(first)}")
+        table.add_row(HEADINGS[claim], _cell(first["answer"]), str(len(cells)), told)
     table.caption = "every reason, with its line of the log, is in certificate.json"
     table.caption_justify = "left"
     return table
-
-
-def _open(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Module, claim and cell of whatever module is refuted or unproven."""
-    for module in (*facts["linears"], *facts["attentions"]):
-        for claim, cell in module["claims"].items():
-            if cell["answer"] in {"refuted", "unproven"}:
-                yield module["module"], claim, cell
 
 
 def _told(cell: Mapping[str, Any]) -> str:

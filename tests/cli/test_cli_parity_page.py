@@ -13,6 +13,7 @@ from nxmi_export.cli.parity_files import check_writable
 from nxmi_export.errors import OutputError
 from tests.cli.command_lines import Command
 from tests.html_reader import Element, read_html
+from tests.pipeline.engine_files import Log, with_engine
 from tests.pipeline.parity_project import Project, sst2_project
 
 
@@ -71,6 +72,24 @@ def test_the_dense_model_is_the_first_rung_of_the_picture(
     boxes = [each.text for each in picture.all("text", class_="name")]
     assert boxes[:4] == ["PyTorch", "dense", "PyTorch", "compressed"]
     assert "TensorRT engine: not built." in picture.all("desc")[0].text
+
+
+def test_the_page_shows_the_certificate_or_why_it_is_not_valid(
+    nxmi_export: Command, project: Project
+) -> None:
+    arguments = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
+    assert nxmi_export("certify", project.artefact).code == 0
+    assert nxmi_export(*arguments).code == 0
+    assert "? Everything together: unproven (no engine)." in certificate_of(project)
+    with_engine(read_artefact(project.artefact), Log().text)
+    assert nxmi_export(*arguments).code == 0
+    assert "? No valid certificate: expected a certificate of the files" in certificate_of(project)
+
+
+def certificate_of(project: Project) -> str:
+    sections = read(project.artefact / "report.html").all("section")
+    (found,) = (each for each in sections if each.all("h2")[0].text == "Deployment certificate")
+    return found.text
 
 
 def test_the_commands_on_the_page_make_the_same_run_again(

@@ -7,14 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 
-from nxmi_export.artefact import Artefact, file_record, read_artefact
+from nxmi_export.artefact import FP16_MODEL, Artefact, file_record, read_artefact
+from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, ShapeProfile
 from nxmi_export.certificate import Answer, Certificate, Claim, read_certificate
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.recipe import Placement
+from nxmi_export.workflow.build import build
 from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
+from passes.linear_layers import LinearLayer, linear_layers
 from tests.pipeline.engine_files import (
     DENSE_KERNEL,
     PRODUCTS,
@@ -324,6 +329,20 @@ def test_an_rtx_plan_is_no_witness_for_what_sparse_kernels_need(sparse: Artefact
     assert answers(certificate, Claim.INT8_IN) == {PROVED}
 
 
+def test_a_real_rtx_build_proves_int8_and_the_mapping(sparse: Artefact, rtx: Library) -> None:
+    profile = ShapeProfile.parse("min=1x1,opt=8x32,max=16x64", position_limit=64)
+    build(sparse, profile=profile, library=rtx, options=EngineOptions())
+    certificate = certified(read_artefact(sparse.directory))
+    assert certificate.engine == f"tensorrt_rtx {rtx.version}"
+    for claim in (Claim.INT8_IN, Claim.FUSED):
+        assert answers(certificate, claim) == {PROVED}
+    for claim in (Claim.INT8_OUT, Claim.ELIGIBLE, Claim.SPARSE):
+        assert answers(certificate, claim) == {UNPROVEN}
+    assert {claim for claim, found in certificate.model.items() if found.answer is not PROVED} == {
+        Claim.RUNS
+    }
+
+
 def test_an_engine_of_another_graph_is_refuted(sparse: Artefact) -> None:
     graph = {"name": "model.onnx", "sha256": "ab" * 32}
     certificate = certified(with_engine(sparse, Log().text, graph=graph))
@@ -348,6 +367,59 @@ def test_a_log_of_another_plan_is_refuted(sparse: Artefact) -> None:
     assert cell(certificate, UP, Claim.INT8_IN) == (
         REFUTED,
         "engine.json and its log are of another plan than model.plan",
+    )
+
+
+def with_fp16_graph(artefact: Artefact, edit: Callable[[LinearLayer], None]) -> Artefact:
+    """The artefact with an FP16-mixed graph: model.onnx, its linears edited."""
+    directory = artefact.directory
+    model = ir.load(directory / "model.onnx")
+    for layer in linear_layers(model.graph):
+        edit(layer)
+    ir.save(model, directory / FP16_MODEL)
+    files = {**artefact.manifest.files, FP16_MODEL: file_record(directory / FP16_MODEL)}
+    artefact.manifest.model_copy(update={"files": files}).write(directory)
+    return read_artefact(directory)
+
+
+def test_floats_in_half_precision_are_what_the_fp16_graph_is_for(sparse: Artefact) -> None:
+    def halve(layer: LinearLayer) -> None:
+        if not layer.weight.is_integer:
+            half = layer.weight.stored.astype(np.float16)
+            layer.weight.constant.const_value = ir.Tensor(half)
+
+    certificate = certified(with_fp16_graph(sparse, halve))
+    assert answers(certificate, Claim.PARITY) == {PROVED}
+    assert cell(certificate, UP, Claim.STORED)[1].endswith(
+        "in model.onnx, model.cpu.onnx, model.fp16.onnx"
+    )
+    assert certificate.model[Claim.SCALES].answer is PROVED
+
+
+def test_a_fault_in_the_fp16_graph_alone_is_refuted(sparse: Artefact) -> None:
+    def fill(layer: LinearLayer) -> None:
+        if layer.module == UP:
+            layer.weight.constant.const_value = ir.Tensor(np.full_like(layer.weight.stored, 3))
+
+    certificate = certified(with_fp16_graph(sparse, fill))
+    for claim in (Claim.STORED, Claim.PARITY):
+        answer, why = cell(certificate, UP, claim)
+        assert answer is REFUTED
+        assert why.startswith("model.fp16.onnx: ")
+        assert cell(certificate, QUERY, claim)[0] is PROVED
+
+
+def test_a_shifted_zero_point_is_no_stored_pattern(sparse: Artefact) -> None:
+    def shift(layer: LinearLayer) -> None:
+        if layer.module == UP:
+            point = layer.weight.path[-1].inputs[2]
+            assert point is not None
+            point.const_value = ir.Tensor(np.ones(layer.weight.shape[1], np.int8))
+
+    certificate = certified(with_fp16_graph(sparse, shift))
+    assert cell(certificate, UP, Claim.STORED) == (
+        REFUTED,
+        "model.fp16.onnx: the zero-point of the weight is not a constant 0",
     )
 
 

@@ -8,7 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, as_in_names
-from nxmi_export.backends.tensorrt_engine.sparsity import SparseEvidence, names_sparse_kernel
+from nxmi_export.backends.tensorrt_engine.sparsity import (
+    SparseEvidence,
+    names_dense_kernel,
+    names_sparse_kernel,
+)
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
 
 __all__ = ["ModuleSparsity", "module_sparsity"]
@@ -78,7 +82,8 @@ def _chosen(
             Verdict.REFUTED,
             f"of {found} eligible layers the builder chose a sparse kernel for 0",
         )
-    if candidates is not None and count == evidence.eligible == len(candidates):
+    whole = candidates is not None and count == evidence.eligible == len(candidates)
+    if whole and not any(names_dense_kernel(layer) for layer in layers):
         return Verdict.PROVED, f"the builder chose sparse kernels for all {count} layers"
     kernels = ", ".join(dict.fromkeys(layer.tactic for layer in layers if layer.tactic))
     return Verdict.UNPROVEN, (

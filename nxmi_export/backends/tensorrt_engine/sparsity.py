@@ -8,7 +8,13 @@ from typing import Protocol
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
 
-__all__ = ["BuiltBy", "SparseEvidence", "names_sparse_kernel", "sparse_evidence"]
+__all__ = [
+    "BuiltBy",
+    "SparseEvidence",
+    "names_dense_kernel",
+    "names_sparse_kernel",
+    "sparse_evidence",
+]
 
 _COUNT = re.compile(r"\(Sparsity\) (Found|Chose) (\d+) layer\(s\)")
 # TensorRT 8 names the layers instead of counting them.
@@ -17,6 +23,8 @@ _NAMED = re.compile(
     r" implementation for layers): ?(.*)"
 )
 _KERNEL = re.compile(r"spars|sptensor|spmma|sp_?gemm", re.IGNORECASE)
+# cask and CUTLASS name what they run in full; Myelin's own names tell nothing of sparsity.
+_NAMED_IN_FULL = re.compile(r"xmma_(?:gemm|fprop)|cutlass\w*gemm", re.IGNORECASE)
 
 
 class BuiltBy(Protocol):
@@ -65,6 +73,11 @@ def sparse_evidence(
 def names_sparse_kernel(layer: EngineLayer) -> bool:
     """Whether the layer's own kernel is named as one that skips 2:4 zeros."""
     return bool(_KERNEL.search(layer.tactic))
+
+
+def names_dense_kernel(layer: EngineLayer) -> bool:
+    """Whether the layer's own kernel is named in full, and not as one that skips zeros."""
+    return bool(_NAMED_IN_FULL.search(layer.tactic)) and not names_sparse_kernel(layer)
 
 
 def _judge(
