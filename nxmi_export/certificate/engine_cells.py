@@ -157,7 +157,7 @@ def _output(reading: EngineReading, found: ModuleEvidence) -> Cell:
     if not found.layers:
         return answered(Verdict.UNPROVEN, found.reason)
     if reading.witness.is_rtx:
-        return answered(Verdict.UNPROVEN, f"{found.reason}; {_RTX_OUTPUT}", places)
+        return answered(Verdict.UNPROVEN, f"{_RTX_OUTPUT} ({found.reason})", places)
     if found.writes_int8:
         return answered(Verdict.PROVED, found.reason, places)
     types = {output.datatype for layer in found.layers for output in layer.outputs}

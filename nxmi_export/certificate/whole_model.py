@@ -84,13 +84,12 @@ def _no_float(promises: Promises, reading: EngineReading) -> Cell:
         return answered(Verdict.UNPROVEN, f"its types do not decide: {describe(unclear)}", places)
     if missing := [name for name in sorted(quantized) if not reading.modules[name].layers]:
         return answered(Verdict.UNPROVEN, f"{missing[0]} was not found in the engine")
-    left = sum(not each.is_quantized for each in promises.linears)
-    float_attentions = sum(not each.quantized for each in promises.attentions)
-    return answered(
-        Verdict.PROVED,
-        f"{len(products)} products, all INT8; the recipe leaves {left} linears and "
-        f"{float_attentions} attentions in float",
-    )
+    linears = sum(not each.is_quantized for each in promises.linears)
+    attentions = sum(not each.quantized for each in promises.attentions)
+    told = f"{len(products)} products, all INT8"
+    if linears or attentions:
+        told += f"; the recipe leaves {linears} linears and {attentions} attentions in float"
+    return answered(Verdict.PROVED, told)
 
 
 def _merged(promises: Promises, reading: EngineReading) -> Cell:
