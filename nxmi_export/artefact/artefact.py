@@ -9,10 +9,14 @@ from nxmi_export.artefact.manifest import MANIFEST, FileRecord, Manifest
 from nxmi_export.errors import ArtefactError
 
 __all__ = [
+    "BUILD_LOG",
+    "CERTIFICATE",
     "CPU_MODEL",
+    "ENGINE_FACTS",
     "FP16_MODEL",
     "FP16_WEIGHTS",
     "MODEL",
+    "PLAN",
     "WEIGHTS",
     "Artefact",
     "file_record",
@@ -26,6 +30,10 @@ CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
 FP16_MODEL = "model.fp16.onnx"  # for TensorRT: model.onnx with float16 where that is safe
 WEIGHTS = "model.onnx.data"  # the tensors of all; each file refers to the same bytes
 FP16_WEIGHTS = "model.fp16.onnx.data"  # what FP16_MODEL alone has: its float16 tensors
+PLAN = "model.plan"  # the engine
+BUILD_LOG = "build.log"  # of the engine
+ENGINE_FACTS = "engine.json"  # what was built, by what, and what its log proves
+CERTIFICATE = "certificate.json"  # what is proved of each of the files above
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
 

@@ -11,6 +11,7 @@ from nxmi_export._version import __version__
 from nxmi_export.cli import (
     bench,
     build,
+    certify,
     compress,
     doctor,
     export,
@@ -51,6 +52,7 @@ app.command("search")(search.search_command)
 app.command("latency")(latency.latency_command)
 app.command("lint")(lint.lint_command)
 app.command("build")(build.build_command)
+app.command("certify")(certify.certify_command)
 app.command("bench")(bench.bench_command)
 app.command("parity")(parity.parity_command)
 app.command("triton")(triton.triton_command)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nxmi_export.artefact import Artefact
+from nxmi_export.artefact import CERTIFICATE, Artefact
 from nxmi_export.cli.console import write_json
 from nxmi_export.cli.parity_again import commands_again
-from nxmi_export.errors import OutputError
+from nxmi_export.errors import ArtefactError, OutputError
 from nxmi_export.output_files import atomic_file
 
 if TYPE_CHECKING:
@@ -65,12 +65,30 @@ def write_results(
         gate=request.gate,
     )
     write_json(files["-o"], document)
-    commands = commands_again(artefact, request)
-    _write_text(files["--html"], parity_page(document, artefact, engine=engine, commands=commands))
+    page = parity_page(
+        document,
+        artefact,
+        engine=engine,
+        commands=commands_again(artefact, request),
+        certificate=_certificate(artefact),
+    )
+    _write_text(files["--html"], page)
     if path := files.get("--junit"):
         _write_text(path, junit_xml(run))
     if path := files.get("--markdown"):
         _write_text(path, markdown_summary(run, artefact))
+
+
+def _certificate(artefact: Artefact) -> dict[str, Any] | str | None:
+    """The content of certificate.json, or why it is not valid; None where there is none."""
+    from nxmi_export.certificate import read_certificate
+
+    if CERTIFICATE not in artefact.manifest.files:
+        return None
+    try:
+        return read_certificate(artefact).as_json()
+    except ArtefactError as error:
+        return f"expected {error.expected}, found {error.found}; {error.remedy}"
 
 
 def _obstacle(path: Path) -> str | None:

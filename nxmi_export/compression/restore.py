@@ -14,7 +14,7 @@ from nxmi_export.compression.insert_quantizers import compressed_linears, insert
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
 from nxmi_export.errors import CheckpointMismatch, InvalidScale, RecipeError, UnsupportedWeight
 
-__all__ = ["check_deployable", "check_patterns", "check_scales", "restore"]
+__all__ = ["check_deployable", "check_patterns", "check_scales", "restore", "without_weights"]
 
 
 def restore(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
@@ -23,13 +23,34 @@ def restore(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
     Raises CheckpointMismatch where keys, shapes or types do not fit, InvalidScale for a scale that
     is not positive and finite, UnsupportedWeight for a weight that breaks its own pattern.
     """
-    model = _without_weights(checkpoint)
-    if checkpoint.recipe is not None:
-        insert_quantizers(model, checkpoint.recipe)
+    model = without_weights(checkpoint)
     _load(model, checkpoint.state, checkpoint.architecture)
     model.eval()
     check_scales(model)
     check_patterns(model)
+    return model
+
+
+def without_weights(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
+    """The model as its configuration and recipe make it, quantizers in place, weights on "meta".
+
+    Nothing of `checkpoint.state` is read. Raises CheckpointMismatch for a configuration that builds
+    no such model.
+    """
+    architecture: Any = getattr(transformers, checkpoint.architecture)
+    try:
+        config = architecture.config_class.from_dict(dict(checkpoint.config))
+        with init_empty_weights(include_buffers=False):  # no random weights to throw away
+            model: PreTrainedModel = architecture._from_config(config, attn_implementation="eager")
+    except Exception as error:  # transformers' own checks of a configuration raise many kinds
+        raise CheckpointMismatch(
+            "configuration",
+            expected=f"one that builds {checkpoint.architecture}",
+            found=" ".join(str(error).split()),
+            remedy="save the model again",
+        ) from error
+    if checkpoint.recipe is not None:
+        insert_quantizers(model, checkpoint.recipe)
     return model
 
 
@@ -75,22 +96,6 @@ def check_deployable(model: nn.Module, source: str) -> None:
             found="activations: {mode: dynamic} in its recipe",
             remedy="compress the model with activations: {mode: static}",
         )
-
-
-def _without_weights(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
-    architecture: Any = getattr(transformers, checkpoint.architecture)
-    try:
-        config = architecture.config_class.from_dict(dict(checkpoint.config))
-        with init_empty_weights(include_buffers=False):  # no random weights to throw away
-            model: PreTrainedModel = architecture._from_config(config, attn_implementation="eager")
-    except Exception as error:  # transformers' own checks of a configuration raise many kinds
-        raise CheckpointMismatch(
-            "configuration",
-            expected=f"one that builds {checkpoint.architecture}",
-            found=" ".join(str(error).split()),
-            remedy="save the model again",
-        ) from error
-    return model
 
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], architecture: str) -> None:

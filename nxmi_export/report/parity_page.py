@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nxmi_export.artefact import Artefact
 from nxmi_export.parity import Stage
+from nxmi_export.report.certificate_section import certificate_section
 from nxmi_export.report.changed_examples import changed_examples
 from nxmi_export.report.drift_chart import drift_chart
 from nxmi_export.report.evidence_tables import (
@@ -36,11 +37,13 @@ def parity_page(
     engine: Facts | None = None,
     layers: Sequence[Facts] | None = None,
     commands: Sequence[str] = (),
+    certificate: Facts | str | None = None,
 ) -> str:
     """The HTML document; `document` is `run_document`, `engine` the content of engine.json.
 
     `layers` is what `drift_chart` takes, and None where drift was not measured. `commands` make the
-    artefact and the run again, one a line.
+    artefact and the run again, one a line. `certificate` is the content of certificate.json, or why
+    that is not valid, and None where there is none.
     """
     title = f"Parity {'passed' if document['ok'] else 'failed'}: {artefact.directory.name}"
     sections = {
@@ -48,6 +51,7 @@ def parity_page(
         **{split_name(each): tuple(_split(document, each, engine)) for each in document["splits"]},
         **({} if layers is None else {"Drift by layer": (drift_chart(layers),)}),
         "What is proved of the files": (proof_table(document, engine),),
+        **_certificate(certificate),
         "Sizes": (sizes_table(artefact.manifest), storage_table(artefact.manifest)),
         "Where this comes from": tuple(_provenance(document, artefact, engine, commands)),
     }
@@ -148,6 +152,10 @@ def _split(document: Facts, split: Facts, engine: Facts | None) -> Iterator[Html
     yield checks_table(split)
     yield from shapes_table(split)
     yield from codes_table(split)
+
+
+def _certificate(found: Facts | str | None) -> dict[str, tuple[Html, ...]]:
+    return {} if found is None else {"Deployment certificate": tuple(certificate_section(found))}
 
 
 def _provenance(

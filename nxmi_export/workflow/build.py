@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,14 @@ from typing import Any
 import onnx_ir as ir
 
 import passes
-from nxmi_export.artefact import MODEL, Artefact, file_record
+from nxmi_export.artefact import (
+    BUILD_LOG,
+    ENGINE_FACTS,
+    MODEL,
+    PLAN,
+    Artefact,
+    replace_files,
+)
 from nxmi_export.backends.tensorrt_engine import (
     BuildResult,
     EngineOptions,
@@ -38,9 +45,6 @@ __all__ = [
     "build",
 ]
 
-PLAN = "model.plan"
-BUILD_LOG = "build.log"
-ENGINE_FACTS = "engine.json"
 FAILED_LOG = "build.failed.log"  # of the latest build if it failed; never in the manifest
 _WRITTEN = (PLAN, BUILD_LOG, ENGINE_FACTS)
 SCHEMA = "nxmi-export/engine/1"
@@ -150,7 +154,8 @@ def build(
         report = _report(replace(result, plan=directory / PLAN), modules, graph)
         facts = json.dumps(report.as_json(), indent=1)
         (workshop / ENGINE_FACTS).write_text(f"{facts}\n", encoding="utf-8")
-        _publish(artefact, workshop)
+        replace_files(artefact, workshop, _WRITTEN)
+        (directory / FAILED_LOG).unlink(missing_ok=True)
     return report
 
 
@@ -165,24 +170,6 @@ def _with_log(error: EngineBuildFailed, log: Path, kept: Path) -> EngineBuildFai
     )
 
 
-def _publish(artefact: Artefact, workshop: Path) -> None:
-    """Move a whole engine into the artefact, in the place of an earlier one."""
-    directory = artefact.directory
-    records = {name: file_record(workshop / name) for name in _WRITTEN}
-    # An engine is no part of the artefact while its files are being replaced.
-    others = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
-    artefact.manifest.model_copy(update={"files": others}).write(directory)
-    try:
-        for name in _WRITTEN:
-            os.replace(workshop / name, directory / name)
-        artefact.manifest.model_copy(update={"files": others | records}).write(directory)
-    except BaseException:
-        # A plan that the manifest does not list would be used.
-        _remove(directory, _WRITTEN)
-        raise
-    _remove(directory, (FAILED_LOG,))
-
-
 def _report(result: BuildResult, modules: QuantizedModules, graph: str) -> EngineReport:
     coverage = int8_coverage(
         result.layers,
@@ -193,8 +180,3 @@ def _report(result: BuildResult, modules: QuantizedModules, graph: str) -> Engin
     return EngineReport(
         result, coverage, sparse_evidence(result.log, result.layers, result.library), graph
     )
-
-
-def _remove(directory: Path, names: Iterable[str]) -> None:
-    for name in names:
-        (directory / name).unlink(missing_ok=True)

@@ -73,6 +73,26 @@ def test_the_dense_model_is_the_first_rung_of_the_picture(
     assert "TensorRT engine: not built." in picture.all("desc")[0].text
 
 
+def test_the_page_shows_the_certificate_or_why_it_is_not_valid(
+    nxmi_export: Command, project: Project
+) -> None:
+    arguments = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
+    assert nxmi_export("certify", project.artefact).code == 0
+    nxmi_export(*arguments)  # whatever the gate says of so few examples
+    assert "? Everything together: unproven (no engine)." in certificate_of(project)
+    with (project.artefact / "config.json").open("a") as file:
+        file.write("\n")
+    project.change()
+    nxmi_export(*arguments)
+    assert "? No valid certificate: expected a certificate of the files" in certificate_of(project)
+
+
+def certificate_of(project: Project) -> str:
+    sections = read(project.artefact / "report.html").all("section")
+    (found,) = (each for each in sections if each.all("h2")[0].text == "Deployment certificate")
+    return found.text
+
+
 def test_the_commands_on_the_page_make_the_same_run_again(
     nxmi_export: Command, project: Project
 ) -> None:

@@ -16,7 +16,9 @@ from nxmi_export.backends.tensorrt_engine.coverage import (
 from nxmi_export.backends.tensorrt_engine.device import Device, open_device
 from nxmi_export.backends.tensorrt_engine.engine import Engine
 from nxmi_export.backends.tensorrt_engine.execution import Execution
+from nxmi_export.backends.tensorrt_engine.inspector import read_layer_info
 from nxmi_export.backends.tensorrt_engine.library import Library, find_library
+from nxmi_export.backends.tensorrt_engine.module_sparsity import ModuleSparsity, module_sparsity
 from nxmi_export.backends.tensorrt_engine.options import EngineOptions
 from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
@@ -34,6 +36,7 @@ __all__ = [
     "Int8Coverage",
     "Library",
     "ModuleEvidence",
+    "ModuleSparsity",
     "Operand",
     "Shape",
     "ShapeProfile",
@@ -43,7 +46,9 @@ __all__ = [
     "build_engine",
     "find_library",
     "int8_coverage",
+    "module_sparsity",
     "open_device",
     "parse_layers",
+    "read_layer_info",
     "sparse_evidence",
 ]

@@ -9,7 +9,15 @@ import math
 import re
 from dataclasses import dataclass
 
-__all__ = ["EngineLayer", "Operand", "exhausted_memory", "parse_layers"]
+__all__ = [
+    "EngineLayer",
+    "Operand",
+    "as_in_names",
+    "datatype_in",
+    "exhausted_memory",
+    "onnx_nodes_in",
+    "parse_layers",
+]
 
 # One level of nested brackets: dimensions and strides inside the list of operands.
 _LIST = r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]"
@@ -70,8 +78,8 @@ class EngineLayer:
         The metadata of a GEMM may also list the MatMul before it, whose rescaling was fused into
         this one; the name lists only what the kernel multiplies, joined by "+".
         """
-        stem = _as_in_names(_MYELIN_SUFFIX.sub("", self.name))
-        named = [node for node in self.onnx_nodes if f"+{_as_in_names(node)}+" in f"+{stem}+"]
+        stem = as_in_names(_MYELIN_SUFFIX.sub("", self.name))
+        named = [node for node in self.onnx_nodes if f"+{as_in_names(node)}+" in f"+{stem}+"]
         return tuple(named) or self.onnx_nodes
 
 
@@ -91,6 +99,22 @@ def exhausted_memory(log: str) -> str | None:
     return next((line for line in log.splitlines() if _OUT_OF_MEMORY.search(line)), None)
 
 
+def onnx_nodes_in(metadata: str) -> tuple[str, ...]:
+    """The ONNX nodes that a layer's metadata lists."""
+    return tuple(_ONNX_NODE.findall(metadata))
+
+
+def datatype_in(text: str) -> str:
+    """The data type in a description of a format, or the text itself where it names none."""
+    found = _DATATYPE.search(text)
+    return found.group(0).replace("INT8", "Int8") if found else text
+
+
+def as_in_names(text: str) -> str:
+    """ONNX names as layer names have them: TensorRT 10 writes "_" for ".", and "+" varies."""
+    return text.replace(".", "_").replace(" + ", "+")
+
+
 def _layer(match: re.Match[str]) -> EngineLayer:
     name, kind, inputs, constants, outputs, rest = match.groups()
     tactic = _TACTIC.search(rest)
@@ -102,7 +126,7 @@ def _layer(match: re.Match[str]) -> EngineLayer:
         constants=_operands(constants or ""),
         outputs=_operands(outputs),
         tactic=tactic.group(1) if tactic else "",
-        onnx_nodes=tuple(_ONNX_NODE.findall(metadata)),
+        onnx_nodes=onnx_nodes_in(metadata),
         line=match.group(0),
     )
 
@@ -112,17 +136,7 @@ def _operands(text: str) -> tuple[Operand, ...]:
         Operand(
             match["name"],
             tuple(int(size) for size in match["dimensions"].split(",") if size),
-            _datatype(match["datatype"]),
+            datatype_in(match["datatype"]),
         )
         for match in _OPERAND.finditer(text)
     )
-
-
-def _datatype(text: str) -> str:
-    found = _DATATYPE.search(text)
-    return found.group(0).replace("INT8", "Int8") if found else text
-
-
-def _as_in_names(text: str) -> str:
-    """ONNX names as layer names have them: TensorRT 10 writes "_" for ".", and "+" varies."""
-    return text.replace(".", "_").replace(" + ", "+")

@@ -20,13 +20,18 @@ _PRODUCTS = 2  # of one attention: query with key, probabilities with value
 
 @dataclass(frozen=True, slots=True)
 class ModuleEvidence:
-    """What the build log shows about one module."""
+    """What the engine's layers show about one module."""
 
     module: str
     verdict: Verdict  # of: its matrix products read INT8
     reason: str
     writes_int8: bool  # the same kernel also writes INT8, which sparse INT8 kernels must
-    lines: tuple[str, ...]  # log lines, empty where the module was not found
+    layers: tuple[EngineLayer, ...]  # what runs its products, empty where it was not found
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that its layers were read from."""
+        return tuple(layer.line for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ def _evidence(
         verdict=verdict,
         reason=prefix + "; ".join(describe(layer) for layer in layers),
         writes_int8=all(out.datatype == "Int8" for layer in layers for out in layer.outputs),
-        lines=tuple(layer.line for layer in layers),
+        layers=layers,
     )
 
 
@@ -158,7 +163,7 @@ def _not_found(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> 
         reason = f"{' and '.join(nodes)} only within layers of type {', '.join(seen)}"
     else:
         reason = f"the build log lists no layer made from {' and '.join(nodes)}"
-    return ModuleEvidence(module, Verdict.UNPROVEN, reason, writes_int8=False, lines=())
+    return ModuleEvidence(module, Verdict.UNPROVEN, reason, writes_int8=False, layers=())
 
 
 def _count(modules: Iterable[ModuleEvidence]) -> int:

@@ -4,7 +4,7 @@ import re
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand
 
-__all__ = ["describe", "is_fused_attention", "is_gemm", "multiplies_int8"]
+__all__ = ["FLOATS", "describe", "is_fused_attention", "is_gemm", "multiplies_int8"]
 
 _GEMM_TYPE = re.compile(r"gemm|conv|^matmul$|^fc$|^(runtime_)?fusion$", re.IGNORECASE)
 _FUSED_ATTENTION = re.compile(r"gemm_mha|fused_mha|_mha_v\d", re.IGNORECASE)
@@ -13,7 +13,8 @@ _INT8_KERNEL = re.compile(r"_i8(i8|f16|bf16|f32|i32)_i8i32")
 # A fused kernel is named after its steps in order; before the product: how its operands are made.
 _FUSION = re.compile(r"fusion$", re.IGNORECASE)
 _STEPS_BEFORE = re.compile(r"__myl_(\w*?)(?:Fc|Gemm|MatMul|Bmm|Conv)")
-_FLOATS = {"Half", "FP16", "BFloat16", "BF16", "Float", "FP32"}
+FLOATS = {"Half", "FP16", "BFloat16", "BF16", "Float", "FP32"}
+_OTHERS = {"Bool", "FP8", "Int32", "Int4", "Int64", "UInt8"}  # masks, shapes, packed weights
 _FEWEST_ATTENTION_OPERANDS = 3  # query, key, value
 
 
@@ -41,12 +42,15 @@ def multiplies_int8(layer: EngineLayer) -> bool | None:
        axis become `CastMulCastMulCastFc`, which dequantizes both operands before the product (Fc).
        Or it may read floats and quantize them itself (`Roun`), which its operands do not show.
     3. Otherwise the operands decide. Floats beside INT8 may be a bias or a residual, or the data of
-       a product whose weights alone are INT8: not decided.
+       a product whose weights alone are INT8: not decided. Nor is anything by the rest where the
+       type of one is missing ("N/A due to dynamic shapes").
     """
     if _INT8_KERNEL.search(layer.tactic):
         return True
     if _FUSION.search(layer.type) and (steps := _steps_before_product(layer)):
         return None if "Roun" in steps or "Cast" not in steps else False
+    if not all(_is_known(operand) for operand in (*layer.inputs, *layer.constants)):
+        return None
     inputs = [operand.datatype for operand in layer.inputs if _is_data(operand)]
     if "Int8" not in inputs:
         return False if inputs else None
@@ -74,4 +78,8 @@ def _steps_before_product(layer: EngineLayer) -> str | None:
 
 def _is_data(operand: Operand) -> bool:
     """Not a mask, a shape or one of the two scalars of a GEMM."""
-    return not operand.is_scalar and (operand.datatype == "Int8" or operand.datatype in _FLOATS)
+    return not operand.is_scalar and (operand.datatype == "Int8" or operand.datatype in FLOATS)
+
+
+def _is_known(operand: Operand) -> bool:
+    return operand.datatype == "Int8" or operand.datatype in FLOATS | _OTHERS

@@ -3,12 +3,18 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
-from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
 
-__all__ = ["SparseEvidence", "sparse_evidence"]
+__all__ = [
+    "BuiltBy",
+    "SparseEvidence",
+    "names_dense_kernel",
+    "names_sparse_kernel",
+    "sparse_evidence",
+]
 
 _COUNT = re.compile(r"\(Sparsity\) (Found|Chose) (\d+) layer\(s\)")
 # TensorRT 8 names the layers instead of counting them.
@@ -17,6 +23,16 @@ _NAMED = re.compile(
     r" implementation for layers): ?(.*)"
 )
 _KERNEL = re.compile(r"spars|sptensor|spmma|sp_?gemm", re.IGNORECASE)
+# cask and CUTLASS name what they run in full; Myelin's own names tell nothing of sparsity.
+_NAMED_IN_FULL = re.compile(r"xmma_(?:gemm|fprop)|cutlass\w*gemm", re.IGNORECASE)
+
+
+class BuiltBy(Protocol):
+    """What built an engine: a `Library`, or a record of one."""
+
+    @property
+    def is_rtx(self) -> bool:
+        """Whether it was TensorRT-RTX, which has no sparse kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +45,12 @@ class SparseEvidence:
     chosen: int | None  # layers; None where the log does not say
     layers: tuple[str, ...]  # engine layers whose kernel is named as a sparse one
     lines: tuple[str, ...]  # the log lines this was read from
+    eligible_names: tuple[str, ...] = ()  # TensorRT 8 names them, later releases only count
+    chosen_names: tuple[str, ...] = ()
 
 
 def sparse_evidence(
-    log: str, layers: Sequence[EngineLayer], library: Library | None
+    log: str, layers: Sequence[EngineLayer], library: BuiltBy | None
 ) -> SparseEvidence:
     """Judge one build. `library` is None for a log of unknown origin, read as TensorRT's.
 
@@ -40,7 +58,7 @@ def sparse_evidence(
     """
     lines = tuple(line for line in log.splitlines() if "(Sparsity)" in line)
     eligible, chosen = _most(lines, "Found", "Layers"), _most(lines, "Chose", "TRT")
-    sparse = tuple(layer.name for layer in layers if _KERNEL.search(layer.tactic))
+    sparse = tuple(layer.name for layer in layers if names_sparse_kernel(layer))
     if library is not None and library.is_rtx:
         verdict, reason = (
             Verdict.UNPROVEN,
@@ -48,7 +66,18 @@ def sparse_evidence(
         )
     else:
         verdict, reason = _judge(eligible, chosen, sparse)
-    return SparseEvidence(verdict, reason, eligible, chosen, sparse, lines)
+    named = _named(lines, "Layers"), _named(lines, "TRT")
+    return SparseEvidence(verdict, reason, eligible, chosen, sparse, lines, *named)
+
+
+def names_sparse_kernel(layer: EngineLayer) -> bool:
+    """Whether the layer's own kernel is named as one that skips 2:4 zeros."""
+    return bool(_KERNEL.search(layer.tactic))
+
+
+def names_dense_kernel(layer: EngineLayer) -> bool:
+    """Whether the layer's own kernel is named in full, and not as one that skips zeros."""
+    return bool(_NAMED_IN_FULL.search(layer.tactic)) and not names_sparse_kernel(layer)
 
 
 def _judge(
@@ -75,9 +104,18 @@ def _most(lines: Sequence[str], counted: str, named: str) -> int | None:
         for line in lines
         if (match := _COUNT.search(line)) and match.group(1) == counted
     ]
-    counts += [
-        len([name for name in match.group(2).split(",") if name.strip()])
-        for line in lines
-        if (match := _NAMED.search(line)) and match.group(1).startswith(named)
-    ]
-    return max(counts, default=None)
+    lists = [names for line in lines if (names := _list(line, named)) is not None]
+    return max([*counts, *map(len, lists)], default=None)
+
+
+def _named(lines: Sequence[str], starts: str) -> tuple[str, ...]:
+    """Every layer that any line lists, once, in order."""
+    return tuple(dict.fromkeys(name for line in lines for name in _list(line, starts) or ()))
+
+
+def _list(line: str, starts: str) -> list[str] | None:
+    """The layers that a line of TensorRT 8 lists; None where it is no such line."""
+    match = _NAMED.search(line)
+    if match is None or not match.group(1).startswith(starts):
+        return None
+    return [name.strip() for name in match.group(2).split(",") if name.strip()]

@@ -52,7 +52,7 @@ class Ladder:
 
         And OutputError for a cache that cannot be made.
         """
-        checkpoint = exported_checkpoint(artefact, request)
+        checkpoint = exported_checkpoint(artefact, request.checkpoint)
         source = None if request.dense is None else read_checkpoint(request.dense)
         heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
         if source is not None:

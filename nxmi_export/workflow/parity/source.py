@@ -11,10 +11,14 @@ from nxmi_export.workflow.parity.request import ParityRequest
 __all__ = ["exported_checkpoint", "unfamiliar_tasks"]
 
 
-def exported_checkpoint(artefact: Artefact, request: ParityRequest) -> CompressedCheckpoint:
-    """The checkpoint the artefact was exported from; its hash must be the manifest's."""
+def exported_checkpoint(artefact: Artefact, moved_to: str | None) -> CompressedCheckpoint:
+    """The checkpoint the artefact was exported from; its hash must be the manifest's.
+
+    `moved_to` is its place, if that is no longer the one in the manifest. Raises ArtefactError for
+    one that is gone or another, and where labels or tokenizer are not the artefact's.
+    """
     source = artefact.manifest.source
-    path = Path(request.checkpoint) if request.checkpoint else artefact.source()
+    path = Path(moved_to) if moved_to else artefact.source()
     if isinstance(path, Path) and path.exists():
         if source.sha256 is not None and checkpoint_sha256(path) != source.sha256:
             raise ArtefactError(

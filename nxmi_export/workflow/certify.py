@@ -1,0 +1,139 @@
+"""An artefact in, the same artefact with its certificate out."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from nxmi_export.artefact import CERTIFICATE, Artefact, replace_files, sha256_of
+from nxmi_export.certificate import (
+    Certificate,
+    OutsideFile,
+    Trained,
+    Witnesses,
+    built_engine,
+    certify,
+    inspected_engine,
+)
+from nxmi_export.checkpoint import CompressedCheckpoint
+from nxmi_export.compression.restore import restore, without_weights
+from nxmi_export.errors import ArtefactError, CheckpointError, InvalidScale, UnsupportedWeight
+from nxmi_export.output_files import temporary_directory
+from nxmi_export.recipe import Recipe
+from nxmi_export.workflow.parity.source import exported_checkpoint
+
+__all__ = ["CertifyRequest", "certify_artefact"]
+
+_CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class CertifyRequest:
+    """What to certify, and what lies outside of it."""
+
+    artefact: Artefact
+    checkpoint: str | None = None  # None: the one the manifest names
+    layer_info: Path | None = None  # what the engine inspector wrote
+
+
+def certify_artefact(
+    request: CertifyRequest, *, on_stage: Callable[[str], None] = lambda stage: None
+) -> Certificate:
+    """Judge every claim and write `certificate.json` into the artefact, whole or not at all.
+
+    A certificate is written whatever it says. A checkpoint that is gone or another leaves claims
+    unproven. Raises ArtefactError for files that cannot be read, and for a recipe in the manifest
+    that is not the checkpoint's; UsageError for a file that no inspector wrote.
+    """
+    artefact = request.artefact
+    on_stage("reading the engine's log")
+    witnesses = _witnesses(request)
+    on_stage("reading the checkpoint")
+    trained = _trained(request)
+    on_stage("comparing every layer")
+    certificate = certify(artefact, trained, witnesses)
+    with temporary_directory(artefact.directory) as workshop:
+        text = json.dumps(certificate.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        (workshop / CERTIFICATE).write_text(f"{text}\n", encoding="utf-8")
+        replace_files(artefact, workshop, (CERTIFICATE,))
+    return certificate
+
+
+def _witnesses(request: CertifyRequest) -> Witnesses:
+    built = built_engine(request.artefact)
+    path = request.layer_info
+    if path is None:
+        return Witnesses(built)
+    inspected = inspected_engine(path, built)
+    return Witnesses(built, inspected, _outside(request.artefact, path, sha256_of(path)))
+
+
+def _trained(request: CertifyRequest) -> Trained:
+    artefact = request.artefact
+    source = artefact.manifest.source
+    if source.sha256 is None:
+        # A name on a hub is no file; what it stands for may have changed since.
+        return _untrained(artefact, f"{source.path} is bound by no hash; export it from a file")
+    try:
+        checkpoint = exported_checkpoint(artefact, request.checkpoint)
+    except (ArtefactError, CheckpointError) as error:
+        return _untrained(artefact, str(error))
+    _check_recipe(artefact, checkpoint)
+    path = Path(request.checkpoint or artefact.source())
+    structure = without_weights(checkpoint)
+    model, why = _restored(checkpoint)
+    return Trained(
+        structure,
+        checkpoint.recipe.placement if checkpoint.recipe else None,
+        checkpoint.state,
+        model,
+        why,
+        _outside(artefact, path, source.sha256),
+    )
+
+
+def _restored(checkpoint: CompressedCheckpoint) -> tuple[PreTrainedModel | None, str]:
+    """The model, or the sentence why its weights cannot be compared with anything."""
+    try:
+        return restore(checkpoint), ""
+    except (CheckpointError, InvalidScale, UnsupportedWeight) as error:
+        return None, str(error)
+
+
+def _untrained(artefact: Artefact, why: str) -> Trained:
+    """The structure alone, from what the artefact says of it."""
+    manifest = artefact.manifest
+    path = artefact.path(_CONFIG)
+    recipe = None
+    if manifest.recipe is not None:
+        recipe = Recipe.from_mapping(manifest.recipe, source=artefact.directory)
+    outline = CompressedCheckpoint(
+        architecture=manifest.architecture,
+        config=json.loads(path.read_text(encoding="utf-8")),
+        state={},
+        tokenizer={},
+        recipe=recipe,
+    )
+    placement = recipe.placement if recipe else None
+    return Trained(without_weights(outline), placement, None, None, why, None)
+
+
+def _check_recipe(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
+    """Refuse a manifest whose recipe promises something else than the checkpoint's."""
+    trained = checkpoint.recipe.as_mapping() if checkpoint.recipe else None
+    if artefact.manifest.recipe != trained:
+        raise ArtefactError(
+            artefact.directory,
+            expected="the recipe of the checkpoint in the manifest",
+            found="another one",
+            remedy="export it again",
+        )
+
+
+def _outside(artefact: Artefact, path: Path, digest: str) -> OutsideFile:
+    """Named as seen from the artefact, so that both can move together."""
+    named = os.path.relpath(path.resolve(), artefact.directory.resolve())
+    return OutsideFile(path=named, sha256=digest)
