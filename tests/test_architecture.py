@@ -78,6 +78,7 @@ def test_public_names_of_passes() -> None:
         "CertifySparsity",
         "Change",
         "Entry",
+        "Float16OutsideIslands",
         "FoldWeightQuantization",
         "GraphPass",
         "InvalidGroups",
