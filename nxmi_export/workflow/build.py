@@ -1,152 +1,120 @@
-"""An artefact in, the same artefact with an engine and the proof of its precision out."""
+"""An artefact or an ONNX file in, its engine and the proof of its precision out."""
 
-import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import onnx_ir as ir
-
-import passes
-from nxmi_export.artefact import MODEL, Artefact, file_record
-from nxmi_export.backends.tensorrt_engine import (
-    BuildResult,
-    EngineOptions,
-    Int8Coverage,
-    Library,
-    ShapeProfile,
-    SparseEvidence,
-    Verdict,
-    build_engine,
-    int8_coverage,
-    sparse_evidence,
-)
+from nxmi_export.artefact import FP16_MODEL, MODEL, Artefact, file_record
+from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, Precision, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
-from nxmi_export.errors import EngineBuildFailed
+from nxmi_export.errors import ArtefactError, EngineBuildFailed
 from nxmi_export.output_files import temporary_directory
-from nxmi_export.workflow.interruptible import interruptible
+from nxmi_export.workflow.engine_files import IN_ARTEFACT, EngineFiles
+from nxmi_export.workflow.engine_report import SCHEMA, EngineReport, QuantizedModules
+from nxmi_export.workflow.make_engine import EngineOrder, make_engine
 
 __all__ = [
     "BUILD_LOG",
     "ENGINE_FACTS",
     "FAILED_LOG",
     "PLAN",
+    "SCHEMA",
     "EngineReport",
     "QuantizedModules",
     "build",
+    "build_file",
 ]
 
-PLAN = "model.plan"
-BUILD_LOG = "build.log"
-ENGINE_FACTS = "engine.json"
-FAILED_LOG = "build.failed.log"  # of the latest build if it failed; never in the manifest
-_WRITTEN = (PLAN, BUILD_LOG, ENGINE_FACTS)
-SCHEMA = "nxmi-export/engine/1"
-_SOFTMAX = ".softmax_quantizer"
+PLAN = IN_ARTEFACT.plan
+BUILD_LOG = IN_ARTEFACT.log
+ENGINE_FACTS = IN_ARTEFACT.facts
+FAILED_LOG = IN_ARTEFACT.failed_log
 
 
-@dataclass(frozen=True)
-class EngineReport:
-    """One build and what its log proves."""
-
-    result: BuildResult
-    coverage: Int8Coverage
-    sparsity: SparseEvidence
-
-    @property
-    def refuted(self) -> bool:
-        """Whether the log shows that something promised is not so."""
-        return self.coverage.verdict is Verdict.REFUTED or self.sparsity.verdict is Verdict.REFUTED
-
-    @property
-    def proved(self) -> bool:
-        """Whether the log shows that everything promised is so."""
-        return self.coverage.verdict is self.sparsity.verdict is Verdict.PROVED
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for `engine.json`."""
-        result = self.result
-        return {
-            "schema": SCHEMA,
-            "plan": {"name": result.plan.name, "bytes": result.size_bytes, "sha256": result.sha256},
-            "library": {"name": result.library.name, "version": result.library.version},
-            "compute_capability": result.compute_capability,
-            "shapes": str(result.profile),
-            "seconds": round(result.seconds, 3),
-            "int8": self.coverage.as_json(),
-            "sparse_kernels": {
-                "verdict": self.sparsity.verdict,
-                "reason": self.sparsity.reason,
-                "eligible": self.sparsity.eligible,
-                "chosen": self.sparsity.chosen,
-            },
-            "runs": {"verdict": Verdict.UNPROVEN, "reason": "the plan was not run on a GPU"},
-        }
-
-
-@dataclass(frozen=True)
-class QuantizedModules:
-    """What an engine must run in INT8, by module name, and the graph nodes to look for."""
-
-    linears: tuple[str, ...]
-    attentions: tuple[str, ...]
-    node_modules: Mapping[str, str]  # node name → module name
-
-    @classmethod
-    def read(cls, onnx_path: Path) -> "QuantizedModules":
-        """Read the stored-integer linears and quantized attentions of a lowered graph."""
-        graph = ir.load(onnx_path).graph
-        linears = {
-            layer.node.name: layer.module
-            for layer in passes.linear_layers(graph)
-            if layer.weight.is_integer
-        }
-        softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
-        attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}
-        products = {
-            node.name: passes.module_of(node)
-            for node in passes.attention_matmuls(graph)
-            if passes.module_of(node) in attentions
-        }
-        nodes = {name: module for name, module in (linears | products).items() if name}
-        return cls(tuple(dict.fromkeys(linears.values())), tuple(sorted(attentions)), nodes)
+# The file of the artefact that is typed so.
+_GRAPHS = {Precision.FP32: MODEL, Precision.FP16: FP16_MODEL}
 
 
 def build(
     artefact: Artefact,
     *,
-    profile: ShapeProfile,
+    profiles: Sequence[ShapeProfile],
+    library: Library,
+    options: EngineOptions,
+    precision: Precision = Precision.FP32,
+    on_progress: OnProgress | None = None,
+) -> EngineReport:
+    """Build a graph of the artefact into `model.plan`, with everything about it beside it.
+
+    Raises as `build_engine` does, and UsageError for a graph that TensorRT would refuse; an
+    earlier engine is then left as it was. The log is kept in the artefact, whatever
+    `options.log_path` says: that of a failed build as `build.failed.log`.
+    """
+    directory = artefact.directory
+    order = EngineOrder(
+        graph=_graph(artefact, precision),
+        plan=directory / PLAN,
+        graph_to_type=_GRAPHS[precision],
+        plan_to_type=PLAN,
+        profiles=tuple(profiles),
+        library=library,
+        options=options,
+    )
+    with temporary_directory(directory) as workshop:
+        try:
+            report = make_engine(order, IN_ARTEFACT, workshop, on_progress)
+        except EngineBuildFailed as error:
+            raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
+        _publish(artefact, workshop)
+    return report
+
+
+def build_file(
+    graph: Path,
+    plan: Path,
+    *,
+    profiles: Sequence[ShapeProfile],
     library: Library,
     options: EngineOptions,
     on_progress: OnProgress | None = None,
 ) -> EngineReport:
-    """Build `model.onnx` into `model.plan`, with `engine.json` and `build.log` beside it.
+    """Build any ONNX file into `plan`, with everything about it beside it, named after the plan.
 
-    Raises as `build_engine` does; an earlier engine is then left as it was. The log is kept in the
-    artefact, whatever `options.log_path` says: that of a failed build as `build.failed.log`.
+    Raises as `build` does; files of an earlier build are replaced only by those of a whole one.
     """
-    directory = artefact.directory
-    modules = QuantizedModules.read(artefact.path(MODEL))
-    with temporary_directory(directory) as workshop:
+    names = EngineFiles.beside(plan.name)
+    order = EngineOrder(
+        graph=graph,
+        plan=plan,
+        graph_to_type=str(graph),
+        plan_to_type=str(plan),
+        profiles=tuple(profiles),
+        library=library,
+        options=options,
+    )
+    folder = plan.absolute().parent
+    with temporary_directory(folder) as workshop:
         try:
-            with interruptible(on_progress) as heard:
-                result = build_engine(
-                    artefact.path(MODEL),
-                    workshop / PLAN,
-                    profile=profile,
-                    library=library,
-                    options=replace(options, log_path=workshop / BUILD_LOG),
-                    on_progress=heard,
-                )
+            report = make_engine(order, names, workshop, on_progress)
         except EngineBuildFailed as error:
-            raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
-        report = _report(replace(result, plan=directory / PLAN), modules)
-        facts = json.dumps(report.as_json(), indent=1)
-        (workshop / ENGINE_FACTS).write_text(f"{facts}\n", encoding="utf-8")
-        _publish(artefact, workshop)
+            raise _with_log(error, workshop / names.log, folder / names.failed_log) from error
+        made = sorted(path.name for path in workshop.iterdir() if path.name != names.plan)
+        for name in (*made, names.plan):  # the plan last: one that is there has its facts
+            os.replace(workshop / name, folder / name)
+    _remove(folder, (names.failed_log,))
     return report
+
+
+def _graph(artefact: Artefact, precision: Precision) -> Path:
+    name, files = _GRAPHS[precision], artefact.manifest.files
+    if precision is Precision.FP16 and name not in files:
+        raise ArtefactError(
+            artefact.directory,
+            expected=f"{name}, which runs in float16 what is not quantized",
+            found=", ".join(sorted(each for each in files if each.endswith(".onnx"))),
+            remedy="export the model again with --fp16",
+        )
+    return artefact.path(name)
 
 
 def _with_log(error: EngineBuildFailed, log: Path, kept: Path) -> EngineBuildFailed:
@@ -163,31 +131,20 @@ def _with_log(error: EngineBuildFailed, log: Path, kept: Path) -> EngineBuildFai
 def _publish(artefact: Artefact, workshop: Path) -> None:
     """Move a whole engine into the artefact, in the place of an earlier one."""
     directory = artefact.directory
-    records = {name: file_record(workshop / name) for name in _WRITTEN}
+    made = sorted(path.name for path in workshop.iterdir())
+    records = {name: file_record(workshop / name) for name in made}
     # An engine is no part of the artefact while its files are being replaced.
-    others = {name: each for name, each in artefact.manifest.files.items() if name not in _WRITTEN}
+    others = {name: each for name, each in artefact.manifest.files.items() if name not in made}
     artefact.manifest.model_copy(update={"files": others}).write(directory)
     try:
-        for name in _WRITTEN:
+        for name in made:
             os.replace(workshop / name, directory / name)
         artefact.manifest.model_copy(update={"files": others | records}).write(directory)
     except BaseException:
         # A plan that the manifest does not list would be used.
-        _remove(directory, _WRITTEN)
+        _remove(directory, made)
         raise
     _remove(directory, (FAILED_LOG,))
-
-
-def _report(result: BuildResult, modules: QuantizedModules) -> EngineReport:
-    coverage = int8_coverage(
-        result.layers,
-        module_of=modules.node_modules,
-        linears=modules.linears,
-        attentions=modules.attentions,
-    )
-    return EngineReport(
-        result, coverage, sparse_evidence(result.log, result.layers, result.library)
-    )
 
 
 def _remove(directory: Path, names: Iterable[str]) -> None:

@@ -20,16 +20,14 @@ from nxmi_export.errors import EngineBuildFailed, UsageError
 from nxmi_export.workflow.build import EngineReport, QuantizedModules, build
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS, Exported
 
-ENGINE_FILES = {"model.plan", "engine.json", "build.log"}
+ENGINE_FILES = {"model.plan", "engine.json", "build.log", "layers_model.json", "trtexec.txt"}
 PROFILE = ShapeProfile.parse("min=1x1,opt=8x32,max=16x64", position_limit=64)
 ATTENTIONS = {f"bert.encoder.layer.{index}.attention.self" for index in range(LAYERS)}
 
 
-def build_into(
-    artefact: Artefact, library: Library, *, compute_capability: str | None = None
-) -> EngineReport:
-    options = EngineOptions(compute_capability=compute_capability)
-    return build(artefact, profile=PROFILE, library=library, options=options)
+def build_into(artefact: Artefact, library: Library, *compute_capabilities: str) -> EngineReport:
+    options = EngineOptions(compute_capabilities=compute_capabilities)
+    return build(artefact, profiles=[PROFILE], library=library, options=options)
 
 
 @pytest.fixture
@@ -51,14 +49,17 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Exported, rtx: Lib
     facts = json.loads((copy.directory / "engine.json").read_text())
     assert facts == report.as_json()
     plan = copy.directory / "model.plan"
-    assert facts["schema"] == "nxmi-export/engine/1"
+    assert facts["schema"] == "nxmi-export/engine/2"
     assert facts["plan"] == {
         "name": "model.plan",
         "bytes": plan.stat().st_size,
         "sha256": sha256_of(plan),
     }
     assert facts["library"] == {"name": "tensorrt_rtx", "version": rtx.version}
-    assert (facts["compute_capability"], facts["shapes"]) == ("sm86", str(PROFILE))
+    graph = copy.directory / "model.onnx"
+    assert facts["graph"] == {"name": "model.onnx", "sha256": sha256_of(graph)}
+    assert facts["compute_capabilities"] == ["sm86"]
+    assert facts["profiles"] == [{"min": [1, 1], "opt": [8, 32], "max": [16, 64]}]
     assert facts["int8"]["linears"] == {
         "total": ENCODER_LINEARS,
         "int8": ENCODER_LINEARS,
@@ -91,18 +92,18 @@ def test_what_must_run_in_int8_is_read_from_the_graph(exported: Exported) -> Non
 def test_a_rebuild_replaces_the_engine(sparse_copy: Artefact, rtx: Library) -> None:
     first = build_into(sparse_copy, rtx)
     again = read_artefact(sparse_copy.directory)
-    second = build_into(again, rtx, compute_capability="sm89")
+    second = build_into(again, rtx, "sm89")
     assert first.result.sha256 != second.result.sha256
     files = read_artefact(sparse_copy.directory).manifest.files
     assert files["model.plan"].sha256 == second.result.sha256
     facts = json.loads((sparse_copy.directory / "engine.json").read_text())
-    assert facts["compute_capability"] == "sm89"
+    assert facts["compute_capabilities"] == ["sm89"]
 
 
 def test_progress_is_reported(sparse_copy: Artefact, rtx: Library) -> None:
     steps: list[BuildProgress] = []
     options = EngineOptions()
-    build(sparse_copy, profile=PROFILE, library=rtx, options=options, on_progress=steps.append)
+    build(sparse_copy, profiles=[PROFILE], library=rtx, options=options, on_progress=steps.append)
     assert any(step.parent is None for step in steps)
     assert all(0 < step.done <= step.total for step in steps)
 
@@ -159,7 +160,7 @@ def test_an_option_that_the_library_refuses_leaves_the_old_engine(
     artefact = with_an_old_engine(sparse_copy)
     before = contents(artefact.directory)
     with pytest.raises(UsageError):
-        build_into(artefact, rtx, compute_capability="sm99")
+        build_into(artefact, rtx, "sm99")
     assert contents(artefact.directory) == before
 
 
@@ -192,6 +193,10 @@ def test_an_interrupted_rebuild_leaves_the_old_engine(sparse_copy: Artefact, rtx
     before = contents(artefact.directory)
     with pytest.raises(KeyboardInterrupt):
         build(
-            artefact, profile=PROFILE, library=rtx, options=EngineOptions(), on_progress=interrupt
+            artefact,
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(),
+            on_progress=interrupt,
         )
     assert contents(artefact.directory) == before

@@ -6,6 +6,7 @@ kernel and the ONNX nodes it came from, so nothing here needs a GPU except full 
 
 from nxmi_export.backends.tensorrt_engine.build import BuildResult, build_engine
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand, parse_layers
+from nxmi_export.backends.tensorrt_engine.configure import Ignored
 from nxmi_export.backends.tensorrt_engine.coverage import (
     Int8Coverage,
     ModuleEvidence,
@@ -13,23 +14,32 @@ from nxmi_export.backends.tensorrt_engine.coverage import (
     int8_coverage,
 )
 from nxmi_export.backends.tensorrt_engine.library import Library, find_library
-from nxmi_export.backends.tensorrt_engine.options import EngineOptions
+from nxmi_export.backends.tensorrt_engine.options import (
+    EngineOptions,
+    HardwareCompatibility,
+    Precision,
+)
 from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
 from nxmi_export.backends.tensorrt_engine.sparsity import SparseEvidence, sparse_evidence
+from nxmi_export.backends.tensorrt_engine.trtexec_shapes import TrtexecShapes
 
 __all__ = [
     "BuildProgress",
     "BuildResult",
     "EngineLayer",
     "EngineOptions",
+    "HardwareCompatibility",
+    "Ignored",
     "Int8Coverage",
     "Library",
     "ModuleEvidence",
     "Operand",
+    "Precision",
     "Shape",
     "ShapeProfile",
     "SparseEvidence",
+    "TrtexecShapes",
     "Verdict",
     "build_engine",
     "find_library",

@@ -1,15 +1,20 @@
 """An ONNX file through TensorRT's own parser: a strongly typed network, or the parser's reasons."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.errors import ArtefactError, EngineBuildFailed
 
+if TYPE_CHECKING:
+    import tensorrt as trt
+
 __all__ = ["parse_onnx"]
 
 
-def parse_onnx(library: Library, builder: Any, logger: Any, path: Path) -> Any:
+def parse_onnx(
+    library: Library, builder: "trt.Builder", logger: "trt.ILogger", path: Path
+) -> "trt.INetworkDefinition":
     """The network of the graph at `path`; external weights are found beside the file."""
     if not path.is_file():
         raise ArtefactError(
@@ -32,7 +37,7 @@ def _creation_flags(library: Library) -> int:
     return sum(1 << int(known[name]) for name in wanted if name in known)
 
 
-def _refusal(path: Path, errors: list[Any]) -> ArtefactError | EngineBuildFailed:
+def _refusal(path: Path, errors: list["trt.ParserError"]) -> ArtefactError | EngineBuildFailed:
     if any(error.code().name == "MODEL_DESERIALIZE_FAILED" for error in errors):
         return ArtefactError(
             path,
@@ -48,6 +53,6 @@ def _refusal(path: Path, errors: list[Any]) -> ArtefactError | EngineBuildFailed
     )
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: "trt.ParserError") -> str:
     where = f"{error.node_operator()} node {error.node_name()!r}" if error.node() >= 0 else "file"
     return f"{where}: {error.code().name} ({' '.join(error.desc().split())})"
