@@ -128,7 +128,10 @@ VersionCompatible: TypeAlias = Annotated[
 Compatibility: TypeAlias = Annotated[
     HardwareCompatibility,
     typer.Option(
-        "--hardware-compatibility", rich_help_panel=_PLAN, help="Other GPUs that may run it."
+        "--hardware-compatibility",
+        metavar="LEVEL",
+        rich_help_panel=_PLAN,
+        help="Other GPUs that may run it: none, ampere-plus or same-compute-capability.",
     ),
 ]
 Refit: TypeAlias = Annotated[

@@ -143,6 +143,7 @@ def coverage_of(result: BuildResult, modules: QuantizedModules) -> Int8Coverage:
         module_of=modules.node_modules,
         linears=modules.linears,
         attentions=modules.attentions,
+        profiles=len(result.profiles),
     )
 
 

@@ -79,34 +79,6 @@ def test_two_builds_are_the_same_bytes(encoder_path: Path, tmp_path: Path, rtx: 
     assert len(digests) == 1
 
 
-def test_sparse_weights_change_nothing_on_rtx(
-    encoder_path: Path, tmp_path: Path, rtx: Library
-) -> None:
-    """The reason why RTX never proves a sparse kernel; a change here is news."""
-    digests = {
-        build_engine(
-            encoder_path,
-            tmp_path / "model.plan",
-            profiles=[PROFILE],
-            library=rtx,
-            options=EngineOptions(sparse_weights=sparse),
-        ).sha256
-        for sparse in (True, False)
-    }
-    assert len(digests) == 1
-
-
-def test_options_reach_the_builder(encoder_path: Path, tmp_path: Path, rtx: Library) -> None:
-    options = EngineOptions(
-        compute_capabilities=("SM89",), workspace_bytes=1 << 28, optimization_level=2, tf32=False
-    )
-    plan = tmp_path / "model.plan"
-    plain = build_engine(encoder_path, plan, profiles=[PROFILE], library=rtx)
-    result = build_engine(encoder_path, plan, profiles=[PROFILE], library=rtx, options=options)
-    assert result.compute_capabilities == ("sm89",)
-    assert result.sha256 != plain.sha256
-
-
 QUANTIZED = """
     codes = QuantizeLinear (hidden, scale, zero)
     data = DequantizeLinear (codes, scale, zero)"""

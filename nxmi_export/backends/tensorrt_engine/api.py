@@ -20,6 +20,7 @@ class TensorRT(Protocol):
     BuilderFlag: "type[trt.BuilderFlag]"
     DataType: "type[trt.DataType]"
     Dims2: "type[trt.Dims2]"
+    ErrorCode: "type[trt.ErrorCode]"
     HardwareCompatibilityLevel: "type[trt.HardwareCompatibilityLevel]"
     ILogger: "type[trt.ILogger]"
     IProgressMonitor: "type[trt.IProgressMonitor]"

@@ -40,23 +40,21 @@ class TrtexecShapes:
         Raises ShapeError for what does not give every input the same shape.
         """
         only_opt = self.opt and not self.min and not self.max
-        low, high = (self.opt, self.opt) if only_opt else (self.min, self.max)
-        counts = [len(low), len(self.opt), len(high)]
-        if len(set(counts)) != 1:
+        counts = (len(self.min), len(self.opt), len(self.max))
+        if not only_opt and len(set(counts)) != 1:
             raise ShapeError(
                 "--minShapes, --optShapes and --maxShapes",
                 expected="each of the three once for every profile, or --optShapes alone",
                 found=" and ".join(map(str, counts)),
                 remedy="give the missing ones",
             )
+        usual = [_shape("--optShapes", text, input_names) for text in self.opt]
+        least, most = (
+            usual if only_opt else [_shape(option, text, input_names) for text in texts]
+            for option, texts in (("--minShapes", self.min), ("--maxShapes", self.max))
+        )
         return tuple(
-            ShapeProfile(
-                _shape("--minShapes", least, input_names),
-                _shape("--optShapes", usual, input_names),
-                _shape("--maxShapes", most, input_names),
-                position_limit,
-            )
-            for least, usual, most in zip(low, self.opt, high, strict=True)
+            ShapeProfile(*shapes, position_limit) for shapes in zip(least, usual, most, strict=True)
         )
 
 
