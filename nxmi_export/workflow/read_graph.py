@@ -13,6 +13,8 @@ __all__ = ["input_names", "position_limit", "read_graph"]
 
 def read_graph(path: Path) -> ir.Model:
     """Read a graph whose tensors are all there; raises ArtefactError for what is none."""
+    if not path.is_file():
+        raise _no_graph(path, "no file")
     try:
         model = ir.load(path)
     except DecodeError as error:
