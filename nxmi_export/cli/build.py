@@ -1,14 +1,32 @@
-"""`nxmi-export build ARTEFACT`: build a TensorRT engine and prove its precision."""
+"""`nxmi-export build SUBJECT`: build a TensorRT engine and prove its precision."""
 
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxmi_export.artefact import is_artefact, read_artefact
+from nxmi_export.backends.tensorrt_engine import (
+    BuildProgress,
+    EngineOptions,
+    HardwareCompatibility,
+    Precision,
+    ShapeProfile,
+    TrtexecShapes,
+    find_library,
+)
 from nxmi_export.backends.tensorrt_engine.library import LibraryName
+from nxmi_export.backends.tensorrt_engine.progress import OnProgress
+from nxmi_export.cli import build_options as given
 from nxmi_export.cli.console import RESULTS, bars
-from nxmi_export.errors import GateFailed
-from nxmi_export.report.tables import engine_table
+from nxmi_export.errors import GateFailed, UsageError
+from nxmi_export.report.engine_table import engine_table
+
+if TYPE_CHECKING:
+    from nxmi_export.workflow.engine_report import EngineReport
 
 __all__ = ["build_command"]
 
@@ -17,94 +35,167 @@ Examples
 
     nxmi-export build model.artefact
 
-    nxmi-export build model.artefact --compute-capability sm89
+    nxmi-export build model.artefact --compute-capability sm86 --compute-capability sm89
 
-    nxmi-export build model.artefact --fp16
+    nxmi-export build model.artefact --shapes min=1x8,opt=1x64,max=1x128
+    --shapes min=8x64,opt=64x128,max=64x128
 
-    nxmi-export build model.artefact --shapes min=1x8,opt=64x128,max=64x128
+    nxmi-export build other-tool.onnx -o other-tool.plan --minShapes=input_ids:1x8,mask:1x8
+    --optShapes=input_ids:8x64,mask:8x64 --maxShapes=input_ids:8x128,mask:8x128
 """
 _MIB = 1 << 20
+_PLANS = (".plan", ".engine")
 
-_Shapes = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SHAPES",
-        help="Batch x sequence: the smallest, the one to tune for, the largest; as above.",
-    ),
-]
-_Strict = Annotated[
-    bool, typer.Option("--strict", help="Fail on what is unproven, not only on what is refuted.")
-]
-_Workspace = Annotated[
-    int | None,
-    typer.Option(
-        min=1, metavar="MIB", help="Scratch memory a kernel may use; default: all there is."
-    ),
-]
-_NoTf32 = Annotated[
-    bool, typer.Option("--no-tf32", help="Run what stays in float32 without TF32 rounding.")
-]
-_Fp16 = Annotated[
-    bool,
-    typer.Option("--fp16", help="Build model.fp16.onnx, of an artefact exported with --fp16."),
+_Subject = Annotated[
+    Path, typer.Argument(metavar="ARTEFACT", help="An exported directory, or any ONNX file.")
 ]
 
 
 def build_command(
-    directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
-    shapes: _Shapes = None,
-    compute_capability: Annotated[
-        str | None,
-        typer.Option(help="The GPU generation to build for without a GPU, e.g. sm86 (RTX only)."),
-    ] = None,
-    library: Annotated[
-        LibraryName | None, typer.Option(help="Which library builds; default: what is installed.")
-    ] = None,
-    optimization_level: Annotated[
-        int | None, typer.Option(min=0, max=5, help="0 builds fastest, 5 searches longest.")
-    ] = None,
-    workspace: _Workspace = None,
-    no_tf32: _NoTf32 = False,
-    fp16: _Fp16 = False,
-    strict: _Strict = False,
+    subject: _Subject,
+    output: given.Output = None,
+    library: given.LibraryChoice = None,
+    compute_capability: given.Capabilities = None,
+    shapes: given.Shapes = None,
+    min_shapes: given.MinShapes = None,
+    opt_shapes: given.OptShapes = None,
+    max_shapes: given.MaxShapes = None,
+    precision: given.PrecisionChoice = Precision.FP32,
+    sparsity: given.SparsityChoice = "enable",
+    no_tf32: given.NoTf32 = False,
+    optimization_level: given.OptimizationLevel = None,
+    workspace: given.Workspace = None,
+    timing_cache: given.TimingCacheFile = None,
+    version_compatible: given.VersionCompatible = False,
+    hardware_compatibility: given.Compatibility = HardwareCompatibility.NONE,
+    refit: given.Refit = False,
+    strip_weights: given.StripWeights = False,
+    strict: given.Strict = False,
 ) -> None:
-    """Build model.plan ahead of time; TensorRT-RTX needs no GPU for it."""
-    from nxmi_export.artefact import FP16_MODEL, MODEL, read_artefact
-    from nxmi_export.backends.tensorrt_engine import EngineOptions, ShapeProfile, find_library
-    from nxmi_export.workflow.build import BUILD_LOG, build
-
-    artefact = read_artefact(directory)
-    limit = artefact.manifest.position_limit
-    profile = (
-        ShapeProfile.parse(shapes, position_limit=limit)
-        if shapes
-        else ShapeProfile.default(position_limit=limit)
-    )
+    """Build a plan ahead of time; TensorRT-RTX needs no GPU for it."""
     options = EngineOptions(
-        compute_capability=compute_capability,
-        optimization_level=optimization_level,
+        compute_capabilities=tuple(compute_capability or ()),
         workspace_bytes=None if workspace is None else workspace * _MIB,
+        optimization_level=optimization_level,
+        sparse_weights=sparsity == "enable",
         tf32=not no_tf32,
+        version_compatible=version_compatible,
+        hardware_compatibility=hardware_compatibility,
+        refit=refit,
+        strip_weights=strip_weights,
+        timing_cache=timing_cache,
     )
+    trtexec = TrtexecShapes(min_shapes or (), opt_shapes or (), max_shapes or ())
+    request = _Request(shapes or (), trtexec, library, options)
     with bars() as move:
-        report = build(
-            artefact,
-            profile=profile,
-            library=find_library(library),
-            options=options,
-            on_progress=lambda step: (
-                move(step.phase, step.done, step.total) if step.parent is None else None
-            ),
-            graph=FP16_MODEL if fp16 else MODEL,
-        )
+
+        def show(step: BuildProgress) -> None:
+            if step.parent is None:
+                move(step.phase, step.done, step.total)
+
+        if subject.suffix == ".onnx" and not subject.is_dir():
+            report = _build_file(subject, _plan_of(subject, output, precision), request, show)
+        else:
+            report = _build_artefact(subject, output, precision, request, show)
     RESULTS.print(engine_table(report.as_json()))
-    if report.refuted or (strict and not report.proved):
-        raise GateFailed(
-            directory / BUILD_LOG,
-            expected="every promise proved" if strict else "no promise refuted",
-            found=f"INT8 {report.coverage.verdict}, sparse kernels {report.sparsity.verdict}",
-            remedy="read engine.json for the modules and the reasons",
+    line = f"the same with NVIDIA's tool: {shlex.join(report.trtexec)}"
+    RESULTS.print(line, soft_wrap=True, highlight=False, markup=False)
+    _gate(report, strict)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a command line asks of any build."""
+
+    shapes: Sequence[str]
+    trtexec: TrtexecShapes
+    library: LibraryName | None
+    options: EngineOptions
+
+    def profiles(self, inputs: Sequence[str], limit: int | None) -> tuple[ShapeProfile, ...]:
+        return given.profiles_of(self.shapes, self.trtexec, inputs, limit)
+
+
+def _build_artefact(
+    directory: Path, output: Path | None, precision: Precision, request: _Request, show: OnProgress
+) -> "EngineReport":
+    from nxmi_export.workflow.build import build
+
+    if output is not None:
+        raise UsageError(
+            f"-o {output}",
+            expected="none, because an artefact keeps its engine inside",
+            found="one",
+            remedy="leave it out, or build the ONNX file inside the artefact",
         )
+    artefact = read_artefact(directory)
+    manifest = artefact.manifest
+    return build(
+        artefact,
+        profiles=request.profiles(manifest.input_names, manifest.position_limit),
+        library=find_library(request.library),
+        options=request.options,
+        precision=precision,
+        on_progress=show,
+    )
+
+
+def _build_file(graph: Path, plan: Path, request: _Request, show: OnProgress) -> "EngineReport":
+    from nxmi_export.workflow.build import build_file
+    from nxmi_export.workflow.read_graph import input_names, position_limit, read_graph
+
+    model = read_graph(graph)
+    return build_file(
+        graph,
+        plan,
+        profiles=request.profiles(input_names(model), position_limit(model)),
+        library=find_library(request.library),
+        options=request.options,
+        on_progress=show,
+    )
+
+
+def _plan_of(graph: Path, output: Path | None, precision: Precision) -> Path:
+    """Where the plan of an ONNX file goes."""
+    if precision is not Precision.FP32:
+        raise UsageError(
+            f"--precision {precision}",
+            expected="an artefact, which holds one graph for each precision",
+            found=f"the file {graph}, whose types are as they are",
+            remedy="leave the option out",
+        )
+    plan = output or graph.with_suffix(_PLANS[0])
+    if plan.suffix not in _PLANS:
+        raise UsageError(
+            f"-o {plan}",
+            expected=f"a name that ends in {' or '.join(_PLANS)}",
+            found=repr(plan.name),
+            remedy="rename it",
+        )
+    if is_artefact(plan.absolute().parent):
+        raise UsageError(
+            f"-o {plan}",
+            expected="a plan outside of an artefact, whose manifest would not know it",
+            found="one inside",
+            remedy="build the artefact itself, or name another folder with -o",
+        )
+    return plan
+
+
+def _gate(report: "EngineReport", strict: bool) -> None:
+    degraded = report.degraded if strict else ()
+    if not report.refuted and not (strict and not report.proved) and not degraded:
+        return
+    found = f"INT8 {report.coverage.verdict}, sparse kernels {report.sparsity.verdict}"
+    if degraded:
+        first = f"{degraded[0].rule} at {degraded[0].module or degraded[0].node}"
+        found += f", and {len(degraded)} degraded by the graph, first {first}"
+    raise GateFailed(
+        report.result.plan.parent / report.files.log,
+        expected="every promise proved" if strict else "no promise refuted",
+        found=found,
+        remedy=f"read {report.files.facts} for the modules and the reasons",
+    )
 
 
 build_command.__doc__ = f"{build_command.__doc__}\n{_EXAMPLES}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from nxmi_export.artefact import Artefact, read_artefact
+from nxmi_export.artefact import ENGINE_FACTS, Artefact, read_artefact
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
 from nxmi_export.cli.parity_files import check_writable, write_results
 from nxmi_export.cli.processes import said_once_a_machine
@@ -250,7 +250,7 @@ def _engine(artefact: "Artefact") -> dict[str, Any] | None:
 
     A file that the manifest does not name is none: `read_artefact` has checked the others' hashes.
     """
-    from nxmi_export.workflow.build import ENGINE_FACTS, SCHEMA
+    from nxmi_export.workflow.build import SCHEMA
 
     if ENGINE_FACTS not in artefact.manifest.files:
         return None

@@ -102,10 +102,11 @@ def build_linear(
     built = build_engine(
         onnx_path,
         folder / f"{name}.plan",
-        profile=ShapeProfile(fixed, fixed, fixed, position_limit=gemm.inputs),
+        profiles=[ShapeProfile(fixed, fixed, fixed, position_limit=gemm.inputs)],
         library=library,
         options=EngineOptions(
-            compute_capability=compute_capability, sparse_weights=gemm.kind == "int8 2:4"
+            compute_capabilities=(compute_capability,) if compute_capability else (),
+            sparse_weights=gemm.kind == "int8 2:4",
         ),
     )
     products = [layer for layer in built.layers if is_gemm(layer)]

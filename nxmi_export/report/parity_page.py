@@ -182,7 +182,7 @@ def _provenance(
     yield element("pre", element("code", recipe))
 
 
-_OF_ENGINE = ("plan", "library", "compute_capability", "shapes")
+_OF_ENGINE = ("graph", "plan", "library", "compute_capabilities", "profiles")
 
 
 def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

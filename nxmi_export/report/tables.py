@@ -10,9 +10,8 @@ from rich.table import Table
 from nxmi_export.artefact import Artefact
 from nxmi_export.doctor import Diagnosis
 
-__all__ = ["artefact_table", "diagnosis_table", "engine_table", "inspection_table", "megabytes"]
+__all__ = ["artefact_table", "diagnosis_table", "inspection_table", "megabytes"]
 
-_VERDICT_STYLE = {"proved": "green", "refuted": "bold red", "unproven": "yellow"}
 _STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
 
 
@@ -32,35 +31,6 @@ def artefact_table(artefact: Artefact) -> Table:
         table.add_row("onnxruntime", f"set {key} to {value}, or x86 without VNNI saturates")
     for name, record in manifest.files.items():
         table.add_row(escape(name), f"{megabytes(record.bytes)}  sha256 {record.sha256[:12]}…")
-    return table
-
-
-def engine_table(facts: Mapping[str, Any]) -> Table:
-    """What an engine is and what its build log proves; `facts` is the content of engine.json."""
-    table = Table(title="TensorRT engine", title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    library, plan, int8 = facts["library"], facts["plan"], facts["int8"]
-    table.add_row("made from", facts["graph"])
-    table.add_row("built by", f"{library['name']} {library['version']}")
-    table.add_row("for", f"{facts['compute_capability'] or 'this GPU'}, shapes {facts['shapes']}")
-    table.add_row(
-        "plan", f"{plan['name']}  {megabytes(plan['bytes'])}  in {facts['seconds']:.1f} s"
-    )
-    linears, attentions = int8["linears"], int8["attentions"]
-    table.add_row(
-        "INT8 linears",
-        f"{linears['int8']} of {linears['total']}, {linears['int8_output']} with INT8 output",
-    )
-    if attentions["total"]:
-        table.add_row(
-            "fused INT8 attention", f"{attentions['int8']} of {attentions['total']} layers"
-        )
-    for name, key in (("INT8", "int8"), ("2:4 kernels", "sparse_kernels"), ("run", "runs")):
-        verdict = facts[key]["verdict"]
-        reason = facts[key].get("reason")
-        text = f"[{_VERDICT_STYLE[verdict]}]{verdict}[/]"
-        table.add_row(name, f"{text}: {escape(reason)}" if reason else text)
     return table
 
 

@@ -1,162 +1,121 @@
-"""An artefact in, the same artefact with an engine and the proof of its precision out."""
+"""An artefact or an ONNX file in, its engine and the proof of its precision out."""
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import onnx_ir as ir
-
-import passes
 from nxmi_export.artefact import (
     BUILD_LOG,
-    ENGINE_FACTS,
+    FP16_MODEL,
     MODEL,
     PLAN,
     Artefact,
     replace_files,
 )
-from nxmi_export.backends.tensorrt_engine import (
-    BuildResult,
-    EngineOptions,
-    Int8Coverage,
-    Library,
-    ShapeProfile,
-    SparseEvidence,
-    Verdict,
-    build_engine,
-    int8_coverage,
-    sparse_evidence,
-)
+from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, Precision, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
-from nxmi_export.errors import EngineBuildFailed
+from nxmi_export.errors import ArtefactError, EngineBuildFailed
 from nxmi_export.output_files import temporary_directory
-from nxmi_export.workflow.interruptible import interruptible
+from nxmi_export.workflow.engine_files import IN_ARTEFACT, EngineFiles
+from nxmi_export.workflow.engine_report import SCHEMA, EngineReport, QuantizedModules
+from nxmi_export.workflow.make_engine import EngineOrder, make_engine
 
 __all__ = [
-    "BUILD_LOG",
-    "ENGINE_FACTS",
     "FAILED_LOG",
-    "PLAN",
+    "SCHEMA",
     "EngineReport",
     "QuantizedModules",
     "build",
+    "build_file",
 ]
 
-FAILED_LOG = "build.failed.log"  # of the latest build if it failed; never in the manifest
-_WRITTEN = (PLAN, BUILD_LOG, ENGINE_FACTS)
-SCHEMA = "nxmi-export/engine/1"
-_SOFTMAX = ".softmax_quantizer"
+FAILED_LOG = IN_ARTEFACT.failed_log
 
-
-@dataclass(frozen=True)
-class EngineReport:
-    """One build and what its log proves."""
-
-    result: BuildResult
-    coverage: Int8Coverage
-    sparsity: SparseEvidence
-    graph: str  # the file of the artefact that was built
-
-    @property
-    def refuted(self) -> bool:
-        """Whether the log shows that something promised is not so."""
-        return self.coverage.verdict is Verdict.REFUTED or self.sparsity.verdict is Verdict.REFUTED
-
-    @property
-    def proved(self) -> bool:
-        """Whether the log shows that everything promised is so."""
-        return self.coverage.verdict is self.sparsity.verdict is Verdict.PROVED
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for `engine.json`."""
-        result = self.result
-        return {
-            "schema": SCHEMA,
-            "graph": self.graph,
-            "plan": {"name": result.plan.name, "bytes": result.size_bytes, "sha256": result.sha256},
-            "library": {"name": result.library.name, "version": result.library.version},
-            "compute_capability": result.compute_capability,
-            "shapes": str(result.profile),
-            "seconds": round(result.seconds, 3),
-            "int8": self.coverage.as_json(),
-            "sparse_kernels": {
-                "verdict": self.sparsity.verdict,
-                "reason": self.sparsity.reason,
-                "eligible": self.sparsity.eligible,
-                "chosen": self.sparsity.chosen,
-            },
-            "runs": {"verdict": Verdict.UNPROVEN, "reason": "the plan was not run on a GPU"},
-        }
-
-
-@dataclass(frozen=True)
-class QuantizedModules:
-    """What an engine must run in INT8, by module name, and the graph nodes to look for."""
-
-    linears: tuple[str, ...]
-    attentions: tuple[str, ...]
-    node_modules: Mapping[str, str]  # node name → module name
-
-    @classmethod
-    def read(cls, onnx_path: Path) -> "QuantizedModules":
-        """Read the stored-integer linears and quantized attentions of a lowered graph."""
-        graph = ir.load(onnx_path).graph
-        linears = {
-            layer.node.name: layer.module
-            for layer in passes.linear_layers(graph)
-            if layer.weight.is_integer
-        }
-        softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
-        attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}
-        products = {
-            node.name: passes.module_of(node)
-            for node in passes.attention_matmuls(graph)
-            if passes.module_of(node) in attentions
-        }
-        nodes = {name: module for name, module in (linears | products).items() if name}
-        return cls(tuple(dict.fromkeys(linears.values())), tuple(sorted(attentions)), nodes)
+# The file of the artefact that is typed so.
+_GRAPHS = {Precision.FP32: MODEL, Precision.FP16: FP16_MODEL}
 
 
 def build(
     artefact: Artefact,
     *,
-    profile: ShapeProfile,
+    profiles: Sequence[ShapeProfile],
+    library: Library,
+    options: EngineOptions,
+    precision: Precision = Precision.FP32,
+    on_progress: OnProgress | None = None,
+) -> EngineReport:
+    """Build a graph of the artefact into `model.plan`, with everything about it beside it.
+
+    Raises as `build_engine` does, and UsageError for a graph that TensorRT would refuse; an
+    earlier engine is then left as it was. The log is kept in the artefact, whatever
+    `options.log_path` says: that of a failed build as `build.failed.log`.
+    """
+    directory = artefact.directory
+    order = EngineOrder(
+        graph=_graph(artefact, precision),
+        plan=directory / PLAN,
+        graph_to_type=_GRAPHS[precision],
+        plan_to_type=PLAN,
+        profiles=tuple(profiles),
+        library=library,
+        options=options,
+    )
+    with temporary_directory(directory) as workshop:
+        try:
+            report = make_engine(order, IN_ARTEFACT, workshop, on_progress)
+        except EngineBuildFailed as error:
+            raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
+        replace_files(artefact, workshop, sorted(path.name for path in workshop.iterdir()))
+    _remove(directory, (FAILED_LOG,))
+    return report
+
+
+def build_file(
+    graph: Path,
+    plan: Path,
+    *,
+    profiles: Sequence[ShapeProfile],
     library: Library,
     options: EngineOptions,
     on_progress: OnProgress | None = None,
-    graph: str = MODEL,
 ) -> EngineReport:
-    """Build `graph` into `model.plan`, with `engine.json` and `build.log` beside it.
+    """Build any ONNX file into `plan`, with everything about it beside it, named after the plan.
 
-    `graph` is `model.onnx` or, of an artefact that was exported with it, `model.fp16.onnx`.
-    Raises as `build_engine` does; an earlier engine is then left as it was. The log is kept in the
-    artefact, whatever `options.log_path` says: that of a failed build as `build.failed.log`.
+    Raises as `build` does; files of an earlier build are replaced only by those of a whole one.
     """
-    directory = artefact.directory
-    source = artefact.path(graph)
-    modules = QuantizedModules.read(source)
-    with temporary_directory(directory) as workshop:
+    names = EngineFiles.beside(plan.name)
+    order = EngineOrder(
+        graph=graph,
+        plan=plan,
+        graph_to_type=str(graph),
+        plan_to_type=str(plan),
+        profiles=tuple(profiles),
+        library=library,
+        options=options,
+    )
+    folder = plan.absolute().parent
+    with temporary_directory(folder) as workshop:
         try:
-            with interruptible(on_progress) as heard:
-                result = build_engine(
-                    source,
-                    workshop / PLAN,
-                    profile=profile,
-                    library=library,
-                    options=replace(options, log_path=workshop / BUILD_LOG),
-                    on_progress=heard,
-                )
+            report = make_engine(order, names, workshop, on_progress)
         except EngineBuildFailed as error:
-            raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
-        report = _report(replace(result, plan=directory / PLAN), modules, graph)
-        facts = json.dumps(report.as_json(), indent=1)
-        (workshop / ENGINE_FACTS).write_text(f"{facts}\n", encoding="utf-8")
-        replace_files(artefact, workshop, _WRITTEN)
-        (directory / FAILED_LOG).unlink(missing_ok=True)
+            raise _with_log(error, workshop / names.log, folder / names.failed_log) from error
+        made = sorted(path.name for path in workshop.iterdir() if path.name != names.plan)
+        for name in (*made, names.plan):  # the plan last: one that is there has its facts
+            os.replace(workshop / name, folder / name)
+    _remove(folder, (names.failed_log,))
     return report
+
+
+def _graph(artefact: Artefact, precision: Precision) -> Path:
+    name, files = _GRAPHS[precision], artefact.manifest.files
+    if precision is Precision.FP16 and name not in files:
+        raise ArtefactError(
+            artefact.directory,
+            expected=f"{name}, which runs in float16 what is not quantized",
+            found=", ".join(sorted(each for each in files if each.endswith(".onnx"))),
+            remedy="export the model again with --fp16",
+        )
+    return artefact.path(name)
 
 
 def _with_log(error: EngineBuildFailed, log: Path, kept: Path) -> EngineBuildFailed:
@@ -170,13 +129,6 @@ def _with_log(error: EngineBuildFailed, log: Path, kept: Path) -> EngineBuildFai
     )
 
 
-def _report(result: BuildResult, modules: QuantizedModules, graph: str) -> EngineReport:
-    coverage = int8_coverage(
-        result.layers,
-        module_of=modules.node_modules,
-        linears=modules.linears,
-        attentions=modules.attentions,
-    )
-    return EngineReport(
-        result, coverage, sparse_evidence(result.log, result.layers, result.library), graph
-    )
+def _remove(directory: Path, names: Iterable[str]) -> None:
+    for name in names:
+        (directory / name).unlink(missing_ok=True)

@@ -5,15 +5,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nxmi_export.artefact import MODEL, Artefact
-from nxmi_export.backends.tensorrt_engine import EngineOptions, Shape, ShapeProfile
+from nxmi_export.artefact import ENGINE_FACTS, MODEL, PLAN, Artefact
+from nxmi_export.backends.tensorrt_engine import (
+    EngineOptions,
+    HardwareCompatibility,
+    Shape,
+    ShapeProfile,
+)
 from nxmi_export.backends.tensorrt_engine.library import LibraryName
 from nxmi_export.errors import ArtefactError
-from nxmi_export.workflow.build import ENGINE_FACTS, PLAN
 
 __all__ = ["EngineFacts"]
 
-_OPTIONS = ("workspace_bytes", "optimization_level", "tf32")  # that another build should repeat
+# What another build of the same graph should repeat, written as it is used.
+_OPTIONS = (
+    "workspace_bytes",
+    "optimization_level",
+    "tf32",
+    "version_compatible",
+    "refit",
+    "strip_weights",
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +47,12 @@ class EngineFacts:
         limit = artefact.manifest.position_limit
         try:
             facts = json.loads(path.read_bytes())
-            options = facts.get("options", {})
             return cls(
                 library=facts["library"]["name"],
                 version=facts["library"]["version"],
                 graph=facts.get("graph", {}).get("name", MODEL),
                 profiles=_profiles(facts, limit),
-                options=EngineOptions(**{key: options[key] for key in _OPTIONS if key in options}),
+                options=_options(facts.get("options", {})),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
@@ -50,6 +61,16 @@ class EngineFacts:
                 found=f"{type(error).__name__} {error}",
                 remedy="build the engine again",
             ) from error
+
+
+def _options(told: Mapping[str, Any]) -> EngineOptions:
+    """Earlier versions of engine.json tell fewer of them; those keep their defaults."""
+    none = HardwareCompatibility.NONE
+    return EngineOptions(
+        compute_capabilities=tuple(told.get("compute_capabilities", ())),
+        hardware_compatibility=HardwareCompatibility(told.get("hardware_compatibility", none)),
+        **{key: told[key] for key in _OPTIONS if key in told},
+    )
 
 
 def _profiles(facts: Mapping[str, Any], position_limit: int) -> tuple[ShapeProfile, ...]:

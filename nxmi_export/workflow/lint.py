@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.artefact import MANIFEST, MODEL, read_artefact
 from nxmi_export.errors import ArtefactError, OutputError, UsageError
 from nxmi_export.output_files import temporary_directory
+from nxmi_export.workflow.read_graph import read_graph
 from passes import PassError
 from passes.lint import EXACT_FIXES, ROUNDING_FIXES, Finding, Mended, Severity, lint, mend
 
@@ -84,7 +84,7 @@ def lint_graph(request: LintRequest) -> LintReport:
             found="a file of that name",
             remedy="choose another with -o, or delete it",
         )
-    model = _read(path)
+    model = read_graph(path)
     before = lint(model, sm=request.sm, sequence=request.sequence)
     if request.fixed is None:
         return LintReport(request.subject, request.sm, before, before, None, None)
@@ -104,26 +104,6 @@ def _graph_path(subject: Path) -> Path:
         expected="an ONNX file or an artefact",
         found="a folder without a manifest" if subject.is_dir() else "no file",
         remedy="correct the path",
-    )
-
-
-def _read(path: Path) -> ir.Model:
-    try:
-        model = ir.load(path)
-    except DecodeError as error:
-        raise _no_graph(path, "a file that cannot be decoded") from error
-    if not len(model.graph):
-        raise _no_graph(path, "a graph without nodes")
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and not Path(tensor.path).is_file():
-            raise _no_graph(path, f"tensors in {tensor.location}, which is not beside it")
-    return model
-
-
-def _no_graph(path: Path, found: str) -> ArtefactError:
-    return ArtefactError(
-        path, expected="an ONNX model", found=found, remedy="export it again or correct the path"
     )
 
 

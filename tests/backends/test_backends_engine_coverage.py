@@ -213,6 +213,46 @@ def test_the_steps_of_a_fused_kernel_decide(
     assert _judge(_gemm(*operands, name=name, kind="runtime_fusion")).verdict is verdict
 
 
+def _judge_both(*layers: EngineLayer) -> Int8Coverage:
+    return int8_coverage(
+        layers,
+        module_of={"a/MatMul": "a", "scores": "attention", "context": "attention"},
+        linears=["a"],
+        attentions=["attention"],
+        profiles=2,
+    )
+
+
+FUSED_ATTENTION = _gemm(
+    INT8, INT8, INT8, nodes=("scores", "context"), name="_gemm_mha_v2_myl0_7", kind="kgen"
+)
+
+
+def test_each_profile_must_show_its_kernels() -> None:
+    first, second = _gemm(INT8, WEIGHT), _gemm(INT8, WEIGHT, name="a/MatMul [profile 1]_myl1_1")
+    assert _judge_both(first, second, FUSED_ATTENTION, FUSED_ATTENTION).verdict is Verdict.PROVED
+    half = _judge_both(first, FUSED_ATTENTION)
+    [linear], [attention] = half.linears, half.attentions
+    assert linear.verdict is attention.verdict is Verdict.UNPROVEN
+    assert linear.reason == "in 1 of 2 profiles: gemm a/MatMul_myl0_1: Int8×Int8 to Float"
+    assert attention.reason.startswith("fused in 1 of 2 profiles: ")
+
+
+def test_a_float_kernel_in_one_profile_is_not_proved() -> None:
+    float_one = _gemm(HALF, HALF, name="a/MatMul [profile 1]_myl1_1")
+    [linear] = _judge_both(_gemm(INT8, WEIGHT), float_one).linears
+    assert linear.verdict is Verdict.UNPROVEN
+
+
+def test_a_kernel_of_a_later_profile_is_named_after_its_nodes() -> None:
+    layer = _gemm(
+        INT8,
+        nodes=("a/MatMul", "b/MatMul", "c/MatMul"),
+        name="a/MatMul [profile 1]+b/MatMul [profile 1]_myl1_8",
+    )
+    assert layer.principal_nodes == ("a/MatMul", "b/MatMul")
+
+
 def test_an_int8_output_is_counted() -> None:
     assert _judge(_gemm(INT8, WEIGHT, output="Int8")).writes_int8
     assert not _judge(_gemm(INT8, WEIGHT, output="Half")).writes_int8

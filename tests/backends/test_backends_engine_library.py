@@ -62,6 +62,16 @@ def test_a_machine_without_any_is_told_both_ways(monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_type_stubs_are_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They leave a folder of that name, which Python imports as an empty package."""
+    _install(monkeypatch, tensorrt_rtx="1.7.1")
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    assert find_library().name == "tensorrt_rtx"
+    with pytest.raises(CapabilityMissing) as caught:
+        find_library("tensorrt")
+    assert caught.value.found == "a package tensorrt without a library, as type stubs leave it"
+
+
 def test_an_installation_that_does_not_load_counts_as_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -414,8 +414,8 @@ def test_an_engine_on_this_gpu_agrees_with_onnxruntime(
     profile = ShapeProfile.parse("min=1x1,opt=8x16,max=16x16", position_limit=16)
     plan = tmp_path / "model.plan"
     capability = driver.gpus[0].compute_capability if library.is_rtx else None
-    options = EngineOptions(compute_capability=capability)
-    build_engine(encoder_path, plan, profile=profile, library=library, options=options)
+    options = EngineOptions(compute_capabilities=(capability,) if capability else ())
+    build_engine(encoder_path, plan, profiles=[profile], library=library, options=options)
     session = ort.InferenceSession(str(encoder_path), providers=["CPUExecutionProvider"])
     with TensorRtRunner(plan, library=library, cuda_graph=cuda_graph) as runner:
         for batch, sequence, first in ((2, 7, 0), (2, 7, 5), (2, 7, 9), (1, 16, 0), (16, 3, 0)):

@@ -341,6 +341,72 @@ def test_a_profile_that_cannot_be_read(nxmi_export: Command, artefact: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--shapes", "min=1x8,opt=1x8,max=1x8", "--optShapes=*:1x8"],
+            "shapes: expected one spelling, --shapes or trtexec's, found both; "
+            "write all profiles in one of them",
+        ),
+        (
+            ["-o", "model.plan"],
+            "-o model.plan: expected none, because an artefact keeps its engine inside, found one; "
+            "leave it out, or build the ONNX file inside the artefact",
+        ),
+        (
+            ["--optShapes=*:1x128"],
+            "shapes min=1x128,opt=1x128,max=1x128: expected at most 64 tokens, the model's "
+            "position table, found a maximum of 128; lower the maximum sequence to 64 or less",
+        ),
+    ],
+)
+def test_build_options_that_do_not_go_together(
+    nxmi_export: Command, artefact: Path, arguments: list[str], sentence: str
+) -> None:
+    before = files_under(artefact)
+    outcome = nxmi_export("build", artefact, *arguments)
+    assert (outcome.code, outcome.sentence) == (2, sentence)
+    assert files_under(artefact) == before
+
+
+def test_a_plan_is_not_put_where_it_would_not_be_known(
+    nxmi_export: Command, artefact: Path, tmp_path: Path
+) -> None:
+    graph = artefact / "model.onnx"
+    before = files_under(tmp_path)
+    assert nxmi_export("build", graph).sentence == (
+        f"-o {artefact / 'model.plan'}: expected a plan outside of an artefact, whose manifest "
+        "would not know it, found one inside; "
+        "build the artefact itself, or name another folder with -o"
+    )
+    assert nxmi_export("build", graph, "-o", graph).sentence == (
+        f"-o {graph}: expected a name that ends in .plan or .engine, found 'model.onnx'; rename it"
+    )
+    assert nxmi_export("build", graph, "--precision", "fp16").sentence == (
+        "--precision fp16: expected an artefact, which holds one graph for each precision, "
+        f"found the file {graph}, whose types are as they are; leave the option out"
+    )
+    assert files_under(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "no file"), (b"not a protobuf" * 9, "a file that cannot be decoded")],
+)
+def test_an_onnx_file_that_is_none_is_not_built(
+    nxmi_export: Command, tmp_path: Path, content: bytes | None, found: str
+) -> None:
+    path = tmp_path / "other.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    outcome = nxmi_export("build", path)
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{path}: expected an ONNX model, found {found}; export it again or correct the path"
+    )
+
+
 def test_a_gpu_generation_that_does_not_exist_costs_no_engine(
     nxmi_export: Command, artefact: Path, rtx: Library
 ) -> None:

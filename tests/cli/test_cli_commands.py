@@ -13,7 +13,12 @@ from rich.console import Console
 
 from nxmi_export._version import __version__
 from nxmi_export.artefact import read_artefact
-from nxmi_export.backends.tensorrt_engine import EngineOptions, Library
+from nxmi_export.backends.tensorrt_engine import (
+    EngineOptions,
+    HardwareCompatibility,
+    Library,
+    ShapeProfile,
+)
 from nxmi_export.cli import console
 from nxmi_export.errors import UsageError
 from tests.cli.command_lines import Command
@@ -173,10 +178,44 @@ def test_build_takes_the_options_of_trtexec(
     monkeypatch.setattr("nxmi_export.workflow.build.build", note)
     nxmi_export("build", artefact)
     nxmi_export("build", artefact, "--workspace", "3", "--no-tf32", "--optimization-level", "2")
+    plan = ("--version-compatible", "--refit", "--strip-weights", "--timing-cache", "my.cache")
+    kind = ("--sparsity", "disable", "--hardware-compatibility", "ampere-plus")
+    gpus = ("--compute-capability", "sm86", "--compute-capability", "sm89")
+    nxmi_export("build", artefact, *plan, *kind, *gpus)
     assert heard == [
         EngineOptions(),
         EngineOptions(workspace_bytes=3 << 20, tf32=False, optimization_level=2),
+        EngineOptions(
+            compute_capabilities=("sm86", "sm89"),
+            sparse_weights=False,
+            version_compatible=True,
+            hardware_compatibility=HardwareCompatibility.AMPERE_PLUS,
+            refit=True,
+            strip_weights=True,
+            timing_cache=Path("my.cache"),
+        ),
     ]
+
+
+def test_build_takes_several_profiles_in_either_spelling(
+    nxmi_export: Command, artefact: Path, rtx: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[list[str]] = []
+
+    def note(artefact: object, *, profiles: tuple[ShapeProfile, ...], **others: object) -> None:
+        heard.append([str(profile) for profile in profiles])
+        raise UsageError("build", expected="a test", found="one", remedy="stop here")
+
+    monkeypatch.setattr("nxmi_export.workflow.build.build", note)
+    first, second = "min=1x1,opt=1x8,max=1x64", "min=8x1,opt=8x32,max=8x64"
+    nxmi_export("build", artefact, "--shapes", first, "--shapes", second)
+    trtexec = [
+        f"--{which}Shapes=input_ids:{shape},attention_mask:{shape},token_type_ids:{shape}"
+        for profile in (first, second)
+        for which, shape in (side.split("=") for side in profile.split(","))
+    ]
+    nxmi_export("build", artefact, *trtexec)
+    assert heard == [[first, second], [first, second]]
 
 
 def test_build_writes_an_engine_and_says_what_is_proved(
@@ -195,6 +234,10 @@ def test_build_writes_an_engine_and_says_what_is_proved(
     assert rows["INT8"] == "proved"
     assert rows["2:4 kernels"].startswith("unproven: TensorRT-RTX ignores SPARSE_WEIGHTS")
     assert rows["run"] == "unproven: the plan was not run on a GPU"
+    assert rows["ignored"].startswith("--optimization-level 0: ")
+    assert outcome.out.splitlines()[-1] == (
+        f"the same with NVIDIA's tool: {(artefact / 'trtexec.txt').read_text().strip()}"
+    )
     assert "model.plan" in read_artefact(artefact).manifest.files
 
 

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
 import pytest
 
 from nxmi_export.__main__ import main
@@ -33,6 +37,47 @@ def test_a_gate_that_fails_is_1_after_the_results(
     )
     # Unproven is no reason to throw the engine away.
     assert "model.plan" in read_artefact(artefact).manifest.files
+
+
+# Scales along the inputs of the weight: TensorRT builds this without a word, as a float product.
+DEGRADED = """
+    <ir_version: 10, opset_import: ["": 20]>
+    g (int64[batch, sequence] ids) => (float[batch, sequence, 16] y)
+    <float scale = {0.01}, int8 zero = {0}>
+    {
+      hidden = Gather (table, ids)
+      codes = QuantizeLinear (hidden, scale, zero)
+      data = DequantizeLinear (codes, scale, zero)
+      weight = DequantizeLinear <axis = 0> (integers, scales)
+      ["layer/MatMul"] product = MatMul (data, weight)
+      y = Tanh (product)
+    }"""
+
+
+def test_a_graph_that_tensorrt_degrades_is_1_and_named(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    numbers = np.random.default_rng(0)
+    model = onnx.parser.parse_model(DEGRADED)
+    arrays = {
+        "table": numbers.normal(size=(32, 16)).astype(np.float32),
+        "integers": numbers.integers(-127, 128, (16, 16), dtype=np.int8),
+        "scales": np.linspace(0.01, 0.02, 16, dtype=np.float32),
+    }
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
+    )
+    graph = tmp_path / "other.onnx"
+    onnx.save(model, graph)
+    outcome = nxmi_export("build", graph, "--optShapes=ids:2x8", "--strict")
+    assert outcome.code == 1
+    assert "weight-scale-axis layer/MatMul" in " ".join(outcome.out.replace("│", " ").split())
+    assert outcome.err.endswith(
+        f"error: {tmp_path / 'other.build.log'}: expected every promise proved, found INT8 "
+        "refuted, sparse kernels unproven, and 1 degraded by the graph, first weight-scale-axis at "
+        "layer/MatMul; read other.engine.json for the modules and the reasons\n"
+    )
+    assert (tmp_path / "other.plan").exists()
 
 
 def test_a_mistake_of_the_user_is_2(nxmi_export: Command) -> None:

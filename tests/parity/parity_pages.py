@@ -68,8 +68,9 @@ def engine() -> dict[str, Any]:
     return {
         "plan": {"name": "model.plan", "bytes": 2_933_220, "sha256": "ef" * 32},
         "library": {"name": "tensorrt_rtx", "version": "1.7.1.116"},
-        "compute_capability": "sm86",
-        "shapes": "min=1x1,opt=8x32,max=16x64",
+        "graph": {"name": "model.onnx", "sha256": "ab" * 32},
+        "compute_capabilities": ["sm86"],
+        "profiles": [{"min": [1, 1], "opt": [8, 32], "max": [16, 64]}],
         "int8": {
             "verdict": "refuted",
             "linears": {"total": 6, "int8": 5, "int8_output": 0},

@@ -188,8 +188,8 @@ def test_an_engine_is_built_that_multiplies_int8(
 ) -> None:
     artefact = export_of_type(model_type, Placement.SPARSE).artefact
     profile = ShapeProfile.parse("min=1x1,opt=8x32,max=16x64", position_limit=POSITION_LIMIT)
-    options = EngineOptions(compute_capability="sm86")
-    coverage = build(artefact, profile=profile, library=rtx, options=options).coverage
+    options = EngineOptions(compute_capabilities=("sm86",))
+    coverage = build(artefact, profiles=[profile], library=rtx, options=options).coverage
     assert coverage.int8_linears == len(coverage.linears) > 0
     # Three runs of one ALBERT block are three kernels that hold two products of one module each.
     blocks = 1 if model_type == "albert" else 2

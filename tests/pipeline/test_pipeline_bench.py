@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Gpu:
         self.machine = Machine(lazy=True)
         self.cudart = FakeCudart(self.machine)
         self.library = fake_library(self.machine)
-        self.built: list[tuple[str, ShapeProfile, EngineOptions]] = []
+        self.built: list[tuple[str, Sequence[ShapeProfile], EngineOptions]] = []
 
     def find_library(self, name: str) -> Library:
         assert name == "tensorrt"
@@ -45,9 +46,15 @@ class Gpu:
         return CudaPythonDevice(self.cudart)
 
     def build_engine(
-        self, onnx: Path, plan: Path, *, profile: ShapeProfile, options: EngineOptions, **_: Any
+        self,
+        onnx: Path,
+        plan: Path,
+        *,
+        profiles: Sequence[ShapeProfile],
+        options: EngineOptions,
+        **_: Any,
     ) -> None:
-        self.built.append((onnx.name, profile, options))
+        self.built.append((onnx.name, profiles, options))
         write_plan(plan, MAX_4, **INPUTS)
 
 
@@ -96,7 +103,7 @@ def test_an_engine_runs_with_sparse_kernels_allowed_and_forbidden(
         refused = large[key]
         assert isinstance(refused, NotRun)
         assert refused.reason.startswith("model.plan: a batch of input_ids 9×8, ")
-    [(graph, profile, options)] = gpu.built
+    [(graph, [profile], options)] = gpu.built
     assert (graph, str(profile)) == ("model.onnx", PROFILE)
     assert options == EngineOptions(sparse_weights=False)
     assert gpu.cudart.live == []  # all streams, events and graphs were given back
@@ -109,7 +116,7 @@ def test_the_second_engine_repeats_the_options_of_the_first(with_plan: Artefact,
     graph = {"name": "model.onnx", "sha256": "0"}
     artefact = with_facts(with_plan, profiles=[shapes], options=options, graph=graph)
     bench(artefact, dataclasses.replace(REQUEST, workloads=(SMALL,)), on_progress=quiet)
-    [(_, profile, used)] = gpu.built
+    [(_, [profile], used)] = gpu.built
     assert str(profile) == PROFILE
     assert used == EngineOptions(
         workspace_bytes=1 << 20, optimization_level=5, tf32=False, sparse_weights=False

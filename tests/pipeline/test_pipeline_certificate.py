@@ -331,7 +331,7 @@ def test_an_rtx_plan_is_no_witness_for_what_sparse_kernels_need(sparse: Artefact
 
 def test_a_real_rtx_build_proves_int8_and_the_mapping(sparse: Artefact, rtx: Library) -> None:
     profile = ShapeProfile.parse("min=1x1,opt=8x32,max=16x64", position_limit=64)
-    build(sparse, profile=profile, library=rtx, options=EngineOptions())
+    build(sparse, profiles=[profile], library=rtx, options=EngineOptions())
     certificate = certified(read_artefact(sparse.directory))
     assert certificate.engine == f"tensorrt_rtx {rtx.version}"
     for claim in (Claim.INT8_IN, Claim.FUSED):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,23 +14,23 @@ from nxmi_export.backends.tensorrt_engine import (
     BuildProgress,
     EngineOptions,
     Library,
+    Precision,
     ShapeProfile,
     Verdict,
 )
-from nxmi_export.errors import EngineBuildFailed, UsageError
-from nxmi_export.workflow.build import EngineReport, QuantizedModules, build
+from nxmi_export.errors import ArtefactError, EngineBuildFailed, OutputError, UsageError
+from nxmi_export.workflow.build import EngineReport, QuantizedModules, build, build_file
+from tests.backends.fake_builder_library import fake_library
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS, Exported
 
-ENGINE_FILES = {"model.plan", "engine.json", "build.log"}
+ENGINE_FILES = {"model.plan", "engine.json", "build.log", "layers_model.json", "trtexec.txt"}
 PROFILE = ShapeProfile.parse("min=1x1,opt=8x32,max=16x64", position_limit=64)
 ATTENTIONS = {f"bert.encoder.layer.{index}.attention.self" for index in range(LAYERS)}
 
 
-def build_into(
-    artefact: Artefact, library: Library, *, compute_capability: str | None = None
-) -> EngineReport:
-    options = EngineOptions(compute_capability=compute_capability)
-    return build(artefact, profile=PROFILE, library=library, options=options)
+def build_into(artefact: Artefact, library: Library, *compute_capabilities: str) -> EngineReport:
+    options = EngineOptions(compute_capabilities=compute_capabilities)
+    return build(artefact, profiles=[PROFILE], library=library, options=options)
 
 
 @pytest.fixture
@@ -51,14 +52,17 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Exported, rtx: Lib
     facts = json.loads((copy.directory / "engine.json").read_text())
     assert facts == report.as_json()
     plan = copy.directory / "model.plan"
-    assert facts["schema"] == "nxmi-export/engine/1"
+    assert facts["schema"] == "nxmi-export/engine/2"
     assert facts["plan"] == {
         "name": "model.plan",
         "bytes": plan.stat().st_size,
         "sha256": sha256_of(plan),
     }
     assert facts["library"] == {"name": "tensorrt_rtx", "version": rtx.version}
-    assert (facts["compute_capability"], facts["shapes"]) == ("sm86", str(PROFILE))
+    graph = copy.directory / "model.onnx"
+    assert facts["graph"] == {"name": "model.onnx", "sha256": sha256_of(graph)}
+    assert facts["compute_capabilities"] == ["sm86"]
+    assert facts["profiles"] == [{"min": [1, 1], "opt": [8, 32], "max": [16, 64]}]
     assert facts["int8"]["linears"] == {
         "total": ENCODER_LINEARS,
         "int8": ENCODER_LINEARS,
@@ -91,20 +95,239 @@ def test_what_must_run_in_int8_is_read_from_the_graph(exported: Exported) -> Non
 def test_a_rebuild_replaces_the_engine(sparse_copy: Artefact, rtx: Library) -> None:
     first = build_into(sparse_copy, rtx)
     again = read_artefact(sparse_copy.directory)
-    second = build_into(again, rtx, compute_capability="sm89")
+    second = build_into(again, rtx, "sm89")
     assert first.result.sha256 != second.result.sha256
     files = read_artefact(sparse_copy.directory).manifest.files
     assert files["model.plan"].sha256 == second.result.sha256
     facts = json.loads((sparse_copy.directory / "engine.json").read_text())
-    assert facts["compute_capability"] == "sm89"
+    assert facts["compute_capabilities"] == ["sm89"]
 
 
 def test_progress_is_reported(sparse_copy: Artefact, rtx: Library) -> None:
     steps: list[BuildProgress] = []
     options = EngineOptions()
-    build(sparse_copy, profile=PROFILE, library=rtx, options=options, on_progress=steps.append)
+    build(sparse_copy, profiles=[PROFILE], library=rtx, options=options, on_progress=steps.append)
     assert any(step.parent is None for step in steps)
     assert all(0 < step.done <= step.total for step in steps)
+
+
+def test_two_profiles_are_proved_in_both(sparse_copy: Artefact, rtx: Library) -> None:
+    narrow = ShapeProfile.parse("min=1x1,opt=1x16,max=1x64", position_limit=64)
+    options = EngineOptions(compute_capabilities=("sm86", "sm89"))
+    report = build(sparse_copy, profiles=[narrow, PROFILE], library=rtx, options=options)
+    assert report.coverage.verdict is Verdict.PROVED
+    facts = json.loads((sparse_copy.directory / "engine.json").read_text())
+    assert facts["profiles"] == [
+        {"min": [1, 1], "opt": [1, 16], "max": [1, 64]},
+        {"min": [1, 1], "opt": [8, 32], "max": [16, 64]},
+    ]
+    assert facts["compute_capabilities"] == ["sm86", "sm89"]
+
+
+def test_every_layer_is_written_with_its_modules(sparse_copy: Artefact, rtx: Library) -> None:
+    report = build_into(sparse_copy, rtx)
+    facts = json.loads((sparse_copy.directory / "layers_model.json").read_text())
+    assert facts["schema"] == "nxmi-export/layers/1"
+    assert [each["name"] for each in facts["layers"]] == [
+        layer.name for layer in report.result.layers
+    ]
+    [merged] = [
+        each
+        for each in facts["layers"]
+        if each["type"] == "gemm" and "layer.0.attention.self" in each["name"]
+    ]
+    assert merged["inputs"] == [
+        {"name": merged["inputs"][0]["name"], "dimensions": [-1, 64], "datatype": "Int8"}
+    ]
+    assert {f"bert.encoder.layer.0.attention.self.{each}" for each in ("query", "key", "value")} < {
+        *merged["modules"]
+    }
+
+
+def test_what_was_asked_and_ignored_is_kept(sparse_copy: Artefact, rtx: Library) -> None:
+    options = EngineOptions(optimization_level=3, tf32=False)
+    build(sparse_copy, profiles=[PROFILE], library=rtx, options=options)
+    facts = json.loads((sparse_copy.directory / "engine.json").read_text())
+    assert [each["option"] for each in facts["ignored"]] == [
+        "--sparsity enable",
+        "--optimization-level 3",
+    ]
+    assert (facts["options"]["optimization_level"], facts["options"]["tf32"]) == (3, False)
+    assert facts["timing_cache"] == {"file": None, "was_read": False, "refused": None}
+    assert facts["lint"]["counts"] == {"refuse": 0, "degrade": 0, "note": ENCODER_LINEARS}
+    command = (sparse_copy.directory / "trtexec.txt").read_text()
+    assert shlex.split(command) == facts["trtexec"]
+    assert command == (
+        "tensorrt_rtx --onnx=model.onnx --saveEngine=model.plan "
+        "--minShapes=input_ids:1x1,attention_mask:1x1,token_type_ids:1x1 "
+        "--optShapes=input_ids:8x32,attention_mask:8x32,token_type_ids:8x32 "
+        "--maxShapes=input_ids:16x64,attention_mask:16x64,token_type_ids:16x64 "
+        "--noTF32 --computeCapabilities=86 --profilingVerbosity=detailed "
+        "--exportLayerInfo=layers_model.json --verbose --skipInference\n"
+    )
+
+
+def test_a_graph_that_tensorrt_would_refuse_costs_no_build(
+    sparse_copy: Artefact, rtx: Library
+) -> None:
+    """Turing runs no quantized product of a float32 graph, which the linter knows."""
+    artefact = with_an_old_engine(sparse_copy)
+    before = contents(artefact.directory)
+    steps: list[BuildProgress] = []
+    with pytest.raises(UsageError) as caught:
+        build(
+            artefact,
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(compute_capabilities=("sm86", "sm75")),
+            on_progress=steps.append,
+        )
+    path = artefact.directory / "model.onnx"
+    query = "bert.encoder.layer.0.attention.self.query"
+    message = str(caught.value)
+    assert message.startswith(
+        f"{path}: expected a graph that TensorRT's parser and builder take, found "
+        f"turing-float at {query} ({query}/MatMul): "
+    )
+    assert message.endswith(f", or mend a copy with nxmi-export lint {path} --fix -o FILE")
+    assert ", and 11 more; " in message
+    assert (steps, contents(artefact.directory)) == ([], before)
+
+
+def test_an_artefact_without_a_float16_graph_says_how_to_get_one(
+    sparse_copy: Artefact, rtx: Library
+) -> None:
+    with pytest.raises(ArtefactError) as caught:
+        build(
+            sparse_copy,
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(),
+            precision=Precision.FP16,
+        )
+    assert str(caught.value) == (
+        f"{sparse_copy.directory}: expected model.fp16.onnx, which runs in float16 what is not "
+        "quantized, found model.cpu.onnx, model.onnx; export the model again with --fp16"
+    )
+
+
+def test_the_float16_graph_is_the_one_that_is_built(sparse_copy: Artefact, rtx: Library) -> None:
+    graph = sparse_copy.directory / "model.fp16.onnx"
+    shutil.copy(sparse_copy.directory / "model.onnx", graph)
+    files = sparse_copy.manifest.files | {"model.fp16.onnx": file_record(graph)}
+    sparse_copy.manifest.model_copy(update={"files": files}).write(sparse_copy.directory)
+    report = build(
+        read_artefact(sparse_copy.directory),
+        profiles=[PROFILE],
+        library=rtx,
+        options=EngineOptions(),
+        precision=Precision.FP16,
+    )
+    assert report.as_json()["graph"] == {"name": "model.fp16.onnx", "sha256": sha256_of(graph)}
+    assert report.trtexec[1] == "--onnx=model.fp16.onnx"
+
+
+def test_timings_are_kept_in_the_artefact_and_read_the_next_time(sparse_copy: Artefact) -> None:
+    library, asked = fake_library()
+    first = build_into(sparse_copy, library)
+    again = build_into(read_artefact(sparse_copy.directory), library)
+    assert asked.cache == b"timed:"
+    assert (first.result.timing_cache.was_read, again.result.timing_cache.was_read) == (False, True)
+    path = sparse_copy.directory / "timing.cache"
+    assert path.read_bytes() == b"timed:timed:"
+    assert read_artefact(sparse_copy.directory).manifest.files["timing.cache"] == file_record(path)
+    facts = json.loads((sparse_copy.directory / "engine.json").read_text())
+    assert facts["timing_cache"] == {"file": "timing.cache", "was_read": True, "refused": None}
+    assert "--timingCacheFile=timing.cache" in facts["trtexec"]
+
+
+def test_timings_are_written_to_the_file_that_was_named(
+    sparse_copy: Artefact, tmp_path: Path
+) -> None:
+    library, _ = fake_library()
+    path = tmp_path / "shared.cache"
+    options = EngineOptions(timing_cache=path)
+    report = build(sparse_copy, profiles=[PROFILE], library=library, options=options)
+    assert path.read_bytes() == b"timed:"
+    assert not (sparse_copy.directory / "timing.cache").exists()
+    assert f"--timingCacheFile={path}" in report.trtexec
+
+
+def test_timings_that_are_refused_are_not_overwritten(
+    sparse_copy: Artefact, tmp_path: Path
+) -> None:
+    library, _ = fake_library()
+    path = tmp_path / "shared.cache"
+    path.write_bytes(b"another GPU")
+    options = EngineOptions(timing_cache=path)
+    report = build(sparse_copy, profiles=[PROFILE], library=library, options=options)
+    assert path.read_bytes() == b"another GPU"
+    assert report.as_json()["ignored"] == [
+        {"option": "--timing-cache", "reason": "it is of another GPU or release"}
+    ]
+
+
+def test_a_timing_cache_in_no_folder_costs_no_build(sparse_copy: Artefact, tmp_path: Path) -> None:
+    library, asked = fake_library()
+    path = tmp_path / "nowhere" / "timing.cache"
+    with pytest.raises(OutputError) as caught:
+        build(
+            sparse_copy,
+            profiles=[PROFILE],
+            library=library,
+            options=EngineOptions(timing_cache=path),
+        )
+    assert str(caught.value) == (
+        f"{path}: expected a timing cache in a folder that exists, found no such folder; "
+        "create it or correct the path"
+    )
+    assert asked.profiles == []
+
+
+def test_any_onnx_file_becomes_a_plan_with_its_facts_beside_it(
+    sparse_copy: Artefact, rtx: Library, tmp_path: Path
+) -> None:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    (folder / "bert.build.failed.log").write_text("of the build before")
+    graph = sparse_copy.directory / "model.onnx"
+    before = contents(sparse_copy.directory)
+    plan = folder / "bert.engine"
+    report = build_file(graph, plan, profiles=[PROFILE], library=rtx, options=EngineOptions())
+    assert {path.name for path in folder.iterdir()} == {
+        "bert.engine",
+        "bert.engine.json",
+        "bert.build.log",
+        "layers_bert.json",
+        "bert.trtexec.txt",
+    }
+    facts = json.loads((folder / "bert.engine.json").read_text())
+    assert facts["plan"]["sha256"] == sha256_of(plan)
+    assert facts["int8"]["linears"]["int8"] == ENCODER_LINEARS
+    assert report.trtexec[1:3] == (f"--onnx={graph}", f"--saveEngine={plan}")
+    assert contents(sparse_copy.directory) == before
+
+
+def test_an_onnx_file_that_does_not_build_leaves_its_log_alone(
+    sparse_copy: Artefact, rtx: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    monkeypatch.setattr(
+        rtx.module.Builder, "build_serialized_network", lambda builder, network, config: None
+    )
+    graph = sparse_copy.directory / "model.onnx"
+    with pytest.raises(EngineBuildFailed) as caught:
+        build_file(
+            graph,
+            folder / "bert.plan",
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(),
+        )
+    log = folder / "bert.build.failed.log"
+    assert str(caught.value).endswith(f", and see the log in {log}")
+    assert list(folder.iterdir()) == [log]
 
 
 def with_an_old_engine(artefact: Artefact) -> Artefact:
@@ -159,7 +382,7 @@ def test_an_option_that_the_library_refuses_leaves_the_old_engine(
     artefact = with_an_old_engine(sparse_copy)
     before = contents(artefact.directory)
     with pytest.raises(UsageError):
-        build_into(artefact, rtx, compute_capability="sm99")
+        build_into(artefact, rtx, "sm99")
     assert contents(artefact.directory) == before
 
 
@@ -192,6 +415,10 @@ def test_an_interrupted_rebuild_leaves_the_old_engine(sparse_copy: Artefact, rtx
     before = contents(artefact.directory)
     with pytest.raises(KeyboardInterrupt):
         build(
-            artefact, profile=PROFILE, library=rtx, options=EngineOptions(), on_progress=interrupt
+            artefact,
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(),
+            on_progress=interrupt,
         )
     assert contents(artefact.directory) == before

@@ -21,6 +21,7 @@ from nxmi_export.artefact import (
 from nxmi_export.backends.tensorrt_engine import (
     EngineOptions,
     Library,
+    Precision,
     ShapeProfile,
     Verdict,
     build_engine,
@@ -153,9 +154,9 @@ def test_the_engine_keeps_int8_and_fuses_every_attention(
     result = build_engine(
         lowered,
         lowered.with_name("model.plan"),
-        profile=PROFILE,
+        profiles=[PROFILE],
         library=rtx,
-        options=EngineOptions(compute_capability="sm86"),
+        options=EngineOptions(compute_capabilities=("sm86",)),
     )
     modules = QuantizedModules.read(lowered)
     coverage = int8_coverage(
@@ -183,10 +184,12 @@ def test_build_takes_it_where_it_is_asked_to(
     float16: Artefact, rtx: Library, tmp_path: Path
 ) -> None:
     artefact = read_artefact(shutil.copytree(float16.directory, tmp_path / "copy"))
-    options = EngineOptions(compute_capability="sm86")
-    report = build(artefact, profile=PROFILE, library=rtx, options=options, graph=FP16_MODEL)
+    options = EngineOptions(compute_capabilities=("sm86",))
+    report = build(
+        artefact, profiles=[PROFILE], library=rtx, options=options, precision=Precision.FP16
+    )
     facts = json.loads((artefact.directory / "engine.json").read_text())
-    assert (report.graph, facts["graph"]) == (FP16_MODEL, FP16_MODEL)
+    assert report.graph.name == facts["graph"]["name"] == FP16_MODEL
     assert "_gemm_mha" in (artefact.directory / "build.log").read_text()
 
 

@@ -369,6 +369,6 @@ def test_engine_facts_of_another_schema_are_refused(
     outcome = parity(project.artefact, "--task", "sst2", "--data", project.data)
     assert (outcome.code, outcome.sentence) == (
         2,
-        f"{path}: expected the schema nxmi-export/engine/1, found nxmi-export/engine/0; "
+        f"{path}: expected the schema nxmi-export/engine/2, found nxmi-export/engine/0; "
         "build the engine again",
     )

@@ -173,7 +173,7 @@ def test_the_engine_runs_every_linear_and_every_attention_in_int8(
     artefact = artefact_of("sst2", Placement.SPARSE)
     report = build(
         artefact,
-        profile=ShapeProfile.default(position_limit=artefact.manifest.position_limit),
+        profiles=[ShapeProfile.default(position_limit=artefact.manifest.position_limit)],
         library=find_library("tensorrt_rtx"),
         options=EngineOptions(),
     )

@@ -7,6 +7,7 @@ Running a plan does: `TensorRtRunner`.
 
 from nxmi_export.backends.tensorrt_engine.build import BuildResult, build_engine
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand, parse_layers
+from nxmi_export.backends.tensorrt_engine.configure import Ignored
 from nxmi_export.backends.tensorrt_engine.coverage import (
     Int8Coverage,
     ModuleEvidence,
@@ -19,11 +20,16 @@ from nxmi_export.backends.tensorrt_engine.execution import Execution
 from nxmi_export.backends.tensorrt_engine.inspector import read_layer_info
 from nxmi_export.backends.tensorrt_engine.library import Library, find_library
 from nxmi_export.backends.tensorrt_engine.module_sparsity import ModuleSparsity, module_sparsity
-from nxmi_export.backends.tensorrt_engine.options import EngineOptions
+from nxmi_export.backends.tensorrt_engine.options import (
+    EngineOptions,
+    HardwareCompatibility,
+    Precision,
+)
 from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
 from nxmi_export.backends.tensorrt_engine.runner import TensorRtRunner
 from nxmi_export.backends.tensorrt_engine.sparsity import SparseEvidence, sparse_evidence
+from nxmi_export.backends.tensorrt_engine.trtexec_shapes import TrtexecShapes
 
 __all__ = [
     "BuildProgress",
@@ -33,15 +39,19 @@ __all__ = [
     "EngineLayer",
     "EngineOptions",
     "Execution",
+    "HardwareCompatibility",
+    "Ignored",
     "Int8Coverage",
     "Library",
     "ModuleEvidence",
     "ModuleSparsity",
     "Operand",
+    "Precision",
     "Shape",
     "ShapeProfile",
     "SparseEvidence",
     "TensorRtRunner",
+    "TrtexecShapes",
     "Verdict",
     "build_engine",
     "find_library",

@@ -1,25 +1,36 @@
-"""An ONNX file and a shape profile in, a plan file and the build's own account of it out."""
+"""An ONNX file and shape profiles in, a plan file and the build's own account of it out."""
 
 import hashlib
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from nxmi_export.backends.tensorrt_engine.build_failure import build_failure
 from nxmi_export.backends.tensorrt_engine.build_log import (
     EngineLayer,
     exhausted_memory,
     parse_layers,
 )
+from nxmi_export.backends.tensorrt_engine.configure import Ignored, configure
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.logger import Recording, recording
-from nxmi_export.backends.tensorrt_engine.options import EngineOptions, apply_options
+from nxmi_export.backends.tensorrt_engine.options import EngineOptions
 from nxmi_export.backends.tensorrt_engine.parse_onnx import parse_onnx
 from nxmi_export.backends.tensorrt_engine.profile import ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import Deferred, OnProgress, progress_monitor
+from nxmi_export.backends.tensorrt_engine.timing_cache import (
+    TimingCache,
+    attach_timing_cache,
+    with_content,
+)
 from nxmi_export.errors import CapabilityMissing, EngineBuildFailed, ShapeError
 from nxmi_export.output_files import atomic_file
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 __all__ = ["BuildResult", "build_engine"]
 
@@ -33,8 +44,12 @@ class BuildResult:
     sha256: str
     seconds: float
     library: Library
-    compute_capability: str | None  # None: the GPU it was built on
-    profile: ShapeProfile
+    compute_capabilities: tuple[str, ...]  # empty: the GPU it was built on
+    profiles: tuple[ShapeProfile, ...]
+    input_names: tuple[str, ...]
+    options: EngineOptions
+    ignored: tuple[Ignored, ...]  # options that change nothing in this library
+    timing_cache: TimingCache
     layers: tuple[EngineLayer, ...]
     log: str = field(repr=False)
 
@@ -43,7 +58,7 @@ def build_engine(
     onnx_path: Path,
     plan_path: Path,
     *,
-    profile: ShapeProfile,
+    profiles: Sequence[ShapeProfile],
     library: Library,
     options: EngineOptions | None = None,
     on_progress: OnProgress | None = None,
@@ -51,8 +66,9 @@ def build_engine(
     """Build `onnx_path` and write the plan; an exception, Ctrl-C included, leaves no plan behind.
 
     The network is strongly typed: what is not between Q and DQ runs in the types of the graph.
-    Raises ArtefactError for a missing or damaged graph, UsageError for an option the library
-    does not have, CapabilityMissing without a needed GPU, EngineBuildFailed otherwise.
+    Profiles keep their order, by which a runtime picks them. Raises ArtefactError for a missing or
+    damaged graph, UsageError for an option the library refuses, CapabilityMissing for a GPU or a
+    library that an option needs, EngineBuildFailed otherwise.
     """
     start = time.perf_counter()
     options = options or EngineOptions()
@@ -64,15 +80,21 @@ def build_engine(
         builder = _builder(library, logger)
         network = parse_onnx(library, builder, logger, onnx_path)
         config = builder.create_builder_config()
-        capability = apply_options(library, config, options)
+        configured = configure(library, config, options)
+        cache = attach_timing_cache(library, config, record, options.timing_cache)
         config.progress_monitor = progress_monitor(library, on_progress, deferred)
-        config.add_optimization_profile(_profile(builder, network, profile, onnx_path))
+        inputs = _inputs(network, onnx_path)
+        for profile in profiles:
+            _add_profile(library, builder, config, inputs, profile)
         deferred.reraise()  # from the logger, while the graph was parsed
         plan = builder.build_serialized_network(network, config)
         deferred.reraise()
-        _require_whole_build(onnx_path, plan, record)
+        if plan is None:
+            raise build_failure(onnx_path, record.errors, library, options)
+        _require_whole_build(onnx_path, record)
         content = memoryview(plan)
         temporary.write_bytes(content)
+        cache = with_content(cache, config)
     log = record.text
     return BuildResult(
         plan=plan_path,
@@ -80,14 +102,18 @@ def build_engine(
         sha256=hashlib.sha256(content).hexdigest(),
         seconds=time.perf_counter() - start,
         library=library,
-        compute_capability=capability,
-        profile=profile,
+        compute_capabilities=configured.compute_capabilities,
+        profiles=tuple(profiles),
+        input_names=inputs,
+        options=options,
+        ignored=(*configured.ignored, *_refused(cache)),
+        timing_cache=cache,
         layers=parse_layers(log),
         log=log,
     )
 
 
-def _builder(library: Library, logger: Any) -> Any:
+def _builder(library: Library, logger: "trt.ILogger") -> "trt.Builder":
     try:
         return library.module.Builder(logger)
     except TypeError as error:
@@ -102,21 +128,42 @@ def _builder(library: Library, logger: Any) -> Any:
         ) from error
 
 
-def _profile(builder: Any, network: Any, profile: ShapeProfile, onnx_path: Path) -> Any:
-    """The optimization profile that gives every input the same three shapes."""
-    result = builder.create_optimization_profile()
-    shapes = [(shape.batch, shape.sequence) for shape in (profile.min, profile.opt, profile.max)]
+def _inputs(network: "trt.INetworkDefinition", onnx_path: Path) -> tuple[str, ...]:
+    """The names of the inputs, each of which has a batch and a sequence."""
+    names = []
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        if tuple(tensor.shape) != (-1, -1):
+        if tensor.shape[:] != (-1, -1):
             raise ShapeError(
                 f"{onnx_path}: input {tensor.name}",
                 expected="a dynamic batch and sequence",
-                found=f"the shape {tuple(tensor.shape)}",
+                found=f"the shape {tensor.shape[:]}",
                 remedy="export with dynamic axes",
             )
-        result.set_shape(tensor.name, *shapes)
-    return result
+        names.append(tensor.name)
+    return tuple(names)
+
+
+def _add_profile(
+    library: Library,
+    builder: "trt.Builder",
+    config: "trt.IBuilderConfig",
+    inputs: Sequence[str],
+    profile: ShapeProfile,
+) -> None:
+    """Every input gets the same three shapes."""
+    result = builder.create_optimization_profile()
+    low, middle, high = (
+        library.module.Dims2(shape.batch, shape.sequence)
+        for shape in (profile.min, profile.opt, profile.max)
+    )
+    for name in inputs:
+        result.set_shape(name, low, middle, high)
+    config.add_optimization_profile(result)
+
+
+def _refused(cache: TimingCache) -> tuple[Ignored, ...]:
+    return () if cache.refused is None else (Ignored("--timing-cache", cache.refused),)
 
 
 def _keep_log(record: Recording, path: Path | None) -> None:
@@ -125,14 +172,7 @@ def _keep_log(record: Recording, path: Path | None) -> None:
             temporary.write_text(record.text, encoding="utf-8")
 
 
-def _require_whole_build(onnx_path: Path, plan: Any, record: Recording) -> None:
-    if plan is None:
-        raise EngineBuildFailed(
-            onnx_path,
-            expected="a plan from the builder",
-            found="; ".join(record.errors) or "none, and no error in its log",
-            remedy="please report this with the ONNX file",
-        )
+def _require_whole_build(onnx_path: Path, record: Recording) -> None:
     if line := exhausted_memory(record.text):
         raise EngineBuildFailed(
             onnx_path,

@@ -32,6 +32,7 @@ _OPERAND = re.compile(
 _TACTIC = re.compile(r"\bTacticName: ([^,]*)")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\[\x1e\s]|$)")
 _MYELIN_SUFFIX = re.compile(r"_myl\d+_\d+$")
+_PROFILE = re.compile(r" \[profile \d+\]")  # in the layers of every profile but the first
 # "Thirty-two wide channel vectorized row major Int8 format" -> Int8
 _DATATYPE = re.compile(
     r"Int8|INT8|Int4|Int32|Int64|UInt8|Bool|Half|FP16|BFloat16|BF16|FP8|Float|FP32"
@@ -78,7 +79,7 @@ class EngineLayer:
         The metadata of a GEMM may also list the MatMul before it, whose rescaling was fused into
         this one; the name lists only what the kernel multiplies, joined by "+".
         """
-        stem = as_in_names(_MYELIN_SUFFIX.sub("", self.name))
+        stem = as_in_names(_PROFILE.sub("", _MYELIN_SUFFIX.sub("", self.name)))
         named = [node for node in self.onnx_nodes if f"+{as_in_names(node)}+" in f"+{stem}+"]
         return tuple(named) or self.onnx_nodes
 

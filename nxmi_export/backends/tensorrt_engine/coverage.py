@@ -1,5 +1,6 @@
 """Which modules of the PyTorch model run in INT8 in the built engine, each with its evidence."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,24 +85,29 @@ def int8_coverage(
     module_of: Mapping[str, str],
     linears: Collection[str],
     attentions: Collection[str],
+    profiles: int = 1,
 ) -> Int8Coverage:
     """Look every module up in the engine's layers; one that cannot be found is unproven.
 
     `module_of` maps the MatMul and Gemm nodes of the ONNX graph to module names: one node for a
     linear, both of its products for an attention (and no other node: a softmax or a reshape
     turns up in the metadata of neighbours). `attentions` is empty for a placement that leaves
-    attention in float.
+    attention in float. Each of the `profiles` has kernels of its own, and must show them.
     """
     nodes: dict[str, list[str]] = {}
     for node, module in module_of.items():
         nodes.setdefault(module, []).append(node)
     return Int8Coverage(
-        tuple(_linear(name, nodes.get(name, []), layers) for name in sorted(linears)),
-        tuple(_attention(name, nodes.get(name, []), layers) for name in sorted(attentions)),
+        tuple(_linear(name, nodes.get(name, []), layers, profiles) for name in sorted(linears)),
+        tuple(
+            _attention(name, nodes.get(name, []), layers, profiles) for name in sorted(attentions)
+        ),
     )
 
 
-def _linear(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> ModuleEvidence:
+def _linear(
+    module: str, nodes: list[str], layers: Sequence[EngineLayer], profiles: int
+) -> ModuleEvidence:
     """Proved if each engine GEMM that holds a node of the module reads INT8.
 
     Query, key and value are usually one GEMM named after three nodes; it counts for each of them.
@@ -109,9 +115,11 @@ def _linear(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> Mod
     found = [
         layer for layer in layers if is_gemm(layer) and set(nodes) & set(layer.principal_nodes)
     ]
-    held = {node for layer in found for node in layer.principal_nodes}
-    if not nodes or not set(nodes) <= held:
+    held = Counter(node for layer in found for node in layer.principal_nodes)
+    if not nodes or not set(nodes) <= held.keys():
         return _not_found(module, nodes, layers)
+    if (seen := min(held[node] for node in nodes)) < profiles:
+        return _evidence(module, Verdict.UNPROVEN, found, f"in {seen} of {profiles} profiles: ")
     answers = {multiplies_int8(layer) for layer in found}
     verdict = Verdict.PROVED if answers == {True} else Verdict.UNPROVEN
     if answers == {False}:
@@ -119,7 +127,9 @@ def _linear(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> Mod
     return _evidence(module, verdict, found)
 
 
-def _attention(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> ModuleEvidence:
+def _attention(
+    module: str, nodes: list[str], layers: Sequence[EngineLayer], profiles: int
+) -> ModuleEvidence:
     """Proved if fused kernels hold all products, two each, and read query, key and value in INT8.
 
     One kernel for each run: a block with shared weights (ALBERT) runs repeatedly.
@@ -129,8 +139,11 @@ def _attention(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> 
         for layer in layers
         if is_fused_attention(layer) and len(set(nodes) & set(layer.onnx_nodes)) == _PRODUCTS
     ]
-    held = {node for layer in fused for node in layer.onnx_nodes}
-    if fused and set(nodes) <= held:
+    held = Counter(node for layer in fused for node in layer.onnx_nodes)
+    if fused and set(nodes) <= held.keys():
+        if (seen := min(held[node] for node in nodes)) < profiles:
+            told = f"fused in {seen} of {profiles} profiles: "
+            return _evidence(module, Verdict.UNPROVEN, fused, told)
         answers = {multiplies_int8(layer) for layer in fused}
         verdict = Verdict.PROVED if answers == {True} else Verdict.UNPROVEN
         return _evidence(module, Verdict.REFUTED if answers == {False} else verdict, fused)

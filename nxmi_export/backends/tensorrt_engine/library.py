@@ -2,9 +2,9 @@
 
 import importlib
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
+from nxmi_export.backends.tensorrt_engine.api import TensorRT
 from nxmi_export.errors import CapabilityMissing
 
 __all__ = ["Library", "LibraryName", "find_library"]
@@ -21,8 +21,7 @@ _INSTALL = {
 class Library:
     """An importable TensorRT. What a release can do is asked of `module`, never of `version`."""
 
-    # Neither library ships types: everything read from `module` is Any, here and nowhere else.
-    module: ModuleType = field(repr=False)
+    module: TensorRT = field(repr=False)
     name: LibraryName
     version: str
 
@@ -52,7 +51,7 @@ def find_library(prefer: LibraryName | None = None) -> Library:
             continue
         version = getattr(module, "__version__", None)
         if version is not None:
-            return Library(module, name, version)
+            return Library(cast("TensorRT", module), name, version)
         # Type stubs leave a folder of that name, which Python imports as an empty package.
         reasons.append(f"a package {name} without a library, as type stubs leave it")
     raise CapabilityMissing(

@@ -5,10 +5,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 __all__ = ["Recording", "recording"]
 
@@ -35,9 +38,14 @@ class Recording:
         """The messages of severity error, each on one line."""
         return [" ".join(text.split()) for letter, text in self.messages if letter in "FE"]
 
+    def complaints(self, since: int) -> list[str]:
+        """The warnings and errors after the first `since` messages, each on one line."""
+        later = self.messages[since:]
+        return [" ".join(text.split()) for letter, text in later if letter in "FEW"]
+
 
 @contextmanager
-def recording(library: Library, deferred: Deferred) -> Iterator[tuple[Any, Recording]]:
+def recording(library: Library, deferred: Deferred) -> Iterator[tuple["trt.ILogger", Recording]]:
     """The process's logger, recording into a fresh `Recording` while the block runs."""
     with _ONE_BUILD:
         logger = _logger(library)
@@ -50,14 +58,17 @@ def recording(library: Library, deferred: Deferred) -> Iterator[tuple[Any, Recor
 
 @functools.cache
 def _logger(library: Library) -> Any:
-    base: Any = library.module.ILogger
+    if TYPE_CHECKING:
+        from tensorrt import ILogger
+    else:
+        ILogger = library.module.ILogger
 
-    class Logger(base):  # type: ignore[misc]  # untyped library
+    class Logger(ILogger):  # type: ignore[misc]  # Any, where no stubs are found
         def __init__(self) -> None:
             super().__init__()
             self.sink: Recording | None = None
 
-        def log(self, severity: Any, msg: str) -> None:
+        def log(self, severity: "trt.ILogger.Severity", msg: str) -> None:
             if self.sink is not None:
                 with self.sink.deferred:
                     self.sink.messages.append((_LETTERS[severity.name], msg))

@@ -6,7 +6,7 @@ Written `min=1x8,opt=32x128,max=64x512`, each shape as batch × sequence. Kernel
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from nxmi_export.errors import ShapeError
 
@@ -42,7 +42,7 @@ class ShapeProfile:
     min: Shape
     opt: Shape
     max: Shape
-    position_limit: int  # tokens
+    position_limit: int | None  # tokens; None where the graph has no table to show it
 
     def __post_init__(self) -> None:
         sides = {
@@ -57,7 +57,7 @@ class ShapeProfile:
                     found=f"min {low}, opt {middle}, max {high}",
                     remedy=f"write them in order, as in {_EXAMPLE}",
                 )
-        if self.max.sequence > self.position_limit:
+        if self.position_limit is not None and self.max.sequence > self.position_limit:
             raise ShapeError(
                 f"shapes {self}",
                 expected=f"at most {self.position_limit} tokens, the model's position table",
@@ -66,7 +66,7 @@ class ShapeProfile:
             )
 
     @classmethod
-    def parse(cls, text: str, *, position_limit: int) -> Self:
+    def parse(cls, text: str, *, position_limit: int | None) -> Self:
         """Read `min=BxS,opt=BxS,max=BxS`."""
         match = _TEXT.fullmatch(text.replace(" ", ""))
         if match is None:
@@ -81,11 +81,16 @@ class ShapeProfile:
         return cls(low, middle, high, position_limit)
 
     @classmethod
-    def default(cls, *, position_limit: int) -> Self:
+    def default(cls, *, position_limit: int | None) -> Self:
         """From one token up to what fused INT8 attention can run, tuned for large batches."""
-        longest = min(position_limit, INT8_ATTENTION_LIMIT)
+        longest = min(position_limit or INT8_ATTENTION_LIMIT, INT8_ATTENTION_LIMIT)
         opt = Shape(OPT_BATCH, min(OPT_SEQUENCE, longest))
         return cls(Shape(1, 1), opt, Shape(MAX_BATCH, longest), position_limit)
+
+    def as_json(self) -> dict[str, Any]:
+        """Each shape as [batch, sequence]."""
+        shapes = {"min": self.min, "opt": self.opt, "max": self.max}
+        return {name: [shape.batch, shape.sequence] for name, shape in shapes.items()}
 
     def __str__(self) -> str:
         return f"min={self.min},opt={self.opt},max={self.max}"

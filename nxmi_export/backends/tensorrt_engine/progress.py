@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from nxmi_export.backends.tensorrt_engine.library import Library
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 __all__ = ["BuildProgress", "Deferred", "OnProgress", "progress_monitor"]
 
@@ -56,11 +59,16 @@ class Deferred:
         return True
 
 
-def progress_monitor(library: Library, on_progress: OnProgress | None, deferred: Deferred) -> Any:
+def progress_monitor(
+    library: Library, on_progress: OnProgress | None, deferred: Deferred
+) -> "trt.IProgressMonitor":
     """A TensorRT progress monitor that reports every step and cancels once `deferred` holds."""
-    base: Any = library.module.IProgressMonitor
+    if TYPE_CHECKING:
+        from tensorrt import IProgressMonitor
+    else:
+        IProgressMonitor = library.module.IProgressMonitor
 
-    class Monitor(base):  # type: ignore[misc]  # untyped library
+    class Monitor(IProgressMonitor):  # type: ignore[misc]  # Any, where no stubs are found
         def __init__(self) -> None:
             super().__init__()
             self._open: dict[str, tuple[str | None, int]] = {}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nxmi_export.artefact import Artefact
+from nxmi_export.artefact import PLAN, Artefact
 from nxmi_export.backends.tensorrt_engine import (
     TensorRtRunner,
     build_engine,
@@ -19,7 +19,6 @@ from nxmi_export.backends.tensorrt_engine import (
 )
 from nxmi_export.bench import Contender, NotRun
 from nxmi_export.errors import ArtefactError, CapabilityMissing
-from nxmi_export.workflow.build import PLAN
 from nxmi_export.workflow.engine_facts import EngineFacts
 from nxmi_export.workflow.interruptible import interruptible
 
@@ -83,7 +82,7 @@ def _without_sparse_kernels(
             build_engine(
                 artefact.path(facts.graph),
                 plan,
-                profile=facts.profiles[0],
+                profiles=facts.profiles,
                 library=library,
                 options=replace(facts.options, sparse_weights=False),
                 on_progress=heard,

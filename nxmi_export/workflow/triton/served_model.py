@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from nxmi_export.artefact import CPU_MODEL, WEIGHTS, Artefact
+from nxmi_export.artefact import CPU_MODEL, PLAN, WEIGHTS, Artefact
 from nxmi_export.backends.tensorrt_engine import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.profile import MAX_BATCH, OPT_BATCH, OPT_SEQUENCE
 from nxmi_export.errors import ArtefactError, UsageError
-from nxmi_export.workflow.build import PLAN
 from nxmi_export.workflow.engine_facts import EngineFacts
 from nxmi_export.workflow.triton.request import TritonRequest
 

@@ -103,7 +103,7 @@ def test_tensorrt_refuses_the_defaults_and_builds_them_mended(
     profile = ShapeProfile.parse("min=1x8,opt=2x16,max=4x32", position_limit=POSITION_LIMIT)
     plan = tmp_path / "model.plan"
     with pytest.raises(EngineBuildFailed, match="a graph that TensorRT's parser accepts"):
-        build_engine(default, plan, profile=profile, library=library)
+        build_engine(default, plan, profiles=[profile], library=library)
     fixed = tmp_path / "fixed.onnx"
     ir.save(mend(ir.load(default), (*ROUNDING_FIXES, *EXACT_FIXES)).model, fixed)
-    assert build_engine(fixed, plan, profile=profile, library=library).size_bytes
+    assert build_engine(fixed, plan, profiles=[profile], library=library).size_bytes

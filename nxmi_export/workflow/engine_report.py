@@ -1,0 +1,152 @@
+"""A finished build and what its graph promised in, what is proved of the engine out."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+import passes
+from nxmi_export.backends.tensorrt_engine import (
+    BuildResult,
+    Int8Coverage,
+    SparseEvidence,
+    Verdict,
+    int8_coverage,
+    sparse_evidence,
+)
+from nxmi_export.workflow.engine_files import EngineFiles
+from passes.lint import Finding, Severity
+from passes.lint.reading import is_int8
+
+__all__ = ["SCHEMA", "EngineReport", "GraphFile", "QuantizedModules", "coverage_of", "sparsity_of"]
+
+SCHEMA = "nxmi-export/engine/2"
+_SOFTMAX = ".softmax_quantizer"
+
+
+@dataclass(frozen=True)
+class QuantizedModules:
+    """What an engine must run in INT8, by module name, and the graph nodes to look for."""
+
+    linears: tuple[str, ...]
+    attentions: tuple[str, ...]
+    node_modules: Mapping[str, str]  # node name → module name
+
+    @classmethod
+    def read(cls, onnx_path: Path) -> "QuantizedModules":
+        """Those of the graph in a file."""
+        return cls.of(ir.load(onnx_path))
+
+    @classmethod
+    def of(cls, model: ir.Model) -> "QuantizedModules":
+        """The quantized linears and attentions of a graph.
+
+        A linear that no module is recorded for, as in the files of other tools, goes by the name
+        of its node; attentions are known by their modules alone.
+        """
+        graph = model.graph
+        linears = {
+            layer.node.name: layer.module or str(layer.node.name or layer.node.outputs[0].name)
+            for layer in passes.linear_layers(graph)
+            if layer.weight.is_integer or is_int8(layer)
+        }
+        softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
+        attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}
+        products = {
+            node.name: passes.module_of(node)
+            for node in passes.attention_matmuls(graph)
+            if passes.module_of(node) in attentions
+        }
+        nodes = {name: module for name, module in (linears | products).items() if name}
+        return cls(tuple(dict.fromkeys(linears.values())), tuple(sorted(attentions)), nodes)
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """The ONNX file that a plan was built from."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """One build and what its log proves."""
+
+    result: BuildResult
+    files: EngineFiles
+    graph: GraphFile
+    findings: tuple[Finding, ...]  # of the linter; none that TensorRT refuses, or nothing was built
+    coverage: Int8Coverage
+    sparsity: SparseEvidence
+    trtexec: tuple[str, ...]  # NVIDIA's own command that does the same
+    timing_cache: str | None  # the file that the timings were written to
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the log shows that something promised is not so."""
+        return self.coverage.verdict is Verdict.REFUTED or self.sparsity.verdict is Verdict.REFUTED
+
+    @property
+    def proved(self) -> bool:
+        """Whether the log shows that everything promised is so."""
+        return self.coverage.verdict is self.sparsity.verdict is Verdict.PROVED
+
+    @property
+    def degraded(self) -> tuple[Finding, ...]:
+        """What builds, but slower or as something else than was meant."""
+        return tuple(each for each in self.findings if each.severity is Severity.DEGRADE)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `engine.json`."""
+        result = self.result
+        counts = Counter(finding.severity for finding in self.findings)
+        return {
+            "schema": SCHEMA,
+            "graph": {"name": self.graph.name, "sha256": self.graph.sha256},
+            "plan": {"name": result.plan.name, "bytes": result.size_bytes, "sha256": result.sha256},
+            "library": {"name": result.library.name, "version": result.library.version},
+            "compute_capabilities": list(result.compute_capabilities),
+            "inputs": list(result.input_names),
+            "profiles": [profile.as_json() for profile in result.profiles],
+            "options": result.options.as_json(),
+            "ignored": [each.as_json() for each in result.ignored],
+            "lint": {
+                "counts": {str(severity): counts[severity] for severity in Severity},
+                "findings": [finding.as_json() for finding in self.findings],
+            },
+            "timing_cache": {
+                "file": self.timing_cache,
+                "was_read": result.timing_cache.was_read,
+                "refused": result.timing_cache.refused,
+            },
+            "trtexec": list(self.trtexec),
+            "seconds": round(result.seconds, 3),
+            "int8": self.coverage.as_json(),
+            "sparse_kernels": {
+                "verdict": self.sparsity.verdict,
+                "reason": self.sparsity.reason,
+                "eligible": self.sparsity.eligible,
+                "chosen": self.sparsity.chosen,
+            },
+            "runs": {"verdict": Verdict.UNPROVEN, "reason": "the plan was not run on a GPU"},
+        }
+
+
+def coverage_of(result: BuildResult, modules: QuantizedModules) -> Int8Coverage:
+    """How much of what the graph quantizes the engine runs in INT8."""
+    return int8_coverage(
+        result.layers,
+        module_of=modules.node_modules,
+        linears=modules.linears,
+        attentions=modules.attentions,
+        profiles=len(result.profiles),
+    )
+
+
+def sparsity_of(result: BuildResult) -> SparseEvidence:
+    """Whether kernels that skip 2:4 zeros were chosen."""
+    return sparse_evidence(result.log, result.layers, result.library)

@@ -1,0 +1,154 @@
+"""An order in, the files of a whole engine in a workshop out: lint, build, judge, write."""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+import passes
+from nxmi_export.artefact import sha256_of
+from nxmi_export.backends.nvidia_driver import NvidiaDriver, find_driver
+from nxmi_export.backends.tensorrt_engine import (
+    BuildResult,
+    EngineOptions,
+    Library,
+    ShapeProfile,
+    build_engine,
+)
+from nxmi_export.backends.tensorrt_engine.layer_info import inspect_plan, layer_info
+from nxmi_export.backends.tensorrt_engine.progress import OnProgress
+from nxmi_export.backends.tensorrt_engine.trtexec import TrtexecFiles, trtexec_command
+from nxmi_export.errors import OutputError
+from nxmi_export.output_files import atomic_file
+from nxmi_export.workflow.engine_files import EngineFiles
+from nxmi_export.workflow.engine_report import (
+    EngineReport,
+    GraphFile,
+    QuantizedModules,
+    coverage_of,
+    sparsity_of,
+)
+from nxmi_export.workflow.interruptible import interruptible
+from nxmi_export.workflow.lint_gate import capabilities_to_lint_for, lint_before_build
+from nxmi_export.workflow.read_graph import read_graph
+
+__all__ = ["EngineOrder", "make_engine"]
+
+
+@dataclass(frozen=True)
+class EngineOrder:
+    """What to build from what, and how."""
+
+    graph: Path
+    plan: Path  # where it will lie in the end
+    graph_to_type: str  # as NVIDIA's command is to name it
+    plan_to_type: str
+    profiles: tuple[ShapeProfile, ...]
+    library: Library
+    options: EngineOptions
+
+
+def make_engine(
+    order: EngineOrder,
+    names: EngineFiles,
+    workshop: Path,
+    on_progress: OnProgress | None,
+    look_for_driver: Callable[[], NvidiaDriver | None] = find_driver,
+) -> EngineReport:
+    """Write every file of `names` that this library has something to put in.
+
+    The linter comes first: what TensorRT would refuse costs no build.
+    """
+    driver = look_for_driver()
+    model = read_graph(order.graph)
+    capabilities = capabilities_to_lint_for(order.library, order.options, driver)
+    findings = lint_before_build(model, order.graph, capabilities, order.profiles)
+    modules = QuantizedModules.of(model)
+    asked, cache = _timing_cache(order, names)
+    with interruptible(on_progress) as heard:
+        result = build_engine(
+            order.graph,
+            workshop / names.plan,
+            profiles=order.profiles,
+            library=order.library,
+            options=replace(order.options, timing_cache=cache, log_path=workshop / names.log),
+            on_progress=heard,
+        )
+    kept = _keep_timings(result, asked, workshop / names.timing_cache)
+    inspection = inspect_plan(result.plan, order.library, driver)
+    report = EngineReport(
+        result=replace(result, plan=order.plan),
+        files=names,
+        graph=GraphFile(order.graph.name, sha256_of(order.graph)),
+        findings=findings,
+        coverage=coverage_of(result, modules),
+        sparsity=sparsity_of(result),
+        trtexec=_command(order, names, result, kept),
+        timing_cache=None if kept is None else kept.name,
+    )
+    layers = layer_info(result.layers, _modules(model), inspection)
+    _write_json(workshop / names.layers, layers)
+    _write_json(workshop / names.facts, report.as_json())
+    line = shlex.join(report.trtexec)
+    (workshop / names.trtexec).write_text(f"{line}\n", encoding="utf-8")
+    return report
+
+
+def _timing_cache(order: EngineOrder, names: EngineFiles) -> tuple[Path | None, Path | None]:
+    """The file that was asked for, and the one to read: that, or the one of the build before."""
+    asked = order.options.timing_cache
+    if asked is not None and not asked.absolute().parent.is_dir():
+        raise OutputError(
+            asked,
+            expected="a timing cache in a folder that exists",
+            found="no such folder",
+            remedy="create it or correct the path",
+        )
+    if asked is None and order.library.is_rtx:
+        return None, None
+    return asked, asked or order.plan.absolute().parent / names.timing_cache
+
+
+def _keep_timings(result: BuildResult, asked: Path | None, default: Path) -> Path | None:
+    """Write what the library measured; a file that was named and refused is not overwritten."""
+    cache = result.timing_cache
+    if cache.content is None or (asked is not None and cache.refused is not None):
+        return None
+    target = asked or default
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(cache.content)
+    return target
+
+
+def _command(
+    order: EngineOrder, names: EngineFiles, result: BuildResult, cache: Path | None
+) -> tuple[str, ...]:
+    folder = Path(order.plan_to_type).parent
+    asked = order.options.timing_cache
+    return trtexec_command(
+        TrtexecFiles(
+            graph=order.graph_to_type,
+            plan=order.plan_to_type,
+            layers=str(folder / names.layers),
+            timing_cache=None if cache is None else str(asked or folder / cache.name),
+        ),
+        order.profiles,
+        result.input_names,
+        replace(order.options, compute_capabilities=result.compute_capabilities),
+        order.library,
+    )
+
+
+def _modules(model: ir.Model) -> dict[str, str]:
+    """Node → module, for every node that has both names."""
+    found = {str(node.name): passes.module_of(node) for node in model.graph if node.name}
+    return {node: module for node, module in found.items() if module}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=1, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")

@@ -1,0 +1,45 @@
+"""A path in, the ONNX graph behind it out; or the reason why it is none."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from nxmi_export.errors import ArtefactError
+from passes.lint.reading import Reading
+
+__all__ = ["input_names", "position_limit", "read_graph"]
+
+
+def read_graph(path: Path) -> ir.Model:
+    """Read a graph whose tensors are all there; raises ArtefactError for what is none."""
+    if not path.is_file():
+        raise _no_graph(path, "no file")
+    try:
+        model = ir.load(path)
+    except DecodeError as error:
+        raise _no_graph(path, "a file that cannot be decoded") from error
+    if not len(model.graph):
+        raise _no_graph(path, "a graph without nodes")
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and not Path(tensor.path).is_file():
+            raise _no_graph(path, f"tensors in {tensor.location}, which is not beside it")
+    return model
+
+
+def input_names(model: ir.Model) -> tuple[str, ...]:
+    """What a caller has to feed; older files list their initializers among the inputs."""
+    stored = model.graph.initializers
+    return tuple(str(each.name) for each in model.graph.inputs if each.name not in stored)
+
+
+def position_limit(model: ir.Model) -> int | None:
+    """The tokens that the graph's tables of positions allow; None where it shows no table."""
+    return min((positions for _, positions in Reading(model).positions()), default=None)
+
+
+def _no_graph(path: Path, found: str) -> ArtefactError:
+    return ArtefactError(
+        path, expected="an ONNX model", found=found, remedy="export it again or correct the path"
+    )
