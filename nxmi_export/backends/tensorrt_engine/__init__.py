@@ -13,6 +13,14 @@ from nxmi_export.backends.tensorrt_engine.coverage import (
     int8_coverage,
 )
 from nxmi_export.backends.tensorrt_engine.library import Library, find_library
+from nxmi_export.backends.tensorrt_engine.mapping import (
+    EngineMapping,
+    MergeEvidence,
+    engine_mapping,
+    merge_evidence,
+    product_modules,
+    shared_input_nodes,
+)
 from nxmi_export.backends.tensorrt_engine.options import EngineOptions
 from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
@@ -22,9 +30,11 @@ __all__ = [
     "BuildProgress",
     "BuildResult",
     "EngineLayer",
+    "EngineMapping",
     "EngineOptions",
     "Int8Coverage",
     "Library",
+    "MergeEvidence",
     "ModuleEvidence",
     "Operand",
     "Shape",
@@ -32,8 +42,12 @@ __all__ = [
     "SparseEvidence",
     "Verdict",
     "build_engine",
+    "engine_mapping",
     "find_library",
     "int8_coverage",
+    "merge_evidence",
     "parse_layers",
+    "product_modules",
+    "shared_input_nodes",
     "sparse_evidence",
 ]
