@@ -25,7 +25,8 @@ from nxmi_export.errors import EngineBuildFailed
 
 __all__ = ["Built", "Effect", "Refused", "attempt", "compare"]
 
-_HASH_OR_NUMBER = re.compile(r"_0x[0-9a-f]+\w*$|_myl\d+_\d+$")
+# What differs from build to build: a hash at the end of a kernel's name, numbers in a layer's.
+_HASH_OR_NUMBER = re.compile(r"_0x[0-9a-f]+\w*$|\d+")
 
 
 class Effect(StrEnum):
