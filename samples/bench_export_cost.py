@@ -20,14 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification
 
-from nxmi_export.checkpoint import write_checkpoint
-from nxmi_export.compression import checkpoint_of, compressed_linears, insert_quantizers, project
-from nxmi_export.compression.quantizers import ActivationQuantizer
-from nxmi_export.recipe import Recipe
+from samples.random_bert import SEED, write_random_bert
 
-SEED = 0
 _BASELINE = """
 import sys, torch
 from nxmi_export.capture.translate import TRANSLATIONS
@@ -79,7 +74,7 @@ def main() -> None:
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
     """Alternate the two commands `rounds` times."""
     model = folder / "model.pt"
-    _write_model(model)
+    write_random_bert(model)
     script = folder / "baseline.py"
     script.write_text(_BASELINE, encoding="utf-8")
     python = sys.executable
@@ -115,27 +110,6 @@ def _meter(command: list[str]) -> dict[str, float]:
     out = subprocess.run(meter, check=True, capture_output=True, text=True).stdout
     figures: dict[str, float] = json.loads(out)
     return figures
-
-
-def _write_model(path: Path) -> None:
-    torch.manual_seed(SEED)
-    model = BertForSequenceClassification(BertConfig()).eval()
-    recipe = Recipe()
-    insert_quantizers(model, recipe)
-    linears = compressed_linears(model)
-    project(linears)
-    for linear in linears.values():
-        if linear.weight_quantizer is not None:
-            linear.weight_quantizer.fit(linear.weight)
-    quantizers = [each for each in model.modules() if isinstance(each, ActivationQuantizer)]
-    for each in quantizers:
-        each.observe()
-    with torch.no_grad():
-        model(input_ids=torch.randint(1000, 20000, (4, 32)))
-    for each in quantizers:
-        each.calibrate()
-    checkpoint = checkpoint_of(model, recipe=recipe, tokenizer={}, provenance={"seed": SEED})
-    write_checkpoint(path, checkpoint)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,16 @@ class Attention:
         }
 
     @property
+    def head_size(self) -> int | None:
+        """Channels per head, where the graph says."""
+        shapes = (self.scores.inputs[0], self.context.outputs[0])
+        for value in shapes:
+            size = None if value is None or value.shape is None else value.shape[-1]
+            if isinstance(size, int):
+                return size
+        return None
+
+    @property
     def score_quantizers(self) -> tuple[ir.Node, ...]:
         """Every QuantizeLinear between the first product and the softmax."""
         behind = ancestors(self.softmax.inputs[0], _BEFORE)

@@ -10,6 +10,7 @@ from nxmi_export.backends.tensorrt_engine import (
     sparse_evidence,
 )
 
+# As public logs of TensorRT 8.4 to 10.14 have them: no full TensorRT was at hand.
 COUNTS = "[I] (Sparsity) Found {} layer(s) eligible to use sparse tactics\n"
 CHOICES = "[I] (Sparsity) Chose {} layer(s) using sparse tactics\n"
 SPARSE = EngineLayer("up", "gemm", (), (), (), "sm80_xmma_sparse_gemm_i8i8_i8i32", (), "")

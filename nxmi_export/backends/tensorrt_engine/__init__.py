@@ -19,6 +19,14 @@ from nxmi_export.backends.tensorrt_engine.engine import Engine
 from nxmi_export.backends.tensorrt_engine.execution import Execution
 from nxmi_export.backends.tensorrt_engine.inspector import read_layer_info
 from nxmi_export.backends.tensorrt_engine.library import Library, find_library
+from nxmi_export.backends.tensorrt_engine.mapping import (
+    EngineMapping,
+    MergeEvidence,
+    engine_mapping,
+    merge_evidence,
+    product_modules,
+    shared_input_nodes,
+)
 from nxmi_export.backends.tensorrt_engine.module_sparsity import ModuleSparsity, module_sparsity
 from nxmi_export.backends.tensorrt_engine.options import (
     EngineOptions,
@@ -37,12 +45,14 @@ __all__ = [
     "Device",
     "Engine",
     "EngineLayer",
+    "EngineMapping",
     "EngineOptions",
     "Execution",
     "HardwareCompatibility",
     "Ignored",
     "Int8Coverage",
     "Library",
+    "MergeEvidence",
     "ModuleEvidence",
     "ModuleSparsity",
     "Operand",
@@ -54,11 +64,15 @@ __all__ = [
     "TrtexecShapes",
     "Verdict",
     "build_engine",
+    "engine_mapping",
     "find_library",
     "int8_coverage",
+    "merge_evidence",
     "module_sparsity",
     "open_device",
     "parse_layers",
+    "product_modules",
     "read_layer_info",
+    "shared_input_nodes",
     "sparse_evidence",
 ]

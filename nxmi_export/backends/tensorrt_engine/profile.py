@@ -35,8 +35,8 @@ class Shape:
 class ShapeProfile:
     """Three shapes that the model can run, each side of them in order min <= opt <= max.
 
-    Raises ShapeError otherwise. TensorRT builds a profile beyond the model's position table
-    without a word and then reads outside it, so `position_limit` is part of every profile.
+    Raises ShapeError otherwise. TensorRT builds a profile beyond the model's position table, with
+    a warning at most, and then reads outside it, so `position_limit` is part of every profile.
     """
 
     min: Shape

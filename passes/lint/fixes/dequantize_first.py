@@ -1,14 +1,17 @@
 """Stored codes that are moved before DequantizeLinear in; codes it reads directly out.
 
-1. `codes → Transpose → DequantizeLinear` becomes the transposed codes → DequantizeLinear.
+1. `codes → Transpose, Clip or Gather of constants → DequantizeLinear` becomes the codes that these
+   make → DequantizeLinear.
 2. `codes → Gather, Reshape, … → DequantizeLinear` with one scale becomes
    `codes → DequantizeLinear → Gather, Reshape, …`: moving numbers and multiplying each by the same
    one commute.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from passes.constants import constant_array, drop_unread
@@ -19,6 +22,8 @@ from passes.lint.walk import MOVERS
 from passes.quantizers import is_dequantize, read_quantizer
 
 __all__ = ["DequantizeFirst"]
+
+_FOLDED = {"Clip", "Gather", "Transpose"}
 
 
 class DequantizeFirst(GraphPass):
@@ -38,25 +43,43 @@ def _mover(node: ir.Node) -> ir.Node | None:
     """What stands between the constant codes and their DequantizeLinear."""
     source = node.inputs[0]
     mover = None if source is None else source.producer()
-    if mover is None or mover.domain or mover.op_type not in MOVERS | {"Gather"}:
+    if mover is None or mover.domain or mover.op_type not in _FOLDED | MOVERS:
         return None
     codes = constant_array(mover.inputs[0])
     return mover if codes is not None and np.issubdtype(codes.dtype, np.integer) else None
 
 
-def _fold(node: ir.Node, transpose: ir.Node) -> Change | None:
-    """Case 1."""
-    codes = constant_array(transpose.inputs[0])
-    if transpose.op_type != "Transpose" or codes is None:
+def _fold(node: ir.Node, mover: ir.Node) -> Change | None:
+    """Case 1; None where something else than constants decides."""
+    operands = [constant_array(value) for value in mover.inputs]
+    absent = [value is None for value in mover.inputs]
+    known = all(array is not None or gone for array, gone in zip(operands, absent, strict=True))
+    if mover.op_type not in _FOLDED or not known:
         return None
-    perm = transpose.attributes.get_ints("perm", tuple(reversed(range(codes.ndim))))
-    replace_constant(node, 0, codes.transpose(perm))
-    _drop(transpose)
-    return Change.at(node, "its codes stored transposed")
+    replace_constant(node, 0, _made(mover, *operands))
+    _drop(mover)
+    return Change.at(node, f"the codes stored as {mover.op_type} makes them")
+
+
+def _made(
+    mover: ir.Node, codes: npt.NDArray[Any], *operands: npt.NDArray[Any] | None
+) -> npt.NDArray[Any]:
+    """What the operator makes of `codes`, as ONNX defines it."""
+    if mover.op_type == "Transpose":
+        return codes.transpose(mover.attributes.get_ints("perm", range(codes.ndim)[::-1]))
+    if mover.op_type == "Gather":
+        (chosen,) = operands
+        assert chosen is not None, "Gather has no optional input"
+        return codes.take(chosen, axis=mover.attributes.get_int("axis", 0))
+    low, high = (*operands, None, None)[:2]
+    above = codes if low is None else np.maximum(codes, low)
+    return above if high is None else np.minimum(above, high)
 
 
 def _swap(graph: ir.Graph, node: ir.Node, mover: ir.Node) -> Entry:
     """Case 2."""
+    if mover.op_type == "Clip":
+        return Skip.at(node, "the graph computes the limits of Clip")
     if is_blocked(node) or (scale := read_quantizer(node).scale) is None or scale.size > 1:
         return Skip.at(node, f"the scales of several channels do not move with {mover.op_type}")
     result = node.outputs[0]

@@ -13,6 +13,7 @@ from passes.lint.walk import quantize_behind
 
 __all__ = [
     "float_attention",
+    "head_size",
     "partial_attention",
     "quantized_scores",
     "sdpa_guard",
@@ -21,6 +22,7 @@ __all__ = [
 
 _SOFTMAX_SCALE = 1 / 127  # a softmax ends at 1, the int8 codes at 127
 _TOLERANCE = 0.01
+_FUSED_HEADS = {16, 32, 64}
 _HALF = {ir.DataType.BFLOAT16, ir.DataType.FLOAT16}
 
 
@@ -46,6 +48,21 @@ def float_attention(reading: Reading) -> Iterator[Place]:
         all_float = len(_float_operands(attention)) == len(attention.operands)
         if reading.is_quantized and all_float and not half:
             yield attention.softmax, "float attention in a quantized encoder"
+
+
+@rule(
+    "attention-head-size",
+    Severity.DEGRADE,
+    remedy="leave attention in float (placement linear), or take a model with such heads",
+)
+def head_size(reading: Reading) -> Iterator[Place]:
+    """INT8 attention is fused for heads of 16, 32 and 64 channels (TensorRT-RTX); for others it
+    runs in pieces.
+    """
+    for attention in reading.attentions:
+        size = attention.head_size
+        if size is not None and size not in _FUSED_HEADS and not _float_operands(attention):
+            yield attention.softmax, f"INT8 attention with heads of {size} channels"
 
 
 @rule("quantized-scores", Severity.DEGRADE, remedy="remove the quantizer in front of the softmax")

@@ -9,10 +9,11 @@ from passes.lint.reading import Reading
 from passes.quantizers import Quantizer, is_dequantize, is_quantize
 
 __all__ = [
+    "blocks_times_int8",
     "code_type",
     "fp8_capability",
-    "int4_blocks_times_int8",
     "int4_per_channel",
+    "int8_blocks",
     "stored_bias",
 ]
 
@@ -57,8 +58,8 @@ def stored_bias(reading: Reading) -> Iterator[Place]:
     remedy="store the codes as int8, where W4A8 runs as INT8; --fix does it, exactly",
 )
 def int4_per_channel(reading: Reading) -> Iterator[Place]:
-    """INT4 weights with one scale per tensor or channel are expanded to floats in the engine:
-    nothing is saved and no INT8 kernel runs.
+    """INT4 weights with one scale per tensor or channel are expanded in every run by a kernel of
+    their own, to INT8 beside INT8 data and else to floats: nothing is saved.
     """
     for each in reading.stored:
         if each.codes == ir.DataType.INT4:
@@ -66,20 +67,42 @@ def int4_per_channel(reading: Reading) -> Iterator[Place]:
 
 
 @rule(
-    "int4-blocks-times-int8",
+    "blocks-times-int8",
     Severity.REFUSE,
-    remedy="leave the data of INT4 weights in float, or store the weights as int8 codes",
+    remedy="leave the data in float, or give the weights one scale per output channel",
 )
-def int4_blocks_times_int8(reading: Reading) -> Iterator[Place]:
-    """INT4 with one scale per block is weight-only: TensorRT-RTX fails to build a product of it
-    with quantized data.
+def blocks_times_int8(reading: Reading) -> Iterator[Place]:
+    """One scale per block is for weights beside float data: the product with quantized data does
+    not build.
     """
+    for node, data in _multiplied(reading):
+        if is_dequantize(data.producer()):
+            yield node, f"the quantized data {data.name} in the same product"
+
+
+@rule(
+    "int8-blocks",
+    Severity.DEGRADE,
+    remedy="give the weights one scale per output channel, and quantize the data",
+)
+def int8_blocks(reading: Reading) -> Iterator[Place]:
+    """INT8 weights with one scale per block are expanded to floats in every run, by a kernel of
+    their own; only INT4 blocks are expanded inside the product.
+    """
+    for node, data in _multiplied(reading):
+        codes = node.inputs[0]
+        int8 = codes is not None and codes.dtype == ir.DataType.INT8
+        if int8 and not is_dequantize(data.producer()):
+            yield node, "int8 codes with a scale per block"
+
+
+def _multiplied(reading: Reading) -> Iterator[tuple[ir.Node, ir.Value]]:
+    """Every DequantizeLinear of blocks that a product reads as its weight, with its data."""
     for node in reading.blocked:
         for usage in node.outputs[0].uses():
-            product, data = usage.node, usage.node.inputs[0]
-            multiplied = usage.idx == 1 and product.op_type in {"Gemm", "MatMul"}
-            if multiplied and data is not None and is_dequantize(data.producer()):
-                yield node, f"the quantized data {data.name} in the same product"
+            data = usage.node.inputs[0]
+            if usage.idx == 1 and usage.node.op_type in {"Gemm", "MatMul"} and data is not None:
+                yield node, data
 
 
 def _once_per_pair(reading: Reading) -> Iterator[Quantizer]:

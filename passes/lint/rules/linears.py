@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import onnx_ir as ir
+
+from passes.constants import readers
 from passes.lint.finding import Place, Severity, rule
 from passes.lint.reading import FEWEST_CHANNELS, Reading, is_int8
 from passes.lint.walk import descendants, producer, quantize_behind
-from passes.quantizers import Quantizer
+from passes.quantizers import Quantizer, is_quantize
 
 __all__ = [
     "duplicate_quantizers",
@@ -14,6 +17,8 @@ __all__ = [
     "float_weight",
     "narrow_layer",
     "quantized_gelu_input",
+    "quantized_norm_input",
+    "quantized_product",
     "turing_float",
     "untied_inputs",
 ]
@@ -50,7 +55,9 @@ def float_weight(reading: Reading) -> Iterator[Place]:
 
 @rule("narrow-layer", Severity.DEGRADE, remedy="leave the layer in float")
 def narrow_layer(reading: Reading) -> Iterator[Place]:
-    """With K or N below 16 there is no work for INT8 tensor cores, only kernels that quantize."""
+    """With K or N below 16 an INT8 product wins nothing and needs kernels that quantize and rescale
+    beside it.
+    """
     for layer in reading.layers:
         inputs, outputs = layer.weight.shape
         if is_int8(layer) and min(inputs, outputs) < FEWEST_CHANNELS:
@@ -80,6 +87,31 @@ def duplicate_quantizers(reading: Reading) -> Iterator[Place]:
                 yield each.node, f"the same as {twin.node.name}"
 
 
+@rule("quantized-product", Severity.NOTE, remedy="quantize the output after the bias")
+def quantized_product(reading: Reading) -> Iterator[Place]:
+    """INT8 kernels add the bias before they round; a quantizer between the two rounds once more and
+    costs accuracy.
+    """
+    for layer in reading.layers:
+        if is_int8(layer) and layer.add is None:
+            for node in readers(layer.node.outputs[0]):
+                if is_quantize(node) and (biased := _adds_constant(reading, node)):
+                    yield node, f"a quantizer between the product and the bias of {biased.name}"
+
+
+@rule("quantized-norm-input", Severity.NOTE, remedy="quantize what is added, not the sum")
+def quantized_norm_input(reading: Reading) -> Iterator[Place]:
+    """A sum that is rounded in front of its LayerNormalization costs accuracy and gains nothing:
+    the kernel that adds also normalizes.
+    """
+    for node in reading.nodes:
+        if node.op_type == "LayerNormalization" and not node.domain:
+            quantize = quantize_behind(node.inputs[0])
+            made = None if quantize is None else producer(quantize.inputs[0])
+            if quantize is not None and made is not None and made.op_type == "Add":
+                yield quantize, f"a quantizer in front of {node.name}"
+
+
 @rule("quantized-gelu-input", Severity.NOTE, remedy="quantize the output of GELU, not its input")
 def quantized_gelu_input(reading: Reading) -> Iterator[Place]:
     """Rounding in front of GELU as well as behind it costs accuracy and gains nothing: the INT8
@@ -103,6 +135,14 @@ def turing_float(reading: Reading) -> Iterator[Place]:
     for layer in reading.layers:
         if is_int8(layer):
             yield layer.node, f"an INT8 product in FP32 surroundings for SM{reading.sm}"
+
+
+def _adds_constant(reading: Reading, quantize: ir.Node) -> ir.Node | None:
+    """The Add of a constant that reads what `quantize` rounds, if one does."""
+    for node in descendants(quantize.outputs[0], {"DequantizeLinear"}):
+        if node.op_type == "Add" and any(map(reading.is_constant, node.inputs)):
+            return node
+    return None
 
 
 def _quantizers_by_source(reading: Reading) -> dict[object, list[Quantizer]]:

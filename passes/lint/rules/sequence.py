@@ -13,8 +13,8 @@ _LONGEST_INT8_ATTENTION = 512
 
 @rule("position-limit", Severity.DEGRADE, remedy="build for no more tokens than positions")
 def position_limit(reading: Reading) -> Iterator[Place]:
-    """A profile beyond the table of positions builds without a word and reads what lies behind the
-    table.
+    """A profile beyond the table of positions builds, with a warning at most, and reads what lies
+    behind the table.
     """
     longest = _longest(reading)
     for node, positions in reading.positions():

@@ -2,26 +2,37 @@
 
 from collections.abc import Iterator
 
+import onnx_ir as ir
+
 from passes.constants import constant
 from passes.lint.finding import Place, Severity, rule
 from passes.lint.reading import Reading
-from passes.lint.walk import MOVERS, producer
+from passes.lint.walk import MOVERS, ancestors, producer, walk_back
 from passes.quantizers import is_dequantize, is_quantize
 
 __all__ = ["float_storage", "moved_codes", "quantized_vector", "transposed_weight"]
+
+# What may make the codes: a quantizer of stored floats, and int32 numbers that become int8.
+_ACCEPTED = {"Cast", "Constant", "QuantizeLinear"}
+_ANY = MOVERS | {"Clip", "Concat", "Gather", "Slice"}
 
 
 @rule(
     "moved-codes",
     Severity.REFUSE,
-    remedy="move the numbers after DequantizeLinear; --fix does it, exactly",
+    remedy="store the codes as DequantizeLinear reads them; --fix does it where it can, exactly",
 )
 def moved_codes(reading: Reading) -> Iterator[Place]:
     """An operator between stored codes and their DequantizeLinear parses, and fails to build."""
-    for each in reading.stored:
-        between = producer(each.node.inputs[0])
-        if between is not None and between.op_type in MOVERS | {"Gather"}:
-            yield each.node, f"a {between.op_type} between the stored codes and DequantizeLinear"
+    for node in reading.nodes:
+        codes = node.inputs[0] if is_dequantize(node) else None
+        between = producer(codes)
+        if between is None or between.op_type in _ACCEPTED:
+            continue
+        # What an input chooses among stored codes is no constant, and refused all the same.
+        chosen = walk_back(codes, MOVERS | {"Gather"})
+        if (reading.is_constant(codes) or constant(chosen) is not None) and not _rounded(codes):
+            yield node, f"a {between.op_type} between the stored codes and DequantizeLinear"
 
 
 @rule(
@@ -63,3 +74,8 @@ def quantized_vector(reading: Reading) -> Iterator[Place]:
         integer = tensor is not None and tensor.dtype.bitwidth < 32
         if is_dequantize(each.node) and integer and tensor is not None and len(tensor.shape) < 2:
             yield each.node, f"a stored vector of {tensor.size} codes"
+
+
+def _rounded(codes: ir.Value | None) -> bool:
+    """Whether a QuantizeLinear makes the codes, so that floats are stored: those fold."""
+    return any(is_quantize(node) for node in ancestors(codes, _ANY))

@@ -1,0 +1,85 @@
+"""Linear layers that stay float, or apart."""
+
+import numpy as np
+import onnx_ir as ir
+
+from samples.bad_graphs.bad_graph import BadGraph
+from samples.bad_graphs.places import (
+    DENSE,
+    QUERY,
+    UP,
+    add,
+    add_pair,
+    constant,
+    dequantize_of,
+    drop_pair,
+    floats_of,
+    layer_of,
+    leave,
+    node_of,
+)
+
+__all__ = ["GRAPHS"]
+
+
+def _float_weight(model: ir.Model) -> None:
+    layer = layer_of(model, UP)
+    layer.node.replace_input_with(1, constant(model, "float_weight", floats_of(layer)))
+    model.graph.remove(dequantize_of(layer), safe=True)
+
+
+def _float_input(model: ir.Model) -> None:
+    drop_pair(model, f"{DENSE}.input_quantizer")
+
+
+def _float_layer(model: ir.Model) -> None:
+    _float_weight(model)
+    layer = layer_of(model, UP)
+    layer.node.replace_input_with(0, layer.input_quantizer.inputs[0].producer().inputs[0])
+
+
+def _narrow_layer(model: ir.Model) -> None:
+    layer = layer_of(model, "classifier")
+    add_pair(model, layer.data, layer.node, 0.01)
+    stored = layer.weight.stored
+    codes = constant(model, "head_codes", np.rint(stored / 0.01).clip(-127, 127).astype(np.int8))
+    scale = constant(model, "head_scale", np.full(len(stored), 0.01, np.float32))
+    weight = add(model, layer.node, "DequantizeLinear", [codes, scale], axis=0)
+    layer.node.replace_input_with(1, weight)
+
+
+def _own_quantizer(model: ir.Model, factor: float) -> None:
+    layer = layer_of(model, QUERY)
+    quantize = layer.input_quantizer.inputs[0].producer()
+    scale = float(quantize.inputs[1].const_value.numpy())
+    layer.node.replace_input_with(0, quantize.inputs[0])
+    add_pair(model, quantize.inputs[0], layer.node, np.float32(scale * factor))
+
+
+def _quantized_gelu_input(model: ir.Model) -> None:
+    gelu = node_of(model, "Gelu")
+    add_pair(model, gelu.inputs[0], gelu, 0.02)
+
+
+def _quantized_product(model: ir.Model) -> None:
+    layer = layer_of(model, UP)
+    add_pair(model, layer.node.outputs[0], layer.add, 0.05)
+
+
+def _quantized_norm_input(model: ir.Model) -> None:
+    last = [node for node in model.graph if node.op_type == "LayerNormalization"][-1]
+    add_pair(model, last.inputs[0], last, 0.05)
+
+
+GRAPHS = (
+    BadGraph("turing-float", leave, options={"sm": 75}),
+    BadGraph("float-layer", _float_layer),
+    BadGraph("float-input", _float_input),
+    BadGraph("float-weight", _float_weight),
+    BadGraph("narrow-layer", _narrow_layer),
+    BadGraph("untied-inputs", lambda model: _own_quantizer(model, 1.01)),
+    BadGraph("duplicate-quantizers", lambda model: _own_quantizer(model, 1.0)),
+    BadGraph("quantized-product", _quantized_product),
+    BadGraph("quantized-norm-input", _quantized_norm_input),
+    BadGraph("quantized-gelu-input", _quantized_gelu_input),
+)

@@ -1,0 +1,1 @@
+"""What TensorRT builds from real artefacts: one build per model, precision, placement and GPU."""

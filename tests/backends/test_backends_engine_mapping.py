@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from nxmi_export.backends.tensorrt_engine import (
+    EngineLayer,
+    EngineMapping,
+    MergeEvidence,
+    Operand,
+    Verdict,
+    engine_mapping,
+    merge_evidence,
+    parse_layers,
+    product_modules,
+    shared_input_nodes,
+)
+
+FOLDER = Path(__file__).parent
+FUSED = parse_layers((FOLDER / "rtx_1_7_fused_attention.log").read_text())
+QKV = ("node_MatMul_90", "node_MatMul_102", "node_MatMul_114")
+MODULE_OF = {
+    **dict(zip(QKV, ("query", "key", "value"), strict=True)),
+    "node_MatMul_136": "output",
+    "node_MatMul_144": "up",
+    "node_MatMul_150": "down",
+    "node_matmul": "attention",
+    "node_matmul_1": "attention",
+    "node_Gemm_290": "pooler",
+    "node_Gemm_291": "classifier",
+}
+
+
+def _gemm(*nodes: str, name: str = "") -> EngineLayer:
+    operand = Operand("x", (-1, 16), "Int8")
+    name = name or f"{'+'.join(nodes)}_myl0_1"
+    return EngineLayer(name, "gemm", (operand,), (), (operand,), "", nodes, "the line")
+
+
+def _graph() -> ir.Model:
+    """Two linears of one value, a third of another, and the product of the first two."""
+    weights = {
+        name: ir.Value(
+            name=name,
+            const_value=ir.tensor([[1.0] * 16] * 16, name=name),
+            shape=ir.Shape((16, 16)),
+            type=ir.TensorType(ir.DataType.FLOAT),
+        )
+        for name in ("wq", "wk", "wd")
+    }
+    x = ir.Value(name="x", shape=ir.Shape((16, 16)), type=ir.TensorType(ir.DataType.FLOAT))
+    q = ir.node("MatMul", [x, weights["wq"]], name="a/MatMul")
+    k = ir.node("MatMul", [x, weights["wk"]], name="b/MatMul")
+    scores = ir.node("MatMul", [q.outputs[0], k.outputs[0]], name="scores")
+    down = ir.node("MatMul", [scores.outputs[0], weights["wd"]], name="c/MatMul")
+    relu = ir.node("Relu", [down.outputs[0]], name="relu")
+    for node, module in ((q, "a"), (k, "b"), (scores, "attention"), (down, "c"), (relu, "act")):
+        node.metadata_props["nxmi.module"] = module
+    nodes = [q, k, scores, down, relu]
+    graph = ir.Graph(
+        [x], relu.outputs, nodes=nodes, initializers=weights.values(), opset_imports={"": 20}
+    )
+    return ir.Model(graph, ir_version=10)
+
+
+def test_every_product_of_a_real_engine_has_its_modules() -> None:
+    mapping = engine_mapping(FUSED, MODULE_OF)
+    assert mapping.is_complete
+    assert set(map(frozenset, mapping.modules.values())) == {
+        frozenset({"query", "key", "value"}),
+        *(frozenset({name}) for name in ("attention", "output", "up", "down")),
+        *(frozenset({name}) for name in ("pooler", "classifier")),
+    }
+
+
+def test_a_product_of_the_engine_that_no_module_accounts_for_is_named() -> None:
+    known = {node: module for node, module in MODULE_OF.items() if module != "up"}
+    mapping = engine_mapping(FUSED, known)
+    assert mapping.unmapped == ("node_MatMul_144_myl0_10",)
+    assert not mapping.is_complete
+
+
+def test_a_product_of_the_graph_that_the_engine_does_not_list_is_named() -> None:
+    mapping = engine_mapping(FUSED, MODULE_OF | {"node_MatMul_999": "lost"})
+    assert mapping.missing == ("node_MatMul_999",)
+    assert not mapping.is_complete
+
+
+def test_half_of_a_fused_attention_is_missing() -> None:
+    attention = EngineLayer("_gemm_mha_v2_0", "kgen", (), (), (), "", ("scores", "softmax"), "")
+    mapping = engine_mapping([attention], {"scores": "attention", "context": "attention"})
+    assert mapping.modules == {"_gemm_mha_v2_0": ("attention",)}
+    assert mapping.missing == ("context",)
+
+
+def test_a_node_without_a_module_accounts_for_nothing() -> None:
+    mapping = engine_mapping([_gemm("a/MatMul", "b/MatMul")], {"a/MatMul": "a", "b/MatMul": ""})
+    assert mapping.unmapped == ("a/MatMul+b/MatMul_myl0_1",)
+    assert mapping.missing == ()
+
+
+def test_kernels_around_a_product_do_not_stand_for_it() -> None:
+    rescaling = EngineLayer("__myl_MulAdd_myl0_2", "kgen", (), (), (), "", ("a/MatMul",), "")
+    assert engine_mapping([rescaling], {"a/MatMul": "a"}) == EngineMapping({}, (), ("a/MatMul",))
+
+
+@pytest.mark.parametrize("module_of", [{}, MODULE_OF], ids=["no graph", "no engine"])
+def test_nothing_is_not_complete(module_of: dict[str, str]) -> None:
+    assert not engine_mapping((), module_of).is_complete
+
+
+def test_a_mapping_becomes_json() -> None:
+    mapping = engine_mapping([_gemm("a/MatMul"), _gemm("x/MatMul")], {"a/MatMul": "a", "b": "b"})
+    assert mapping.as_json() == {
+        "complete": False,
+        "modules": {"a/MatMul_myl0_1": ["a"]},
+        "unmapped": ["x/MatMul_myl0_1"],
+        "missing": ["b"],
+    }
+
+
+def test_query_key_and_value_of_a_real_engine_are_merged() -> None:
+    assert merge_evidence(FUSED, [QKV], MODULE_OF) == (
+        MergeEvidence(
+            ("query", "key", "value"),
+            Verdict.PROVED,
+            "one product: node_MatMul_114+node_MatMul_102+node_MatMul_90_myl0_2",
+        ),
+    )
+
+
+def test_separate_products_refute_the_merge() -> None:
+    layers = [_gemm("a/MatMul", "b/MatMul"), _gemm("c/MatMul")]
+    [evidence] = merge_evidence(layers, [("a/MatMul", "b/MatMul", "c/MatMul")], {})
+    assert evidence.verdict is Verdict.REFUTED
+    assert evidence.reason == "2 products: a/MatMul+b/MatMul_myl0_1, c/MatMul_myl0_1"
+
+
+def test_a_product_that_is_not_found_leaves_the_merge_unproven() -> None:
+    [evidence] = merge_evidence([_gemm("a/MatMul")], [("a/MatMul", "b/MatMul")], {"a/MatMul": "a"})
+    assert evidence == MergeEvidence(
+        ("a", "b/MatMul"),
+        Verdict.UNPROVEN,
+        "the build log lists no product named after b/MatMul",
+    )
+
+
+def test_the_products_of_a_graph_are_read_with_their_modules() -> None:
+    assert product_modules(_graph()) == {
+        "a/MatMul": "a",
+        "b/MatMul": "b",
+        "scores": "attention",
+        "c/MatMul": "c",
+    }
+
+
+def test_linears_that_multiply_one_value_are_grouped() -> None:
+    assert shared_input_nodes(_graph()) == (("a/MatMul", "b/MatMul"),)
