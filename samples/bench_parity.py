@@ -53,7 +53,7 @@ from nxmi_export.workflow.parity import ParityRequest
 SEED = 0
 TASK = task_named("qqp")
 PADDED, PLAIN_BATCH = 128, 32  # tokens, examples
-CALIBRATED = 256  # pairs of the training set
+CALIBRATED = 512  # pairs of the training set
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # The two answers of the gate; which it is depends on the fitted head and is not measured here.
 _ANSWERED = (0, 1)
@@ -192,7 +192,7 @@ def _fit_head(model: PreTrainedModel, data: EncodedDataset) -> None:
     mean, level = features.mean(0), targets.mean(0)
     centred = features - mean
     gram = centred.T @ centred
-    ridge = 0.01 * gram.trace() / len(gram) * torch.eye(len(gram))
+    ridge = gram.trace() / len(gram) * torch.eye(len(gram))
     head = model.get_submodule("classifier")
     assert isinstance(head, nn.Linear)
     head.weight.copy_(torch.linalg.solve(gram + ridge, centred.T @ (targets - level)).T)
