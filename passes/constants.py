@@ -7,7 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-__all__ = ["constant", "constant_array", "constant_values", "drop_unread", "readers", "store"]
+__all__ = [
+    "constant",
+    "constant_array",
+    "constant_values",
+    "drop_unread",
+    "drop_unread_node",
+    "readers",
+    "store",
+]
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
@@ -67,6 +75,17 @@ def drop_unread(value: ir.Value | None) -> None:
         graph.remove(producer, safe=True)
     elif value.name is not None:
         graph.initializers.pop(value.name, None)
+
+
+def drop_unread_node(node: ir.Node) -> None:
+    """Remove a node of one output that nothing reads any more, and the constants it alone read."""
+    output = node.outputs[0]
+    if output.uses() or output.is_graph_output() or node.graph is None:
+        return
+    inputs = tuple(node.inputs)
+    node.graph.remove(node, safe=True)
+    for value in inputs:
+        drop_unread(value)
 
 
 def _free_name(graph: ir.Graph, name: str) -> str:

@@ -11,7 +11,14 @@ from nxmi_export.artefact.artefact import (
     read_artefact,
     sha256_of,
 )
-from nxmi_export.artefact.manifest import MANIFEST, FileRecord, LinearRecord, Manifest, Source
+from nxmi_export.artefact.manifest import (
+    MANIFEST,
+    FileRecord,
+    LinearRecord,
+    Manifest,
+    Source,
+    TableRecord,
+)
 
 __all__ = [
     "CPU_MODEL",
@@ -24,6 +31,7 @@ __all__ = [
     "LinearRecord",
     "Manifest",
     "Source",
+    "TableRecord",
     "file_record",
     "is_artefact",
     "read_artefact",

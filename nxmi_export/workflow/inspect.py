@@ -8,8 +8,9 @@ from typing import Any
 from nxmi_export.artefact import MANIFEST, read_artefact
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import compressed_linears, restore
+from nxmi_export.compression.tables import quantized_tables
 
-__all__ = ["Inspection", "StoredLinear", "inspect"]
+__all__ = ["Inspection", "StoredLinear", "StoredTable", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class StoredLinear:
 
 
 @dataclass(frozen=True)
+class StoredTable:
+    """One embedding table; of a checkpoint, only those that a recipe stores otherwise."""
+
+    storage: str  # "int8" or "dense"
+    rows: int
+    width: int
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What a model is made of."""
 
@@ -32,6 +42,7 @@ class Inspection:
     recipe: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
     linears: Mapping[str, StoredLinear]  # by module name
+    embeddings: Mapping[str, StoredTable]  # by module name
     files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
 
     def as_json(self) -> dict[str, Any]:
@@ -53,10 +64,14 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
                 name: StoredLinear(each.storage, each.inputs, each.outputs, each.zeros)
                 for name, each in manifest.linears.items()
             },
+            embeddings={
+                name: StoredTable(each.storage, each.rows, each.width)
+                for name, each in manifest.embeddings.items()
+            },
             files={name: record.bytes for name, record in manifest.files.items()},
         )
     checkpoint = read_checkpoint(subject, base=base)
-    linears = compressed_linears(restore(checkpoint))
+    model = restore(checkpoint)
     return Inspection(
         subject=subject,
         kind="checkpoint",
@@ -70,7 +85,11 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
                 outputs=linear.out_features,
                 zeros=float((linear.weight == 0).float().mean()),
             )
-            for name, linear in linears.items()
+            for name, linear in compressed_linears(model).items()
+        },
+        embeddings={
+            name: StoredTable("int8", table.num_embeddings, table.embedding_dim)
+            for name, table in quantized_tables(model).items()
         },
         files={},
     )
