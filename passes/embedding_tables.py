@@ -53,6 +53,7 @@ def embedding_tables(graph: ir.Graph) -> Iterator[EmbeddingTable]:
     """Every look-up among the nodes of `graph`, in order; subgraphs are their own graphs.
 
     A Gather of the scales that multiply looked-up codes is part of that look-up, not one itself.
+    Tables with one scale per block are left out.
     """
     scales: set[ir.Node] = set()
     for node in graph:
@@ -62,6 +63,8 @@ def embedding_tables(graph: ir.Graph) -> Iterator[EmbeddingTable]:
         dequantize = None if source is None else source.producer()
         quantizer = None
         if dequantize is not None and is_dequantize(dequantize):
+            if dequantize.attributes.get_int("block_size", 0):
+                continue
             quantizer, source = read_quantizer(dequantize), dequantize.inputs[0]
         tensor = constant(source)
         if source is None or tensor is None or len(tensor.shape) != 2:

@@ -18,7 +18,6 @@ from passes.contract import GraphPass
 from passes.embedding_tables import EmbeddingTable, embedding_tables
 from passes.layer_invariants import weights_are_stored_integers
 from passes.ledger import Change, Entry, Skip
-from passes.quantizer_invariants import zero_points_are_zero
 from passes.quantizers import Quantizer
 from passes.table_invariants import dequantize_of, only_gathered_rows_are_scaled
 
@@ -28,7 +27,7 @@ __all__ = ["ScaleGatheredRows"]
 class ScaleGatheredRows(GraphPass):
     """Looks codes up first and multiplies by the scales of their rows then."""
 
-    assumes = (weights_are_stored_integers, zero_points_are_zero)
+    assumes = (weights_are_stored_integers,)
     establishes = (only_gathered_rows_are_scaled,)
 
     def rewrite(self, graph: ir.Graph) -> Iterator[Entry]:
@@ -37,22 +36,34 @@ class ScaleGatheredRows(GraphPass):
             quantizer = dequantize_of(table)
             if quantizer is None:
                 continue  # floats
-            if quantizer.axis != 0 or quantizer.scale is None:
-                where = "for the whole table" if quantizer.axis is None else "per column"
-                yield Skip.at(table.node, f"its scale is one {where}")
+            reason = _why_not(table, quantizer)
+            if reason is not None:
+                yield Skip.at(table.node, reason)
                 continue
-            if table.node.outputs[0].is_graph_output():
-                yield Skip.at(table.node, "its output is a graph output")
-                continue
+            assert quantizer.scale is not None, "`_why_not` saw a constant"
             _scale_behind(graph, table, quantizer)
             count = quantizer.scale.size
             yield Change.at(table.node, f"{count} scales put behind it, for the rows it looks up")
             drop_unread_node(quantizer.node)
 
 
+def _why_not(table: EmbeddingTable, quantizer: Quantizer) -> str | None:
+    if quantizer.axis is None:
+        return "its scale is one for the whole table"
+    if quantizer.axis != 0:
+        return "its scale is one per column"
+    if quantizer.scale is None:
+        return "the graph computes its scales"
+    if quantizer.zero_point is None or quantizer.zero_point.any():
+        return "its codes lie around another zero-point than 0"
+    if table.node.outputs[0].is_graph_output():
+        return "its output is a graph output"
+    return None
+
+
 def _scale_behind(graph: ir.Graph, table: EmbeddingTable, quantizer: Quantizer) -> None:
     node, codes, scale = table.node, table.constant, quantizer.scale
-    assert scale is not None, "the caller saw a constant"
+    assert scale is not None, "`_why_not` saw a constant"
     home, stem = codes.graph, quantizer.node.inputs[1]
     assert isinstance(home, ir.Graph), "what is stored belongs to a graph"
     assert stem is not None, "a quantizer has a scale"

@@ -13,8 +13,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from passes import LinearLayer, linear_layers, module_of
+from passes.constants import store
 from passes.lint.attention import Attention, attentions
 from passes.lint.fixes.parameters import replace_constant
+from passes.numerics import INT8_WEIGHT, quantize, symmetric_scales
 from passes.sparsity import SPARSITY_KEY
 
 __all__ = ["BAD_GRAPHS", "BadGraph"]
@@ -433,6 +435,20 @@ def _small_layers(model: ir.Model) -> None:
             value.shape = None if value.name not in {"logits"} else value.shape
 
 
+def _scaled_table(model: ir.Model) -> None:
+    """The table of words as INT8 codes with a scale per row, dequantized before the look-up."""
+    node = next(n for n in model.graph if module_of(n).endswith("word_embeddings"))
+    table = node.inputs[0].const_value.numpy()
+    scale = symmetric_scales(table, axis=0)
+    replace_constant(node, 0, quantize(table, scale, INT8_WEIGHT, axis=0))
+    column = store(model.graph, scale, "word_scales")
+    dequantize = ir.node("DequantizeLinear", [node.inputs[0], column], {"axis": 0}, name="words_DQ")
+    dequantize.metadata_props.update(node.metadata_props)
+    graph = model.graph
+    graph.insert_before(node, dequantize)
+    node.replace_input_with(0, dequantize.outputs[0])
+
+
 def _long_tables(model: ir.Model) -> None:
     for node in model.graph:
         table = node.inputs[0].const_value if node.inputs and node.inputs[0] is not None else None
@@ -477,6 +493,7 @@ BAD_GRAPHS: tuple[BadGraph, ...] = (
     BadGraph("quantized-vector", _int8_bias),
     BadGraph("float-storage", _float_storage),
     BadGraph("transposed-weight", _transposed_weight),
+    BadGraph("scaled-table", _scaled_table),
     BadGraph("turing-float", _nothing, {"sm": 75}),
     BadGraph("float-layer", _float_layer),
     BadGraph("float-input", _float_input),

@@ -101,6 +101,12 @@ def test_scales_per_column_are_left_alone() -> None:
     )
 
 
+def test_codes_around_another_zero_point_are_refused_by_the_invariant() -> None:
+    text = BEFORE.replace("float[3] scale", "int8[3] zero = {1, 0, 0}, float[3] scale")
+    with pytest.raises(ir.passes.PostconditionError, match="found a scale per row"):
+        ScaleGatheredRows()(model_of(text.replace("(codes, scale)", "(codes, scale, zero)")))
+
+
 def test_a_table_of_floats_is_no_match() -> None:
     text = BEFORE.replace("[words__DQ] t = DequantizeLinear<axis: int = 0>(codes, scale)", "")
     constants = "<float[3,2] t = {1, -2, 127, 4, -127, 6}>"

@@ -19,6 +19,7 @@ MENDED = {
     "int4-per-channel",
     "moved-codes",
     "quantized-vector",
+    "scaled-table",
     "stored-bias",
     "transposed-weight",
     "uint8-around-128",
