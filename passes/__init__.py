@@ -7,6 +7,7 @@ and holds them to their promises; `README.md` says what each pass takes and give
 from passes.canonical_linear import CanonicalLinear
 from passes.certify_sparsity import CertifySparsity
 from passes.contract import GraphPass, Invariant, Rewritten, invariant
+from passes.embedding_tables import EmbeddingTable, embedding_tables
 from passes.errors import (
     InvalidGroups,
     InvalidScale,
@@ -19,12 +20,14 @@ from passes.errors import (
 )
 from passes.float16_outside_islands import Float16OutsideIslands
 from passes.fold_weight_quantization import FoldWeightQuantization
+from passes.gather_codes import GatherCodes
 from passes.ledger import Change, Entry, Ledger, PassRecord, Skip
 from passes.linear_layers import LinearLayer, Weight, attention_matmuls, linear_layers
 from passes.name_nodes import NameNodes
 from passes.own_zero_points import OwnZeroPoints
 from passes.pipeline import lower
 from passes.provenance import MODULE_KEY, module_of
+from passes.scale_gathered_rows import ScaleGatheredRows
 from passes.share_quantizers import ShareQuantizers
 from passes.sparsity import SPARSITY_KEY
 from passes.unsigned_activations import UnsignedActivations
@@ -35,9 +38,11 @@ __all__ = [
     "CanonicalLinear",
     "CertifySparsity",
     "Change",
+    "EmbeddingTable",
     "Entry",
     "Float16OutsideIslands",
     "FoldWeightQuantization",
+    "GatherCodes",
     "GraphPass",
     "InvalidGroups",
     "InvalidScale",
@@ -53,12 +58,14 @@ __all__ = [
     "PassRecord",
     "RefusedGraph",
     "Rewritten",
+    "ScaleGatheredRows",
     "ShareQuantizers",
     "Skip",
     "SparsityRefuted",
     "UnsignedActivations",
     "Weight",
     "attention_matmuls",
+    "embedding_tables",
     "invariant",
     "linear_layers",
     "lower",

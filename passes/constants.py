@@ -12,6 +12,7 @@ __all__ = [
     "constant_array",
     "constant_values",
     "drop_unread",
+    "drop_unread_node",
     "free_name",
     "readers",
     "store",
@@ -75,6 +76,17 @@ def drop_unread(value: ir.Value | None) -> None:
         graph.remove(producer, safe=True)
     elif value.name is not None:
         graph.initializers.pop(value.name, None)
+
+
+def drop_unread_node(node: ir.Node) -> None:
+    """Remove a node of one output that nothing reads any more, and the constants it alone read."""
+    output = node.outputs[0]
+    if output.uses() or output.is_graph_output() or node.graph is None:
+        return
+    inputs = tuple(node.inputs)
+    node.graph.remove(node, safe=True)
+    for value in inputs:
+        drop_unread(value)
 
 
 def free_name(graph: ir.Graph, name: str) -> str:

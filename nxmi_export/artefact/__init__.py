@@ -16,7 +16,14 @@ from nxmi_export.artefact.artefact import (
     read_artefact,
     sha256_of,
 )
-from nxmi_export.artefact.manifest import MANIFEST, FileRecord, LinearRecord, Manifest, Source
+from nxmi_export.artefact.manifest import (
+    MANIFEST,
+    FileRecord,
+    LinearRecord,
+    Manifest,
+    Source,
+    TableRecord,
+)
 from nxmi_export.artefact.replace_files import replace_files
 
 __all__ = [
@@ -35,6 +42,7 @@ __all__ = [
     "LinearRecord",
     "Manifest",
     "Source",
+    "TableRecord",
     "file_record",
     "is_artefact",
     "read_artefact",

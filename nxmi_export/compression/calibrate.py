@@ -12,6 +12,7 @@ from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
 from nxmi_export.compression.restore import check_scales
+from nxmi_export.compression.tables import fit_tables
 from nxmi_export.encoding import EncodedDataset, Feeds
 from nxmi_export.recipe import ActivationSettings
 
@@ -38,6 +39,7 @@ def calibrate(
     for linear in compressed_linears(model).values():
         if linear.weight_quantizer is not None:
             linear.weight_quantizer.fit(running_weight(linear))
+    fit_tables(model)
     calibrate_activations(model, data, settings, batches=batches, batch_size=batch_size)
     check_scales(model)
 

@@ -16,6 +16,7 @@ from nxmi_export.compression.pruning import Sparsifier, sparsifier
 from nxmi_export.compression.reconstruction import reconstructed_weights
 from nxmi_export.compression.restore import check_patterns, check_scales
 from nxmi_export.compression.scales import freeze_scales, set_quantizing
+from nxmi_export.compression.tables import quantized_tables
 from nxmi_export.compression.training import RunOptions
 from nxmi_export.compression.training.loop import Job, train
 from nxmi_export.compression.training.processes import share, share_weights
@@ -72,7 +73,8 @@ def _train(model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session
         len(data),
         recipe.training,
         recipe.sparsity if _has_patterns(linears) else None,
-        quantizes=any(linear.weight_quantizer for linear in linears.values()),
+        quantizes=any(linear.weight_quantizer for linear in linears.values())
+        or bool(quantized_tables(model)),
     )
     per_update = timeline.steps_per_update
     if snapshot is None:

@@ -12,6 +12,8 @@ INT8 attention as a whole or not at all.
 
 A linear that serves several components (ModernBERT's Wqkv) takes one scheme, on which the recipe
 must agree; one that belongs to none (MobileBERT's bottlenecks) takes the recipe's default.
+
+Embedding tables are quantized where the recipe asks for it, whatever the placement.
 """
 
 import fnmatch
@@ -25,6 +27,7 @@ from nxmi_export.compression.encoder_layout import layout_of
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.quantized_output import with_quantized_output
 from nxmi_export.compression.quantizers import ActivationQuantizer
+from nxmi_export.compression.tables import quantize_tables
 from nxmi_export.errors import RecipeError, UnsupportedWeight
 from nxmi_export.recipe import Component, Pattern, Placement, Recipe, Scheme
 
@@ -54,6 +57,8 @@ def insert_quantizers(model: PreTrainedModel, recipe: Recipe) -> None:
     quantized = {name: linear for name, linear in compressed.items() if linear.weight_quantizer}
     for block in blocks:
         _insert_into(model, block, quantized, recipe)
+    if recipe.embeddings == "int8":
+        quantize_tables(model, recipe.weights)
     model.set_attn_implementation(ATTENTION)
 
 

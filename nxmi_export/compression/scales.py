@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.compression.quantizers import ActivationQuantizer, WeightQuantizer
+from nxmi_export.compression.tables import quantized_tables
 
 __all__ = [
     "freeze_scales",
@@ -39,6 +40,8 @@ def freeze_scales(model: nn.Module) -> None:
     for linear in compressed_linears(model).values():
         if linear.weight_quantizer is not None and linear.weight_quantizer.log_step is None:
             linear.weight_quantizer.refit(linear.weight)
+    for table in quantized_tables(model).values():
+        table.weight_quantizer.refit(table.weight)
     for _, quantizer in _quantizers(model):
         quantizer.freeze()
 

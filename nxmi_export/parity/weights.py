@@ -9,6 +9,7 @@ from torch import nn
 
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.quantizers import ActivationQuantizer
+from nxmi_export.compression.tables import quantized_tables
 from nxmi_export.parity.graph_quantizers import (
     GraphQuantizer,
     Pairing,
@@ -17,6 +18,7 @@ from nxmi_export.parity.graph_quantizers import (
     pair_quantizers,
 )
 from nxmi_export.parity.layer_weights import Mismatch, array_mismatches, layer_mismatches
+from nxmi_export.parity.table_weights import table_mismatches
 from passes.errors import InvariantViolated
 from passes.linear_layers import LinearLayer, linear_layers
 from passes.quantizer_invariants import UNSIGNED_ZERO_POINT, every_quantize_has_its_dequantize
@@ -33,6 +35,7 @@ class WeightParity:
     patterned: int  # of the compressed: those with a sparsity pattern
     quantizers: int  # of activations
     mismatches: tuple[Mismatch, ...]
+    tables: int = 0  # of embeddings, stored as INT8
 
     @property
     def equal(self) -> bool:
@@ -41,7 +44,8 @@ class WeightParity:
 
 
 def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -> WeightParity:
-    """Compare every linear's stored numbers and every activation's scale, bit for bit.
+    """Compare every linear's and INT8 table's stored numbers and every activation's scale, bit for
+    bit.
 
     Layers are found by module name. One that either side lacks is a mismatch, also where the
     PyTorch model holds a linear that it never runs. With `float16`, floats may be stored as
@@ -55,6 +59,7 @@ def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -
     mismatches = (
         *_linear_mismatches(model, linears, onnx_model.graph, float16),
         *_quantizer_mismatches(model, pairing),
+        *table_mismatches(model, onnx_model.graph),
         *_broken_pairs(onnx_model),
     )
     return WeightParity(
@@ -63,6 +68,7 @@ def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -
         patterned=sum(linear.scheme.pattern is not None for linear in compressed),
         quantizers=len(pairing.pairs) + len(pairing.missing),
         mismatches=mismatches,
+        tables=len(quantized_tables(model)),
     )
 
 

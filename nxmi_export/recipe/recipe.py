@@ -6,7 +6,7 @@ that a checkpoint alone says how to rebuild the model that was trained.
 
 import fnmatch
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -30,13 +30,15 @@ class Recipe(BaseModel):
 
     `overrides` maps module-name patterns (as in `fnmatch`) to schemes; the first that matches
     wins over `schemes`, which speaks for whole component types, which wins over `default`.
-    The defaults are the preset `deploy`.
+    `embeddings` speaks for the tables of words, positions and token types, which are no linears
+    and count in no compression. The defaults are the preset `deploy`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     default: SchemeField = Scheme.parse("2:4+int8")
     schemes: dict[Component, SchemeField] = Field(default_factory=dict)
     overrides: dict[str, SchemeField] = Field(default_factory=dict)
+    embeddings: Literal["dense", "int8"] = "dense"  # the tables; scales as `weights` has them
     placement: Placement = Placement.SPARSE
     weights: WeightSettings = WeightSettings()
     activations: ActivationSettings = ActivationSettings()

@@ -123,6 +123,9 @@ def _weights(document: Facts) -> Iterator[_Row]:
 
 
 def _compared(found: Facts) -> Iterator[str]:
+    if found.get("tables"):  # documents of before have no such count
+        yield figure(found["tables"], "d")
+        yield " embedding tables, "
     yield figure(found["linears"], "d")
     yield " linears, "
     yield figure(found["compressed"], "d")

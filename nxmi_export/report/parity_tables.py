@@ -216,8 +216,9 @@ def _differences(result: ParityResult, stage: Stage) -> tuple[str, str]:
 
 def _weights(weights: WeightParity) -> str:
     if weights.equal:
+        tables = f"{weights.tables} INT8 embedding tables, " if weights.tables else ""
         return (
-            f"{weights.linears} linears ({weights.compressed} compressed) and "
+            f"{tables}{weights.linears} linears ({weights.compressed} compressed) and "
             f"{weights.quantizers} activation scales: every one equals PyTorch's"
         )
     return f"differ in {len(weights.mismatches)} places, first {weights.mismatches[0]}"

@@ -23,8 +23,10 @@ def artefact_table(artefact: Artefact) -> Table:
     table.add_column(overflow="fold")
     table.add_row("written to", escape(str(artefact.directory)))
     table.add_row("model", f"{manifest.architecture}, {manifest.position_limit} tokens at most")
-    storage = Counter(record.storage for record in manifest.linears.values())
-    table.add_row("linears", ", ".join(f"{count} x {name}" for name, count in storage.items()))
+    for name, records in (("linears", manifest.linears), ("embeddings", manifest.embeddings)):
+        storage = Counter(record.storage for record in records.values())
+        if storage:
+            table.add_row(name, ", ".join(f"{count} x {kind}" for kind, count in storage.items()))
     if manifest.recipe is not None:
         table.add_row("placement", str(manifest.recipe["placement"]))
     for key, value in manifest.session_options.items():
@@ -58,16 +60,18 @@ def diagnosis_table(diagnosis: Diagnosis) -> Table:
 
 
 def inspection_table(facts: Mapping[str, Any]) -> Table:
-    """One row per linear; `facts` is `Inspection.as_json()`."""
+    """One row per linear and embedding table; `facts` is `Inspection.as_json()`."""
     title = escape(f"{facts['subject']}: {facts['architecture']}")
     table = Table(title=title, title_justify="left")
-    table.add_column("linear", overflow="fold")
+    table.add_column("module", overflow="fold")
     table.add_column("stored as")
     table.add_column("in x out", justify="right")
     table.add_column("zeros", justify="right")
     for name, each in facts["linears"].items():
         shape = f"{each['inputs']} x {each['outputs']}"
         table.add_row(name, each["scheme"], shape, f"{each['zeros']:.1%}")
+    for name, each in facts["embeddings"].items():
+        table.add_row(name, each["storage"], f"{each['rows']} x {each['width']}", "")
     if not facts["linears"]:
         table.add_row("none compressed", "", "", "")
     if facts["float16"] is not None:

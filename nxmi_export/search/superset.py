@@ -17,6 +17,7 @@ from nxmi_export.compression.calibrate import calibrate_activations
 from nxmi_export.compression.insert_quantizers import compressed_linears, insert_quantizers
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.compression.restore import check_scales
+from nxmi_export.compression.tables import fit_tables
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.variants import DENSE, Variants
@@ -46,6 +47,7 @@ class Superset:
         insert_quantizers(self.model, _recipe(base, dict.fromkeys(variants.linears, _INT8)))
         for linear in compressed_linears(self.model).values():
             linear.weight_quantizer = None  # variants are rounded already
+        fit_tables(self.model)
         nn.Module.to(self.model, self.model.device)  # scales are made on the CPU
         calibrate_activations(self.model, data, batch_size=base.training.batch_size)
         check_scales(self.model)
@@ -113,6 +115,7 @@ def naive_model(
         scale = variants.scale(name, linear.scheme)
         if linear.weight_quantizer is not None and scale is not None:
             linear.weight_quantizer.hold(scale)
+    fit_tables(model)
     for name, quantizer in _slots(model).items():
         quantizer.scale.copy_(activation_scales[name])
     nn.Module.to(model, model.device)

@@ -23,6 +23,7 @@ from nxmi_export.artefact import (
     LinearRecord,
     Manifest,
     Source,
+    TableRecord,
     file_record,
     is_artefact,
     read_artefact,
@@ -189,6 +190,7 @@ def _write_facts(
         session_options=dict(EXACT_PRODUCTS),
         versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
         linears=_linears(graphs["tensorrt"].model),
+        embeddings=_tables(graphs["tensorrt"].model),
         ledgers={target: graph.ledger.as_json() for target, graph in graphs.items()},
         files={path.name: file_record(path) for path in sorted(folder.iterdir())},
     )
@@ -224,5 +226,19 @@ def _linears(model: ir.Model) -> dict[str, LinearRecord]:
             inputs=inputs,
             outputs=outputs,
             zeros=float(np.mean(stored == 0)),
+        )
+    return records
+
+
+def _tables(model: ir.Model) -> dict[str, TableRecord]:
+    """What is stored for each embedding table, read from the lowered graph."""
+    records = {}
+    for table in passes.embedding_tables(model.graph):
+        rows, width = table.stored.shape
+        records[table.module] = TableRecord(
+            storage=str(table.stored.dtype) if table.is_integer else "dense",
+            rows=rows,
+            width=width,
+            bytes=table.stored.nbytes + (0 if table.scale is None else table.scale.nbytes),
         )
     return records

@@ -8,9 +8,10 @@ from typing import Any
 from nxmi_export.artefact import FP16_MODEL, MANIFEST, Manifest, read_artefact
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import compressed_linears, restore
+from nxmi_export.compression.tables import quantized_tables
 from passes import Float16OutsideIslands
 
-__all__ = ["Float16Graph", "Inspection", "StoredLinear", "inspect"]
+__all__ = ["Float16Graph", "Inspection", "StoredLinear", "StoredTable", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,15 @@ class StoredLinear:
     inputs: int
     outputs: int
     zeros: float  # 0…1
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """One embedding table; of a checkpoint, only those that a recipe stores otherwise."""
+
+    storage: str  # "int8" or "dense"
+    rows: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Inspection:
     recipe: Mapping[str, Any] | None
     provenance: Mapping[str, Any]
     linears: Mapping[str, StoredLinear]  # by module name
+    embeddings: Mapping[str, StoredTable]  # by module name
     files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
     float16: Float16Graph | None = None  # of an artefact that was exported with --fp16
 
@@ -63,11 +74,15 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
                 name: StoredLinear(each.storage, each.inputs, each.outputs, each.zeros)
                 for name, each in manifest.linears.items()
             },
+            embeddings={
+                name: StoredTable(each.storage, each.rows, each.width)
+                for name, each in manifest.embeddings.items()
+            },
             files={name: record.bytes for name, record in manifest.files.items()},
             float16=_float16(manifest),
         )
     checkpoint = read_checkpoint(subject, base=base)
-    linears = compressed_linears(restore(checkpoint))
+    model = restore(checkpoint)
     return Inspection(
         subject=subject,
         kind="checkpoint",
@@ -81,7 +96,11 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
                 outputs=linear.out_features,
                 zeros=float((linear.weight == 0).float().mean()),
             )
-            for name, linear in linears.items()
+            for name, linear in compressed_linears(model).items()
+        },
+        embeddings={
+            name: StoredTable("int8", table.num_embeddings, table.embedding_dim)
+            for name, table in quantized_tables(model).items()
         },
         files={},
     )

@@ -44,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     weights.quantized_vector,
     weights.float_storage,
     weights.transposed_weight,
+    weights.scaled_table,
     linears.turing_float,
     linears.float_layer,
     linears.float_input,

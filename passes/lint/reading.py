@@ -132,6 +132,8 @@ class Reading:
             tensor = constant(table)
             if node.op_type != "Gather" or tensor is None or len(tensor.shape) != 2:
                 continue
+            if tensor.shape.numpy()[1] == 1:
+                continue  # the scales of a table, which has as many rows
             chosen = node.inputs[1]
             if self.is_constant(chosen) or walk_back(chosen, {"Cast"}) in inputs:
                 continue

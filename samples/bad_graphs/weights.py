@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from passes import module_of
+from passes.constants import constant_array
 from passes.lint.fixes.parameters import replace_constant
+from passes.numerics import INT8_WEIGHT, quantize, symmetric_scales
 from samples.bad_graphs.bad_graph import BadGraph, Mutation
 from samples.bad_graphs.places import UP, add, constant, dequantize_of, floats_of, layer_of
 
@@ -60,6 +63,17 @@ def _transposed_weight(model: ir.Model) -> None:
     layer.node.replace_input_with(1, turned)
 
 
+def _scaled_table(model: ir.Model) -> None:
+    """The table of words as INT8 codes with a scale per row, dequantized before the look-up."""
+    node = next(n for n in model.graph if module_of(n).endswith("word_embeddings"))
+    table = constant_array(node.inputs[0])
+    assert table is not None
+    scale = symmetric_scales(table, axis=0)
+    codes = constant(model, "word_codes", quantize(table, scale, INT8_WEIGHT, axis=0))
+    scales = constant(model, "word_scales", scale)
+    node.replace_input_with(0, add(model, node, "DequantizeLinear", [codes, scales], axis=0))
+
+
 GRAPHS = (
     BadGraph("moved-codes", _moved_codes, "Transpose"),
     BadGraph("moved-codes", _in_between("Gather", lambda k, n: [np.arange(k)], axis=0), "Gather"),
@@ -77,4 +91,5 @@ GRAPHS = (
     BadGraph("moved-codes", _halves, "Concat"),
     BadGraph("float-storage", _float_storage),
     BadGraph("transposed-weight", _transposed_weight),
+    BadGraph("scaled-table", _scaled_table),
 )

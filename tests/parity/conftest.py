@@ -17,6 +17,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     recipe = Recipe.from_mapping(
         {
             "default": "int8",
+            "embeddings": "int8",
             "schemes": {"ffn_up": "2:4+int4", "ffn_down": "2:4", "attention_output": "dense"},
             "placement": "linear",
         },

@@ -287,3 +287,35 @@ def layer_in_a_branch() -> ir.Model:
     }}"""
     weight = np.random.default_rng(3).standard_normal((2, 8)).astype(np.float32)
     return model_of(text, {"weight": weight})
+
+
+def looked_up_rows() -> ir.Model:
+    """Three look-ups of rows: two in one quantized table, and one in a table of floats."""
+    text = """
+    embeddings (float[batch,sequence,8] x) => (float[batch,2] logits)
+    <float low = {0}, float high = {5}, int64 first = {0},
+     int8[6] wz = {0, 0, 0, 0, 0, 0}, int8 bottom = {-127}, int8 top = {127},
+     float[6] ws = {0.01, 0.02, 0.03, 0.04, 0.05, 0.06}> {
+      [net__Gather] column = Gather<axis: int = 2>(x, first)
+      [net__Clip] clipped = Clip(column, low, high)
+      [net__Cast] ids = Cast<to: int = 7>(clipped)
+      [net__Sub] back = Sub(five, ids)
+      [words__Q] q = QuantizeLinear<axis: int = 0>(words, ws, wz)
+      [words__Clip] c = Clip(q, bottom, top)
+      [words__DQ] table = DequantizeLinear<axis: int = 0>(c, ws, wz)
+      [words__Gather] word = Gather(table, ids)
+      [last__Gather] other = Gather(table, back)
+      [places__Gather] place = Gather(places, ids)
+      [net__Sum] rows = Sum(word, other, place)
+      [net__Pool] pooled = ReduceMean<keepdims: int = 0>(rows, one_axis)
+      [classifier__MatMul] logits = MatMul(pooled, head)
+    }"""
+    generator = np.random.default_rng(5)
+    arrays = {
+        "words": generator.standard_normal((6, 8)).astype(np.float32),
+        "places": generator.standard_normal((6, 8)).astype(np.float32),
+        "head": generator.standard_normal((8, 2)).astype(np.float32),
+        "five": np.array(5, np.int64),
+        "one_axis": np.array([1], np.int64),
+    }
+    return model_of(text, arrays)

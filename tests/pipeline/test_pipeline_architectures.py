@@ -85,8 +85,10 @@ def export_of_type(tmp_path_factory: pytest.TempPathFactory) -> ExportOf:
     @functools.cache
     def export_once(model_type: str, placement: Placement) -> Case:
         folder = tmp_path_factory.mktemp(f"{model_type}-{placement}")
-        model = _calibrated(model_type, Recipe(placement=placement))
-        _write(folder / "model.pt", model, Recipe(placement=placement))
+        embeddings = "int8" if placement is Placement.SPARSE else "dense"
+        recipe = Recipe(placement=placement, embeddings=embeddings)
+        model = _calibrated(model_type, recipe)
+        _write(folder / "model.pt", model, recipe)
         request = ExportRequest(str(folder / "model.pt"), folder / "model.artefact")
         return Case(model_type, model, folder / "model.pt", export(request))
 
@@ -149,6 +151,7 @@ def test_the_files_store_what_was_trained(case: Case, name: str) -> None:
     assert found.mismatches == ()
     assert found.equal
     assert found.patterned == found.compressed > 0
+    assert (found.tables > 0) == (case.artefact.manifest.recipe["embeddings"] == "int8")
     assert found.quantizers > 0
 
 

@@ -106,6 +106,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         default=draw(schemes()),
         schemes=draw(st.dictionaries(st.sampled_from(list(Component)), schemes())),
         overrides=draw(st.dictionaries(st.text(), schemes(), max_size=3)),
+        embeddings=draw(st.sampled_from(["dense", "int8"])),
         placement=placement,
         weights=WeightSettings.model_validate(settings(WeightSettings)),
         activations=ActivationSettings.model_validate(activations),
@@ -156,6 +157,7 @@ def test_the_default_recipe_in_plain_data() -> None:
         "default": "2:4+int8",
         "schemes": {},
         "overrides": {},
+        "embeddings": "dense",
         "placement": "sparse",
         "weights": {
             "int8_granularity": "channel",

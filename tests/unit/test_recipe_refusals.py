@@ -13,7 +13,8 @@ def _refusal(mapping: object) -> str:
 
 
 KEYS = (
-    "default, schemes, overrides, placement, weights, activations, sparsity, distillation, training"
+    "default, schemes, overrides, embeddings, placement, weights, activations, sparsity, "
+    "distillation, training"
 )
 UNKNOWN_KEYS = {
     "near key": ({"defualt": "int8"}, "the key 'defualt'; did you mean 'default'?"),
@@ -138,6 +139,14 @@ WRONG_VALUES = {
         "default.pattern.keep, found true; write a whole number",
     ),
     "bits": ({"default": {"bits": 3}}, "default.bits, found 3; bits should be 4 or 8"),
+    "embeddings": (
+        {"embeddings": "int4"},
+        "embeddings, found 'int4'; embeddings should be 'dense' or 'int8'",
+    ),
+    "embeddings as a yes": (
+        {"embeddings": True},
+        "embeddings, found true; embeddings should be 'dense' or 'int8'",
+    ),
     "placement": (
         {"placement": "spare"},
         "placement, found 'spare'; placement should be 'linear', 'attention' or 'sparse'",

@@ -16,6 +16,7 @@ from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.quantizers import WeightQuantizer
 from nxmi_export.compression.scales import learn_scales, scale_parameters, set_quantizing
+from nxmi_export.compression.tables import quantized_tables
 from nxmi_export.encoding import EncodedDataset
 
 __all__ = ["as_deployed", "begin_quantizing", "hand_over", "train_scales"]
@@ -66,14 +67,19 @@ def as_deployed(model: PreTrainedModel, *, projected: bool = False) -> Iterator[
     """
     training = model.training
     model.eval()
+    tables = quantized_tables(model).values()
+    quantizers = [quantizer for _, quantizer in _weight_quantizers(model)]
     before = [
         (tensor, tensor.detach().clone())
-        for _, quantizer in _weight_quantizers(model)
+        for quantizer in (*quantizers, *(table.weight_quantizer for table in tables))
         for tensor in (*quantizer.buffers(), *quantizer.parameters())
     ]
     for linear, quantizer in _weight_quantizers(model):
         if quantizer.enabled:
             _refit(linear, quantizer, projected)
+    for table in tables:
+        if table.weight_quantizer.enabled:
+            table.weight_quantizer.refit(table.weight)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from passes.lint.fixes.positive_scales import PositiveScales
 from passes.lint.fixes.store_floats import StoreFloats
 from passes.lint.fixes.store_int8_codes import StoreInt8Codes
 from passes.lint.fixes.symmetric_activations import SymmetricActivations
+from passes.scale_gathered_rows import ScaleGatheredRows
 from passes.share_quantizers import ShareQuantizers
 
 __all__ = [
@@ -29,6 +30,7 @@ EXACT_FIXES: tuple[type[GraphPass], ...] = (
     PositiveScales,
     CentreActivations,
     FoldWeightQuantization,
+    ScaleGatheredRows,
     CanonicalLinear,
     ShareQuantizers,
 )

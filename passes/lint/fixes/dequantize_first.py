@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from passes.constants import constant_array, drop_unread
+from passes.constants import constant_array, drop_unread_node
 from passes.contract import GraphPass
 from passes.ledger import Change, Entry, Skip
 from passes.lint.fixes.parameters import is_blocked, replace_constant
@@ -57,7 +57,7 @@ def _fold(node: ir.Node, mover: ir.Node) -> Change | None:
     if mover.op_type not in _FOLDED or not known:
         return None
     replace_constant(node, 0, _made(mover, *operands))
-    _drop(mover)
+    drop_unread_node(mover)
     return Change.at(node, f"the codes stored as {mover.op_type} makes them")
 
 
@@ -101,16 +101,5 @@ def _swap(graph: ir.Graph, node: ir.Node, mover: ir.Node) -> Entry:
     node.replace_input_with(0, codes)
     result.shape = None if codes is None else codes.shape
     graph.insert_after(node, moved)
-    _drop(mover)
+    drop_unread_node(mover)
     return Change.at(node, f"put in front of {mover.op_type}")
-
-
-def _drop(node: ir.Node) -> None:
-    """Remove a node that nothing reads any more, and the constants it alone read."""
-    output = node.outputs[0]
-    if output.uses() or output.is_graph_output() or node.graph is None:
-        return
-    inputs = tuple(node.inputs)
-    node.graph.remove(node, safe=True)
-    for value in inputs:
-        drop_unread(value)

@@ -5,12 +5,20 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from passes.constants import constant
+from passes.embedding_tables import embedding_tables
 from passes.lint.finding import Place, Severity, rule
 from passes.lint.reading import Reading
 from passes.lint.walk import MOVERS, ancestors, producer, walk_back
 from passes.quantizers import is_dequantize, is_quantize
+from passes.table_invariants import dequantize_of
 
-__all__ = ["float_storage", "moved_codes", "quantized_vector", "transposed_weight"]
+__all__ = [
+    "float_storage",
+    "moved_codes",
+    "quantized_vector",
+    "scaled_table",
+    "transposed_weight",
+]
 
 # What may make the codes: a quantizer of stored floats, and int32 numbers that become int8.
 _ACCEPTED = {"Cast", "Constant", "QuantizeLinear"}
@@ -74,6 +82,22 @@ def quantized_vector(reading: Reading) -> Iterator[Place]:
         integer = tensor is not None and tensor.dtype.bitwidth < 32
         if is_dequantize(each.node) and integer and tensor is not None and len(tensor.shape) < 2:
             yield each.node, f"a stored vector of {tensor.size} codes"
+
+
+@rule(
+    "scaled-table",
+    Severity.DEGRADE,
+    remedy="multiply the rows that were looked up by their scales; --fix does it, exactly",
+)
+def scaled_table(reading: Reading) -> Iterator[Place]:
+    """With a scale per row in front of a look-up, every run multiplies the whole table; behind it,
+    one kernel reads the INT8 rows that are needed (TensorRT-RTX).
+    """
+    for graph in reading.model.graphs():
+        for table in embedding_tables(graph):
+            quantizer = dequantize_of(table)
+            if quantizer is not None and quantizer.axis == 0:
+                yield table.node, f"a table of {len(table.stored)} rows, each scaled in every run"
 
 
 def _rounded(codes: ir.Value | None) -> bool:

@@ -22,6 +22,7 @@ MENDED = {
     "moved-codes (Gather)",
     "moved-codes (Transpose)",
     "quantized-vector",
+    "scaled-table",
     "stored-bias",
     "transposed-weight",
     "uint8-around-128",
