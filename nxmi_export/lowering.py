@@ -41,9 +41,14 @@ def onnxruntime_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passes.
     """`model.cpu.onnx`, made from `model.onnx`: the same codes, activations shifted to uint8.
 
     onnxruntime multiplies uint8 by int8 far faster than int8 by int8 on x86. The weights are
-    certified again, because this file is deployed on its own.
+    certified again, because this file is deployed on its own. Each has its own zero-point, without
+    which the file cannot be run exactly on a CPU that lacks VNNI.
     """
-    return (passes.CertifySparsity(patterns), passes.UnsignedActivations())
+    return (
+        passes.CertifySparsity(patterns),
+        passes.UnsignedActivations(),
+        passes.OwnZeroPoints(),
+    )
 
 
 def lower(

@@ -21,6 +21,7 @@ from passes.fold_weight_quantization import FoldWeightQuantization
 from passes.ledger import Change, Entry, Ledger, PassRecord, Skip
 from passes.linear_layers import LinearLayer, Weight, attention_matmuls, linear_layers
 from passes.name_nodes import NameNodes
+from passes.own_zero_points import OwnZeroPoints
 from passes.pipeline import lower
 from passes.provenance import MODULE_KEY, module_of
 from passes.share_quantizers import ShareQuantizers
@@ -44,6 +45,7 @@ __all__ = [
     "Ledger",
     "LinearLayer",
     "NameNodes",
+    "OwnZeroPoints",
     "PassError",
     "PassFailed",
     "PassRecord",

@@ -21,6 +21,7 @@ __all__ = [
     "every_quantize_has_its_dequantize",
     "quantizers_are_shared",
     "scales_are_positive_and_finite",
+    "weight_zero_points_are_their_own",
     "zero_points_are_centred",
     "zero_points_are_zero",
 ]
@@ -99,6 +100,24 @@ def activation_scales_are_per_tensor(model: ir.Model) -> None:
                     found=f"{channels} scales",
                     remedy="quantize activations per tensor",
                 )
+
+
+@invariant
+def weight_zero_points_are_their_own(model: ir.Model) -> None:
+    """Each stored weight has a zero-point that is read once: onnxruntime may rewrite it."""
+    for quantizer in _quantizers(model):
+        node = quantizer.node
+        if not is_dequantize(node) or constant(node.inputs[0]) is None:
+            continue
+        point = node.inputs[2] if len(node.inputs) > 2 else None
+        reading = 0 if point is None else len(list(readers(point)))
+        if point is None or reading > 1:
+            raise InvariantViolated(
+                describe(node),
+                expected="a zero-point that nothing else reads",
+                found="none" if point is None else f"{point.name}, shared by {reading} nodes",
+                remedy="run OwnZeroPoints on the graph",
+            )
 
 
 @invariant

@@ -88,6 +88,7 @@ def test_public_names_of_passes() -> None:
         "Ledger",
         "LinearLayer",
         "NameNodes",
+        "OwnZeroPoints",
         "PassError",
         "PassFailed",
         "PassRecord",

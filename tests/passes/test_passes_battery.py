@@ -14,6 +14,7 @@ from passes import (
     FoldWeightQuantization,
     GraphPass,
     NameNodes,
+    OwnZeroPoints,
     Rewritten,
     ShareQuantizers,
     UnsignedActivations,
@@ -60,6 +61,7 @@ PASSES = (
     ShareQuantizers,
     CertifySparsity,
     UnsignedActivations,
+    OwnZeroPoints,
     NameNodes,
 )
 
