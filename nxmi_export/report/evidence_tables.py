@@ -128,9 +128,11 @@ def _compared(found: Facts) -> Iterator[str]:
     yield figure(found["compressed"], "d")
     yield " of them compressed and "
     yield figure(found["patterned"], "d")
-    yield " with a sparsity pattern, and "
+    yield " with a sparsity pattern, "
     yield figure(found["quantizers"], "d")
-    yield " activation scales were compared with PyTorch's bit for bit: "
+    yield " activation scales and "
+    yield figure(found["parameters"], "d")
+    yield " parameters of embeddings and norms were compared with PyTorch's bit for bit: "
     yield "every one is equal." if found["equal"] else f"{len(found['mismatches'])} differ."
 
 

@@ -211,8 +211,9 @@ def _differences(result: ParityResult, stage: Stage) -> tuple[str, str]:
 def _weights(weights: WeightParity) -> str:
     if weights.equal:
         return (
-            f"{weights.linears} linears ({weights.compressed} compressed) and "
-            f"{weights.quantizers} activation scales: every one equals PyTorch's"
+            f"{weights.linears} linears ({weights.compressed} compressed), "
+            f"{weights.quantizers} activation scales and {weights.parameters} parameters of "
+            "embeddings and norms: every one equals PyTorch's"
         )
     return f"differ in {len(weights.mismatches)} places, first {weights.mismatches[0]}"
 

@@ -88,7 +88,7 @@ def _changed() -> ParityResult:
     result = result_of(with_wrong(2, "written"), with_wrong(CHANGED))
     steps = tuple(_explained(step) for step in result.steps)
     mismatch = Mismatch("layer.1", "code", "3", "-3", position=(5, 1), count=2)
-    weights = {**result.weights, "model.<cpu>.onnx": WeightParity(14, 12, 12, 20, (mismatch,))}
+    weights = {**result.weights, "model.<cpu>.onnx": WeightParity(14, 12, 12, 20, (mismatch,), 13)}
     codes = (CodeAgreement("layer.0", 99, 1, 0), CodeAgreement("layer.1", 90, 9, 1))
     environment = {"onnxruntime": "1.32.0", "processor": HOSTILE}
     return replace(result, steps=steps, weights=weights, codes=codes, environment=environment)

@@ -24,7 +24,7 @@ RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
 EXAMPLES = 2000
 LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
 SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0),)),)
-WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, ())}
+WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, (), parameters=13)}
 
 
 def result_of(

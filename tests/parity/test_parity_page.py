@@ -312,11 +312,12 @@ def test_what_is_proved_of_the_files_and_what_is_not(page: Element) -> None:
         row[0]: row[1:]
         for row in rows(section(page, "What is proved of the files").all("table")[0])
     }
-    compared = "14 linears, 12 of them compressed and 12 with a sparsity pattern, and 20 activation"
+    compared = "14 linears, 12 of them compressed and 12 with a sparsity pattern, 20 activation"
     verdict, why = found["weights of model.onnx"]
     assert (verdict, why) == (
         "✓ proved",
-        f"{compared} scales were compared with PyTorch's bit for bit: every one is equal.",
+        f"{compared} scales and 13 parameters of embeddings and norms were compared with "
+        "PyTorch's bit for bit: every one is equal.",
     )
     verdict, why = found["weights of model.<cpu>.onnx"]
     assert verdict == "✗ refuted"

@@ -20,10 +20,10 @@ from nxmi_export.parity.drift.cause import (
 )
 from nxmi_export.parity.drift.excess import Excess
 from nxmi_export.parity.drift.forced import ForcedReplay
-from nxmi_export.parity.drift.parameters import stored_mismatches
 from nxmi_export.parity.drift.plain import plain
 from nxmi_export.parity.drift.point import Kind
 from nxmi_export.parity.layer_weights import Mismatch
+from nxmi_export.parity.weights import weight_parity
 
 __all__ = ["Localization", "localize"]
 
@@ -81,7 +81,7 @@ def localize(
             found="none",
             remedy="give at least one",
         )
-    mismatches = stored_mismatches(model, path)
+    mismatches = weight_parity(model, path).mismatches
     unpaired = next((m for m in mismatches if m.what in ("quantizer", "layer")), None)
     if unpaired is not None:
         return Localization(0, None, (), mismatches, _stored(unpaired))
