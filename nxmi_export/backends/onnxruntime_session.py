@@ -18,8 +18,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
+from passes.constants import constant
 from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
+from passes.quantizers import is_dequantize
 
 __all__ = ["OnnxRuntimeRunner"]
 
@@ -131,15 +133,21 @@ def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: in
 
 
 def _sums_can_be_exact(path: Path) -> bool:
-    """Whether onnxruntime 1.32 runs the file under `_EXACT_SUMS`; it fails on shared zero-points.
+    """Whether onnxruntime 1.32 runs the file under `_EXACT_SUMS`.
 
-    A file that cannot be read is for the session to refuse.
+    It fails where a zero-point is shared or absent, and where several products read one weight, as
+    in a block that runs repeatedly. A file that cannot be read is for the session to refuse.
     """
     try:
-        weight_zero_points_are_their_own.check(ir.load(path))
+        model = ir.load(path)
+        weight_zero_points_are_their_own.check(model)
     except (InvariantViolated, RefusedGraph, OSError, DecodeError):
         return False
-    return True
+    return all(
+        len(node.outputs[0].uses()) == 1
+        for node in model.graph
+        if is_dequantize(node) and constant(node.inputs[0]) is not None
+    )
 
 
 def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, ...]) -> Any:

@@ -8,6 +8,7 @@ comes from, `score_statistics` what the scores prove, and `judge_run` holds all 
 """
 
 from nxmi_export.parity.codes import CodeAgreement, code_agreement
+from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import (
     Comparison,
@@ -18,9 +19,11 @@ from nxmi_export.parity.ladder import (
     run_rung,
 )
 from nxmi_export.parity.result import ParityResult, Step
-from nxmi_export.parity.rounding_ties import Explanation, Observed, explain, explain_unobserved
+from nxmi_export.parity.replay_sample import replay_sample
+from nxmi_export.parity.rounding_ties import Observed, explain, explain_unobserved
 from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
 from nxmi_export.parity.score_statistics import NotCompared, score_statistics
+from nxmi_export.parity.shape_replay import replay_shapes
 from nxmi_export.parity.shapes import ShapeParity, shape_parity
 from nxmi_export.parity.verdict import verdict
 from nxmi_export.parity.weights import WeightParity, weight_parity
@@ -48,6 +51,8 @@ __all__ = [
     "explain",
     "explain_unobserved",
     "judge_run",
+    "replay_sample",
+    "replay_shapes",
     "run_rung",
     "score_statistics",
     "shape_parity",

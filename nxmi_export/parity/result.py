@@ -7,8 +7,8 @@ from typing import Any
 
 from nxmi_export.glue import Dataset
 from nxmi_export.parity.codes import CodeAgreement
+from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.ladder import Comparison, RungResult, Stage
-from nxmi_export.parity.rounding_ties import Explanation
 from nxmi_export.parity.score_statistics import NotCompared
 from nxmi_export.parity.shapes import ShapeParity
 from nxmi_export.parity.statistics import ScoreComparison
@@ -26,8 +26,9 @@ class Step:
     reference: Stage
     candidate: Stage
     comparison: Comparison
-    explanations: tuple[Explanation, ...] = ()
+    explanations: tuple[Explanation, ...] = ()  # of changed examples
     statistics: ScoreComparison | NotCompared | None = None  # None: not asked for
+    replayed: tuple[Explanation, ...] = ()  # of a few others, whose logits may differ unnoticed
 
     @property
     def unexplained(self) -> tuple[int, ...]:
@@ -114,6 +115,7 @@ def _step(step: Step) -> dict[str, Any]:
         "candidate": step.candidate.value,
         "comparison": _comparison(step.comparison),
         "explanations": [asdict(explanation) for explanation in step.explanations],
+        "replayed": [asdict(explanation) for explanation in step.replayed],
         "unexplained": step.unexplained,
         "statistics": _statistics(step.statistics),
     }
