@@ -23,7 +23,8 @@
     ├── CapabilityMissing (exit 3): this machine lacks a library or a device
     └── InternalError (exit 4): a promise of this package does not hold
         ├── LoweringFailed
-        └── EngineBuildFailed
+        ├── EngineBuildFailed
+        └── EngineRunFailed
 
 Each message is one sentence made of four parts: subject, expectation, finding, remedy.
 """
@@ -39,6 +40,7 @@ __all__ = [
     "DataError",
     "DatasetNotFound",
     "EngineBuildFailed",
+    "EngineRunFailed",
     "GateFailed",
     "InternalError",
     "InvalidDataset",
@@ -171,3 +173,7 @@ class LoweringFailed(InternalError):
 
 class EngineBuildFailed(InternalError):
     """The engine builder refused or crashed on a graph that passed every check."""
+
+
+class EngineRunFailed(InternalError):
+    """The engine, or CUDA under it, refused a batch that passed every check."""

@@ -129,6 +129,8 @@ def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: in
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
     if optimize and _sums_can_be_exact(path):
         options.add_session_config_entry(_EXACT_SUMS, "1")
+    # Else its threads spin on after a run, on the processors of whatever runs next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 

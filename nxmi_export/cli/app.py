@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from nxmi_export._version import __version__
-from nxmi_export.cli import build, compress, doctor, export, inspect, latency, lint, parity, search
+from nxmi_export.cli import (
+    bench,
+    build,
+    compress,
+    doctor,
+    export,
+    inspect,
+    latency,
+    lint,
+    parity,
+    search,
+)
 from nxmi_export.cli.console import say_error, say_interrupted
 from nxmi_export.errors import NxmiError, UsageError
 
@@ -39,6 +50,7 @@ app.command("search")(search.search_command)
 app.command("latency")(latency.latency_command)
 app.command("lint")(lint.lint_command)
 app.command("build")(build.build_command)
+app.command("bench")(bench.bench_command)
 app.command("parity")(parity.parity_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("doctor")(doctor.doctor_command)

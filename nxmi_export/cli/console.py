@@ -52,7 +52,7 @@ def say_internal_error() -> None:
     ERRORS.print("[bold red]internal error:[/] please report it with the trace above")
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     """Write machine-readable output, whole or not at all."""
     with atomic_file(path) as temporary:
         text = json.dumps(content, indent=1, allow_nan=False)

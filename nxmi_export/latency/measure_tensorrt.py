@@ -5,13 +5,10 @@ codes, because TensorRT merges a quantizer with the kernel in front of it. Spars
 chosen for "int8 2:4" and only there; whether they were is read from the build log.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +22,7 @@ from nxmi_export.backends.tensorrt_engine import (
     Verdict,
     build_engine,
     find_library,
+    open_device,
     sparse_evidence,
 )
 from nxmi_export.backends.tensorrt_engine.int8_layers import is_gemm, multiplies_int8
@@ -51,22 +49,23 @@ def measure_tensorrt(
 ) -> LatencyTable:
     """The time of one run by CUDA events, found over `rounds` as `interleaved` says.
 
-    Raises CapabilityMissing without a GPU, without a TensorRT, and without a PyTorch for CUDA.
+    Raises CapabilityMissing without a GPU, a TensorRT, or a library that reaches the GPU's memory.
     """
     gpu = _require_gpu(look_for_driver())
     library = library or find_library()
-    torch = _require_cuda()
     rng = np.random.default_rng(0)
     gemms = [Gemm(rows, *shape, kind) for shape in shapes for kind in KINDS]
     timers, sparse = {}, 0
     capability = gpu.compute_capability if library.is_rtx else None
     with ExitStack() as stack:
+        device = open_device("timing TensorRT", look_for_driver=look_for_driver)
+        stack.callback(device.close)
         folder = Path(stack.enter_context(TemporaryDirectory()))
         for gemm in gemms:
             built = build_linear(gemm, library, folder, compute_capability=capability)
             sparse += gemm.kind == "int8 2:4" and _is_sparse(built)
             x = gemm_input((rows, gemm.inputs), gemm.kind, SIGNED, rng)
-            timers[gemm] = engine_timer(torch, library, built.plan, x)
+            timers[gemm] = stack.enter_context(engine_timer(device, library, built.plan, x))
         found = timings(timers, rounds, on_round)
     return LatencyTable(
         {gemm: timing.seconds for gemm, timing in found.items()},
@@ -134,15 +133,3 @@ def _require_gpu(driver: NvidiaDriver | None) -> Gpu:
             "(--device a100)",
         )
     return driver.gpus[0]
-
-
-def _require_cuda() -> ModuleType:
-    torch: Any = importlib.import_module("torch")
-    if not torch.cuda.is_available():
-        raise CapabilityMissing(
-            "timing TensorRT",
-            expected="a PyTorch that reaches the GPU, for its memory and its events",
-            found=f"PyTorch {torch.__version__} without CUDA",
-            remedy="install PyTorch's CUDA build",
-        )
-    return torch  # type: ignore[no-any-return]

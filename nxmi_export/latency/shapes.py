@@ -33,6 +33,9 @@ class Workload:
         """What every linear of an encoder sees: one row per token."""
         return self.batch * self.sequence
 
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.sequence}"
+
 
 def parse_shapes(text: str) -> tuple[LinearShape, ...]:
     """Read `INPUTSxOUTPUTS,…`, each shape once, sorted; raises UsageError for anything else."""

@@ -72,3 +72,13 @@ def test_an_installation_that_does_not_load_counts_as_missing(
     with pytest.raises(CapabilityMissing) as caught:
         find_library("tensorrt_rtx")
     assert caught.value.found == "tensorrt_rtx: libcudart.so.13: cannot open shared object file"
+
+
+def test_type_stubs_of_a_library_are_not_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What `import tensorrt` gives where a folder of .pyi files has its name.
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    _install(monkeypatch, tensorrt_rtx="1.7.1")
+    assert find_library().name == "tensorrt_rtx"
+    with pytest.raises(CapabilityMissing) as caught:
+        find_library("tensorrt")
+    assert caught.value.found == "a package tensorrt without a library, as type stubs leave it"

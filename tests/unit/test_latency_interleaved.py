@@ -2,7 +2,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from nxmi_export.latency.interleaved import WARM_UP, Timer, timings, worst_spread
+from nxmi_export.latency.interleaved import (
+    WARM_UP,
+    Timer,
+    Turn,
+    samples,
+    timings,
+    worst_spread,
+)
 
 
 def timer_of(times: Iterator[float]) -> Timer:
@@ -40,3 +47,18 @@ def test_rounds_are_reported() -> None:
 def test_the_first_tenth_lies_between_two_times() -> None:
     times = iter([0.0] * WARM_UP + [float(each) for each in range(1, 12)])
     assert timings({"a": timer_of(times)}, rounds=11)["a"].seconds == pytest.approx(2.0)
+
+
+def test_a_turn_has_runs_that_do_not_count_and_ends_when_it_is_enough() -> None:
+    heard: list[int] = []
+    times = iter(float(each) for each in range(100))
+    found = samples(
+        {"a": timer_of(times)},
+        rounds=9,
+        turn=Turn(untimed=1, timed=2),
+        warm_up=1,
+        enough=lambda done: heard.append(done) or done == 2,  # type: ignore[func-returns-value]
+    )
+    # 0 warms up; 1 and 4 begin a turn.
+    assert found == {"a": [[2.0, 3.0], [5.0, 6.0]]}
+    assert heard == [0, 1, 2]

@@ -1,19 +1,25 @@
 """Engines of single linears: built anywhere by TensorRT-RTX, timed where there is a GPU."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from nxmi_export.backends.nvidia_driver import Gpu, NvidiaDriver
 from nxmi_export.backends.tensorrt_engine import Library, find_library
+from nxmi_export.backends.tensorrt_engine.cuda_python_device import CudaPythonDevice
 from nxmi_export.backends.tensorrt_engine.int8_layers import is_gemm, multiplies_int8
 from nxmi_export.errors import CapabilityMissing, EngineBuildFailed
 from nxmi_export.latency import KINDS, Gemm, Kind, LinearShape
 from nxmi_export.latency import measure_tensorrt as measuring
+from nxmi_export.latency.engine_timer import engine_timer
 from nxmi_export.latency.measure_tensorrt import build_linear, measure_tensorrt
+from tests.backends.fake_cuda import FakeCudart, Machine
+from tests.backends.fake_tensorrt import fake_library, write_plan
 
 SHAPES = (LinearShape(384, 384), LinearShape(384, 1536))
 GPU = NvidiaDriver("580.1", (Gpu("A GPU", "sm86", 1 << 34),))
@@ -71,15 +77,25 @@ def test_a_machine_without_a_gpu_is_refused(driver: NvidiaDriver | None, found: 
     )
 
 
-def test_a_pytorch_without_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_where_nothing_reaches_the_gpu_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     library = Library(SimpleNamespace(), "tensorrt", "10.14.1")  # type: ignore[arg-type]
-    with pytest.raises(CapabilityMissing) as caught:
+    with pytest.raises(CapabilityMissing, match=r"^timing TensorRT: expected a library that reach"):
         measure_tensorrt(SHAPES, 256, library=library, look_for_driver=lambda: GPU)
-    assert str(caught.value) == (
-        "timing TensorRT: expected a PyTorch that reaches the GPU, for its memory and its events, "
-        f"found PyTorch {torch.__version__} without CUDA; install PyTorch's CUDA build"
-    )
+
+
+def test_an_engine_is_timed_over_a_recording_of_twenty_runs(tmp_path: Path) -> None:
+    machine = Machine(lazy=True)
+    device, library = CudaPythonDevice(FakeCudart(machine)), fake_library(machine)
+    plan = write_plan(tmp_path / "linear.plan", ((4, 8),) * 3, x="FLOAT")
+    with engine_timer(device, library, plan, np.ones((4, 8), np.float32)) as timer:
+        machine.calls.clear()
+        assert timer() == 2e-3 / 20  # the stand-in's events lie two milliseconds apart
+        assert machine.calls == ["launch"]
+    assert machine.allocations == {}
 
 
 @pytest.mark.gpu

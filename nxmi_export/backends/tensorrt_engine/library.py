@@ -49,8 +49,12 @@ def find_library(prefer: LibraryName | None = None) -> Library:
             module = importlib.import_module(name)
         except (ImportError, OSError) as error:  # OSError: a shared library that does not load
             reasons.append(str(error))
-        else:
-            return Library(module, name, module.__version__)
+            continue
+        version = getattr(module, "__version__", None)
+        if version is not None:
+            return Library(module, name, version)
+        # Type stubs leave a folder of that name, which Python imports as an empty package.
+        reasons.append(f"a package {name} without a library, as type stubs leave it")
     raise CapabilityMissing(
         "TensorRT",
         expected=f"an installed {' or '.join(wanted)}",

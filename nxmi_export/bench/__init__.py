@@ -1,0 +1,26 @@
+"""Things that run one model in, how long each takes for each shape of batch out.
+
+What loads PyTorch or a backend is imported from its own module: `dense_model`.
+"""
+
+from nxmi_export.bench.batches import batch_for
+from nxmi_export.bench.contender import Contender, NotRun
+from nxmi_export.bench.latency_statistics import Latency, Speedup
+from nxmi_export.bench.measure import BenchSettings, measure
+from nxmi_export.bench.result import SCHEMA, BenchResult, Measured, WorkloadResult
+from nxmi_export.bench.workloads import parse_workloads
+
+__all__ = [
+    "SCHEMA",
+    "BenchResult",
+    "BenchSettings",
+    "Contender",
+    "Latency",
+    "Measured",
+    "NotRun",
+    "Speedup",
+    "WorkloadResult",
+    "batch_for",
+    "measure",
+    "parse_workloads",
+]

@@ -1,0 +1,43 @@
+"""What takes part in a comparison: something that can be opened and run, or the reason why not."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from nxmi_export.backends import Feeds, Runner
+from nxmi_export.errors import CapabilityMissing, NxmiError, ShapeError
+
+__all__ = ["Contender", "NotRun", "RunsOnGpu"]
+
+
+@runtime_checkable
+class RunsOnGpu(Protocol):
+    """A runner that can also tell what the GPU alone takes."""
+
+    def gpu_timer(self, feeds: Feeds) -> Callable[[], float]:
+        """Uploads one batch; what it returns runs it and says how many seconds that took."""
+        ...
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A place in the results that stays empty, with its reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to run the model.
+
+    `open` gives its runner, or the reason why it cannot take part here. What it raises of
+    `refusals` is such a reason too; anything else ends the comparison.
+    """
+
+    key: str  # short and stable, as in "--baseline onnxruntime"
+    what: str  # in words
+    open: Callable[[], AbstractContextManager[Runner] | NotRun]
+    facts: Mapping[str, str] = field(default_factory=dict)  # file, hash, …, for the record
+    refusals: tuple[type[NxmiError], ...] = (CapabilityMissing,)
+    shape_refusals: tuple[type[NxmiError], ...] = (ShapeError,)

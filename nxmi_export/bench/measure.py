@@ -1,0 +1,166 @@
+"""Contenders and shapes of batches in, what each takes for each of them out.
+
+On one shape all of them take turns, round by round, so that what the machine does meanwhile meets
+all alike. A turn begins with a run that does not count: it finds the processors still busy with
+the threads of the one before, and the caches full of its weights.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
+
+import numpy as np
+
+from nxmi_export.backends import Feeds, Runner
+from nxmi_export.bench.batches import batch_for
+from nxmi_export.bench.contender import Contender, NotRun, RunsOnGpu
+from nxmi_export.bench.latency_statistics import Speedup, latency, speedup
+from nxmi_export.bench.other_load import OtherLoad
+from nxmi_export.bench.result import Measured, WorkloadResult
+from nxmi_export.errors import UsageError
+from nxmi_export.latency import Workload
+from nxmi_export.latency.interleaved import Timer, Turn, samples
+
+__all__ = ["BenchSettings", "OnProgress", "measure"]
+
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and its total."""
+
+TURN = Turn(untimed=1, timed=3)
+LEAST_ROUNDS = 3  # however little time they may take
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """How long to measure, and against what."""
+
+    baseline: str  # a contender's key
+    vocabulary: int  # words of the model
+    rounds: int = 40  # of one shape, each with `TURN.timed` runs of every contender
+    seconds: float = 60.0  # after which a shape gets no further round
+    seed: int = 0
+
+
+def measure(
+    contenders: Sequence[Contender],
+    workloads: Sequence[Workload],
+    settings: BenchSettings,
+    *,
+    on_progress: OnProgress = lambda what, done, total: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[WorkloadResult, ...]:
+    """Every contender on every shape; what cannot run says so in its place.
+
+    Raises UsageError where no contender has the baseline's key.
+    """
+    keys = [each.key for each in contenders]
+    if settings.baseline not in keys:
+        raise UsageError(
+            f"baseline {settings.baseline!r}",
+            expected=f"one of {', '.join(keys)}",
+            found="an unknown one",
+            remedy="name one of them",
+        )
+    with ExitStack() as stack:
+        opened: dict[str, Runner | NotRun] = {}
+        for done, each in enumerate(contenders):
+            on_progress(f"opening {each.key}", done, len(contenders))
+            opened[each.key] = _open(each, stack)
+        on_progress("opened", len(contenders), len(contenders))
+        comparison = _Comparison(opened, contenders, settings, on_progress, clock)
+        return tuple(comparison.on(workload) for workload in workloads)
+
+
+def _open(contender: Contender, stack: ExitStack) -> Runner | NotRun:
+    try:
+        found = contender.open()
+        return found if isinstance(found, NotRun) else stack.enter_context(found)
+    except contender.refusals as refusal:
+        return NotRun(str(refusal))
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    opened: Mapping[str, Runner | NotRun]
+    contenders: Sequence[Contender]
+    settings: BenchSettings
+    on_progress: OnProgress
+    clock: Callable[[], float]
+
+    def on(self, workload: Workload) -> WorkloadResult:
+        """Everything on one shape."""
+        absent: dict[str, NotRun] = {}
+        timers: dict[tuple[str, bool], Timer] = {}  # by key, and whether it is the GPU's time
+        for each in self.contenders:
+            made = self._timers(each, workload)
+            if isinstance(made, NotRun):
+                absent[each.key] = made
+            else:
+                timers |= {(each.key, on_gpu): timer for on_gpu, timer in made.items()}
+        load, begin, limit = OtherLoad(), self.clock(), self.settings.seconds
+        found = samples(
+            timers,
+            self.settings.rounds,
+            lambda done, total: self.on_progress(str(workload), done, total),
+            turn=TURN,
+            warm_up=1,
+            enough=lambda done: done >= LEAST_ROUNDS and self.clock() - begin > limit,
+        )
+        return WorkloadResult(
+            workload,
+            rounds=max((len(each) for each in found.values()), default=0),
+            other_cores=load.cores(),
+            results={
+                each.key: absent.get(each.key) or _measured(each.key, self.settings.baseline, found)
+                for each in self.contenders
+            },
+        )
+
+    def _timers(self, contender: Contender, workload: Workload) -> dict[bool, Timer] | NotRun:
+        """By whether it is the GPU's time; each has run once, so that it can run this shape."""
+        runner = self.opened[contender.key]
+        if isinstance(runner, NotRun):
+            return runner
+        rng = np.random.default_rng(self.settings.seed)  # the same words for all
+        names, vocabulary = runner.input_names, self.settings.vocabulary
+        feeds = batch_for(workload, names, vocabulary=vocabulary, rng=rng)
+        try:
+            runner.run(feeds)
+            timers = {False: _call_timer(runner, feeds, self.clock)}
+            if isinstance(runner, RunsOnGpu):
+                timers[True] = runner.gpu_timer(feeds)
+        except contender.shape_refusals as refusal:
+            return NotRun(str(refusal))
+        return timers
+
+
+def _call_timer(runner: Runner, feeds: Feeds, clock: Callable[[], float]) -> Timer:
+    def run() -> float:
+        begin = clock()
+        runner.run(feeds)
+        return clock() - begin
+
+    return run
+
+
+def _measured(
+    key: str, baseline: str, found: Mapping[tuple[str, bool], list[list[float]]]
+) -> Measured:
+    call, gpu = found[key, False], found.get((key, True))
+    return Measured(
+        call=latency(list(chain.from_iterable(call))),
+        gpu=None if gpu is None else latency(list(chain.from_iterable(gpu))),
+        speedup=_speedup(found.get((baseline, False)), call),
+        gpu_speedup=_speedup(found.get((baseline, True)), gpu),
+    )
+
+
+def _speedup(
+    baseline: list[list[float]] | None, candidate: list[list[float]] | None
+) -> Speedup | None:
+    if baseline is None or candidate is None:
+        return None
+    return speedup(baseline, candidate)

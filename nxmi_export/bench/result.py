@@ -1,0 +1,85 @@
+"""What a comparison found, as values and as `bench.json`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nxmi_export.bench.contender import Contender, NotRun
+from nxmi_export.bench.latency_statistics import Latency, Speedup
+from nxmi_export.latency import Workload
+
+__all__ = ["SCHEMA", "BenchResult", "Measured", "WorkloadResult"]
+
+SCHEMA = "nxmi-export/bench/1"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contender on one shape of batch."""
+
+    call: Latency  # of a whole call, from numpy arrays to numpy arrays
+    gpu: Latency | None  # of the GPU's work alone, for what runs there
+    speedup: Speedup | None  # of `call`; None where the baseline did not run
+    gpu_speedup: Speedup | None  # of `gpu`; None where the baseline runs elsewhere
+
+
+@dataclass(frozen=True)
+class WorkloadResult:
+    """Every contender on one shape of batch, by key; none is left out."""
+
+    workload: Workload
+    rounds: int
+    other_cores: float | None  # that other processes kept busy meanwhile
+    results: Mapping[str, Measured | NotRun]
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Everything that was measured, and on what."""
+
+    contenders: tuple[Contender, ...]
+    baseline: str
+    workloads: tuple[WorkloadResult, ...]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `bench.json`; times in seconds."""
+        return {
+            "schema": SCHEMA,
+            "baseline": self.baseline,
+            "settings": dict(self.settings),
+            "environment": dict(self.environment),
+            "contenders": {each.key: {"what": each.what, **each.facts} for each in self.contenders},
+            "workloads": [_workload(each) for each in self.workloads],
+        }
+
+
+def _workload(found: WorkloadResult) -> dict[str, Any]:
+    return {
+        "batch": found.workload.batch,
+        "sequence": found.workload.sequence,
+        "rounds": found.rounds,
+        "other_cores": found.other_cores,
+        "results": {
+            key: _measured(each, found.workload)
+            if isinstance(each, Measured)
+            else {"ran": False, "reason": each.reason}
+            for key, each in found.results.items()
+        },
+    }
+
+
+def _measured(found: Measured, workload: Workload) -> dict[str, Any]:
+    return {
+        "ran": True,
+        "call": _latency(found.call),
+        "gpu": None if found.gpu is None else _latency(found.gpu),
+        "examples_per_second": workload.batch / found.call.p50,
+        "speedup": None if found.speedup is None else asdict(found.speedup),
+        "gpu_speedup": None if found.gpu_speedup is None else asdict(found.gpu_speedup),
+    }
+
+
+def _latency(found: Latency) -> dict[str, Any]:
+    return {**asdict(found), "spread": found.spread}

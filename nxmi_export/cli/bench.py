@@ -1,0 +1,133 @@
+"""`nxmi-export bench ARTEFACT`: how fast everything runs that can run it here."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from nxmi_export.artefact import Artefact, read_artefact
+from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
+from nxmi_export.cli.parity_files import check_writable
+
+__all__ = ["bench_command"]
+
+_EXAMPLES = """
+Examples
+
+    nxmi-export bench model.artefact
+
+    nxmi-export bench model.artefact --shapes 1x128,8x128,32x64 --threads 2
+
+    nxmi-export bench model.artefact --against other-tool.onnx --baseline onnxruntime
+
+Everything that can run the model takes turns, round by round; what cannot run here is listed with
+the reason. Exit codes: 0 measured; 2 the command line or the artefact cannot be used.
+"""
+
+_SHAPES = "1x128,8x128,32x64"
+PROFILE = "profile_model.json"
+
+_Shapes = Annotated[
+    str, typer.Option(metavar="SHAPES", help="BATCHxSEQUENCE of the batches, commas between.")
+]
+_Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE", help="Another ONNX file that reads the same batches; again for more."
+    ),
+]
+_Baseline = Annotated[
+    str, typer.Option(help="What speed is compared with: a key of bench.json, or a file's name.")
+]
+_Rounds = Annotated[int, typer.Option(min=3, help="Rounds of each shape at most, of 3 runs each.")]
+_Seconds = Annotated[
+    float, typer.Option(min=0, help="After which a shape gets no further round; 3 rounds at least.")
+]
+_Threads = Annotated[
+    int | None, typer.Option(min=1, help="Of PyTorch and onnxruntime; default: their own choice.")
+]
+_NoCudaGraph = Annotated[
+    bool, typer.Option("--no-cuda-graph", help="Run engines call by call, not as CUDA graphs.")
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Everything, as JSON; default: ARTEFACT/bench.json"),
+]
+
+
+def bench_command(
+    directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
+    shapes: _Shapes = _SHAPES,
+    against: _Against = None,
+    baseline: _Baseline = "pytorch",
+    rounds: _Rounds = 40,
+    seconds: _Seconds = 60.0,
+    threads: _Threads = None,
+    no_cuda_graph: _NoCudaGraph = False,
+    output: _Output = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Time PyTorch, onnxruntime and TensorRT side by side, sparse kernels allowed and forbidden."""
+    artefact = read_artefact(directory)
+    path = output or directory / "bench.json"
+    check_writable({"-o": path})
+    with stages() as begin:
+        begin("loading libraries")
+        from nxmi_export.bench import parse_workloads
+        from nxmi_export.workflow.bench import BenchRequest
+
+        request = BenchRequest(
+            parse_workloads(shapes, position_limit=artefact.manifest.position_limit),
+            baseline=baseline,
+            against=tuple(against or ()),
+            threads=threads,
+            rounds=rounds,
+            seconds=seconds,
+            cuda_graph=not no_cuda_graph,
+        )
+    _run(artefact, request, path, as_json=as_json)
+
+
+def _run(artefact: Artefact, request: Any, path: Path, *, as_json: bool) -> None:
+    from nxmi_export.report.bench_table import bench_notes, bench_tables
+    from nxmi_export.workflow.bench import EngineProfile, bench, profile_engine
+
+    with bars() as move:
+        result = bench(artefact, request, on_progress=move)
+        profile = profile_engine(artefact, request)
+    document = {"artefact": _identity(artefact), **result.as_json()}
+    write_json(path, document)
+    if isinstance(profile, EngineProfile):
+        write_json(path.with_name(PROFILE), profile.layers)
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        return
+    for table in bench_tables(document):
+        RESULTS.print(table)
+    for note in bench_notes(document):
+        RESULTS.print(note, soft_wrap=True, highlight=False)
+    RESULTS.print(f"everything in {escape(str(path))}", soft_wrap=True, highlight=False)
+    if isinstance(profile, EngineProfile):
+        place = escape(str(path.with_name(PROFILE)))
+        text = f"layer times at {profile.workload} in {place}"
+    else:
+        text = f"no {PROFILE}: {escape(profile.reason)}"
+    ERRORS.print(text, soft_wrap=True, highlight=False)
+
+
+def _identity(artefact: Artefact) -> dict[str, Any]:
+    """What binds the results to the artefact: its model files, and where they came from."""
+    manifest = artefact.manifest
+    return {
+        "created": manifest.created,
+        "checkpoint_sha256": manifest.source.sha256,
+        "files": {
+            name: each.sha256 for name, each in manifest.files.items() if name.startswith("model.")
+        },
+    }
+
+
+bench_command.__doc__ = f"{bench_command.__doc__}\n{_EXAMPLES}"

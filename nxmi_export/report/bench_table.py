@@ -1,0 +1,77 @@
+"""The content of `bench.json` in, one table for each shape of batch out; nothing is left out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["bench_notes", "bench_tables"]
+
+_BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
+_BUSY_SPREAD = 1.25  # p50 over p10
+
+
+def bench_tables(document: Mapping[str, Any]) -> list[Table]:
+    """Milliseconds by contender, and how many times faster than the baseline."""
+    return [_table(document, each) for each in document["workloads"]]
+
+
+def bench_notes(document: Mapping[str, Any]) -> list[str]:
+    """Why what did not run did not, each reason once, as markup."""
+    notes: dict[str, None] = {}
+    for found in document["workloads"]:
+        for key, each in found["results"].items():
+            if not each["ran"]:
+                what = document["contenders"][key]["what"]
+                notes[f"[yellow]not run:[/] {escape(what)}: {escape(each['reason'])}"] = None
+    return list(notes)
+
+
+def _table(document: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+    baseline = document["contenders"][document["baseline"]]["what"]
+    table = Table(
+        title=f"Batch {found['batch']} x {found['sequence']} tokens",
+        title_justify="left",
+        caption=_caption(found, baseline),
+        caption_justify="left",
+    )
+    table.add_column("", overflow="fold")
+    for heading in ("p50, ms", "p90, ms", "p99, ms", "examples/s", "speed"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for key, each in found["results"].items():
+        what = escape(document["contenders"][key]["what"])
+        if not each["ran"]:
+            table.add_row(what, "[yellow]not run[/]", *[""] * 4)
+            continue
+        rate = f"{each['examples_per_second']:.1f}"
+        table.add_row(what, *_milliseconds(each["call"]), rate, _speed(each["speedup"]))
+        if each["gpu"] is not None:
+            table.add_row("  the GPU alone", *_milliseconds(each["gpu"]), "", "")
+    return table
+
+
+def _milliseconds(latency: Mapping[str, Any]) -> list[str]:
+    return [f"{1e3 * latency[name]:.4g}" for name in ("p50", "p90", "p99")]
+
+
+def _speed(speedup: Mapping[str, Any] | None) -> str:
+    if speedup is None:
+        return ""
+    interval = "" if speedup["low"] is None else f" ({speedup['low']:.2f}–{speedup['high']:.2f})"
+    return f"{speedup['median']:.2f}x{interval}"
+
+
+def _caption(found: Mapping[str, Any], baseline: str) -> str:
+    ran = [each for each in found["results"].values() if each["ran"]]
+    runs = max((each["call"]["runs"] for each in ran), default=0)
+    text = [f"{runs} runs each in {found['rounds']} rounds; speed is against {baseline}, with its"]
+    text += ["95 % interval, compared round by round."]
+    cores, spread = found["other_cores"], max((each["call"]["spread"] for each in ran), default=1)
+    if cores is None:
+        text.append("What other processes did meanwhile is unknown here.")
+    elif cores > _BUSY_CORES:
+        text.append(f"Other processes kept {cores:.1f} processors busy: measure again when idle.")
+    if spread > _BUSY_SPREAD:
+        text.append(f"The median was up to {spread:.2f} times what an undisturbed run takes.")
+    return " ".join(text)

@@ -1,0 +1,23 @@
+"""What `bench` is asked to compare."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nxmi_export.latency import Workload
+
+__all__ = ["BASELINE", "BenchRequest"]
+
+BASELINE = "pytorch"
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """Shapes, contenders beside the artefact's own, and how long to measure."""
+
+    workloads: tuple[Workload, ...]
+    baseline: str = BASELINE
+    against: tuple[Path, ...] = ()  # other ONNX files that read the same batches
+    threads: int | None = None  # of PyTorch and onnxruntime; None: their own choice
+    rounds: int = 40  # of one shape at most
+    seconds: float = 60.0  # after which a shape gets no further round
+    cuda_graph: bool = True

@@ -1,0 +1,161 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nxmi_export.artefact import read_artefact
+from nxmi_export.backends.tensorrt_engine.device import open_device
+from nxmi_export.bench import SCHEMA
+from tests.cli.command_lines import Command, Outcome
+
+QUICK = ("--shapes", "1x4,2x8", "--rounds", 3, "--seconds", 0, "--threads", 1)
+CONTENDERS = [
+    "pytorch",
+    "onnxruntime",
+    "onnxruntime-portable",
+    "tensorrt",
+    "tensorrt-dense-kernels",
+]
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without one, whatever this one has."""
+    from nxmi_export.backends.tensorrt_engine import runner
+
+    monkeypatch.setattr(
+        runner, "open_device", lambda subject: open_device(subject, look_for_driver=lambda: None)
+    )
+
+
+@pytest.fixture
+def benched(nxmi_export: Command, artefact: Path) -> Outcome:
+    return nxmi_export("bench", artefact, *QUICK)
+
+
+def test_everything_is_measured_on_every_shape_or_says_why_not(
+    benched: Outcome, artefact: Path
+) -> None:
+    assert benched.code == 0, benched.err
+    document = json.loads((artefact / "bench.json").read_text())
+    assert document["schema"] == SCHEMA
+    assert [(each["batch"], each["sequence"]) for each in document["workloads"]] == [(1, 4), (2, 8)]
+    for found in document["workloads"]:
+        assert list(found["results"]) == CONTENDERS
+        assert [each["ran"] for each in found["results"].values()] == [True] * 3 + [False] * 2
+        assert found["rounds"] == 3
+        for each in list(found["results"].values())[:3]:
+            call = each["call"]
+            assert call["runs"] == 9
+            assert 0 < call["p10"] <= call["p50"] <= call["p90"] <= call["p99"]
+            assert each["examples_per_second"] == pytest.approx(found["batch"] / call["p50"])
+        assert found["results"]["pytorch"]["speedup"]["median"] == 1
+    assert document["settings"]["threads"] == 1
+    files = read_artefact(artefact).manifest.files
+    assert document["contenders"]["onnxruntime"]["sha256"] == files["model.cpu.onnx"].sha256
+    assert document["artefact"]["files"]["model.onnx"] == files["model.onnx"].sha256
+
+
+def test_the_table_and_the_reasons_are_shown(benched: Outcome, artefact: Path) -> None:
+    words = " ".join(benched.out.split())
+    assert "Batch 1 x 4 tokens" in words
+    assert "speed is against PyTorch, dense float32" in words
+    reason = "the artefact has no model.plan; nxmi-export build makes it"
+    assert words.count(f"not run: TensorRT, model.plan: {reason}") == 1
+    assert words.count(f"not run: TensorRT, sparse kernels forbidden: {reason}") == 1
+    assert benched.out.endswith(f"everything in {artefact / 'bench.json'}\n")
+    assert benched.err == f"no profile_model.json: {reason}\n"
+    assert not (artefact / "profile_model.json").exists()
+
+
+def test_json_is_the_content_of_the_file(
+    nxmi_export: Command, artefact: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.json"
+    outcome = nxmi_export("bench", artefact, *QUICK, "-o", path, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(outcome.out) == json.loads(path.read_text())
+
+
+def test_other_files_take_part_and_may_be_the_baseline(
+    nxmi_export: Command, artefact: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.onnx"
+    shutil.copy(artefact / "model.onnx", other)
+    shutil.copy(artefact / "model.onnx.data", tmp_path)
+    arguments = (*QUICK, "--against", other, "--baseline", "other.onnx")
+    outcome = nxmi_export("bench", artefact, *arguments)
+    assert outcome.code == 0, outcome.err
+    document = json.loads((artefact / "bench.json").read_text())
+    assert list(document["contenders"]) == [*CONTENDERS, "other.onnx"]
+    assert document["workloads"][0]["results"]["other.onnx"]["speedup"]["median"] == 1
+    assert "speed is against onnxruntime, other file other.onnx" in " ".join(outcome.out.split())
+
+
+def test_an_engine_that_cannot_run_here_is_listed_with_the_reason(
+    nxmi_export: Command, artefact: Path, rtx: object
+) -> None:
+    shapes = "min=1x1,opt=2x8,max=4x8"
+    assert nxmi_export("build", artefact, "--shapes", shapes, "--library", "tensorrt_rtx").code == 0
+    outcome = nxmi_export("bench", artefact, *QUICK)
+    words = " ".join(outcome.out.split())
+    assert outcome.code == 0, outcome.err
+    assert (
+        "not run: TensorRT, model.plan: running model.plan: expected an NVIDIA GPU with a driver, "
+        "found no driver that answers; run on a machine with one"
+    ) in words
+    assert (
+        "not run: TensorRT, sparse kernels forbidden: TensorRT-RTX builds the same plan with and "
+        "without sparse kernels"
+    ) in words
+    document = json.loads((artefact / "bench.json").read_text())
+    assert document["contenders"]["tensorrt"]["library"].startswith("tensorrt_rtx 1.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--baseline", "nothing"),
+            "baseline 'nothing': expected one of pytorch, onnxruntime, onnxruntime-portable, "
+            "tensorrt, tensorrt-dense-kernels, found an unknown one; name one of them",
+        ),
+        (
+            ("--shapes", "8"),
+            "shapes: expected the form 1x128,8x128 (batch x sequence of each), found '8'; "
+            "write whole numbers, and commas between the shapes",
+        ),
+        (
+            ("--shapes", "1x999"),
+            "shape 1x999: expected at most 64 tokens, the model's position table, found 999; "
+            "name a shorter sequence",
+        ),
+        (
+            ("--against", "absent.onnx"),
+            "absent.onnx: expected an ONNX model to compare with, found no file; correct the path",
+        ),
+        (
+            ("-o", "absent/bench.json"),
+            "absent/bench.json: expected a file to write in a folder that exists, found no such "
+            "folder; choose another with -o",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_compared_is_refused(
+    nxmi_export: Command, artefact: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    outcome = nxmi_export("bench", artefact, *QUICK, *arguments)
+    assert (outcome.code, outcome.sentence) == (2, sentence)
+    assert not (artefact / "bench.json").exists()
+
+
+def test_two_files_of_one_name_are_refused(nxmi_export: Command, artefact: Path) -> None:
+    model = artefact / "model.onnx"
+    outcome = nxmi_export("bench", artefact, *QUICK, "--against", model, "--against", model)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        "--against: expected files whose names tell them apart in the results, "
+        "found two of model.onnx; rename one",
+    )

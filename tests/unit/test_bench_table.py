@@ -1,0 +1,100 @@
+import copy
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from nxmi_export.bench import BenchResult, Contender, Latency, Measured, NotRun, Speedup
+from nxmi_export.bench.result import WorkloadResult
+from nxmi_export.latency import Workload
+from nxmi_export.report.bench_table import bench_notes, bench_tables
+
+
+def contender(key: str, what: str) -> Contender:
+    return Contender(key, what, lambda: NotRun("never opened"), {"file": f"{key}.bin"})
+
+
+def milliseconds(p50: float) -> Latency:
+    p10, p90, p99 = (p50 / 1e3 * share for share in (0.9, 1.1, 1.5))
+    return Latency(120, p10, p50 / 1e3, p90, p99, p50 / 1e3)
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    found = {
+        "pytorch": Measured(milliseconds(80), None, Speedup(1, 1, 1), None),
+        "tensorrt": Measured(
+            milliseconds(4), milliseconds(3), Speedup(20, 19.2, 21.5), Speedup(1.1, None, None)
+        ),
+        "other": NotRun("[no] GPU"),
+    }
+    result = BenchResult(
+        (
+            contender("pytorch", "PyTorch"),
+            contender("tensorrt", "TensorRT"),
+            contender("other", "O"),
+        ),
+        "pytorch",
+        tuple(WorkloadResult(Workload(8, each), 40, 0.02, found) for each in (128, 64)),
+        {"rounds": 40},
+        {"python": "3.11"},
+    )
+    return result.as_json()
+
+
+def shown(document: dict[str, Any]) -> str:
+    console = Console(width=120)
+    with console.capture() as capture:
+        for table in bench_tables(document):
+            console.print(table)
+    return capture.get()
+
+
+def test_the_document_has_every_contender_on_every_shape(document: dict[str, Any]) -> None:
+    assert document["schema"] == "nxmi-export/bench/1"
+    assert document["contenders"]["tensorrt"] == {"what": "TensorRT", "file": "tensorrt.bin"}
+    first, second = document["workloads"]
+    assert (first["batch"], first["sequence"], second["sequence"]) == (8, 128, 64)
+    assert list(first["results"]) == ["pytorch", "tensorrt", "other"]
+    assert first["results"]["other"] == {"ran": False, "reason": "[no] GPU"}
+    ran = first["results"]["tensorrt"]
+    assert ran["examples_per_second"] == pytest.approx(8 / 0.004)
+    assert ran["call"]["spread"] == pytest.approx(1 / 0.9)
+    assert ran["gpu"]["p50"] == pytest.approx(0.003)
+    assert ran["gpu_speedup"] == {"median": 1.1, "low": None, "high": None}
+
+
+def test_a_row_has_percentiles_rate_and_speed(document: dict[str, Any]) -> None:
+    text = shown(document)
+    assert text.count("Batch 8 x ") == 2
+    rows = [" ".join(line.strip("│ ").replace("│", " ").split()) for line in text.splitlines()]
+    assert "TensorRT 4 4.4 6 2000.0 20.00x (19.20–21.50)" in rows
+    assert "the GPU alone 3 3.3 4.5" in rows
+    assert "O not run" in rows
+
+
+def test_a_reason_is_told_once_and_is_no_markup(document: dict[str, Any]) -> None:
+    assert bench_notes(document) == ["[yellow]not run:[/] O: \\[no] GPU"]
+
+
+@pytest.mark.parametrize(
+    ("cores", "spread", "told"),
+    [
+        (0.02, 1.1, ""),
+        (1.7, 1.1, " Other processes kept 1.7 processors busy: measure again when idle."),
+        (None, 1.1, " What other processes did meanwhile is unknown here."),
+        (0.0, 1.5, " The median was up to 1.50 times what an undisturbed run takes."),
+    ],
+)
+def test_what_disturbed_is_told(
+    document: dict[str, Any], cores: float | None, spread: float, told: str
+) -> None:
+    disturbed = copy.deepcopy(document)
+    disturbed["workloads"] = disturbed["workloads"][:1]
+    disturbed["workloads"][0]["other_cores"] = cores
+    disturbed["workloads"][0]["results"]["tensorrt"]["call"]["spread"] = spread
+    words = " ".join(shown(disturbed).rpartition("┘")[2].split())
+    assert words == (
+        "120 runs each in 40 rounds; speed is against PyTorch, with its 95 % interval, compared "
+        f"round by round.{told}"
+    )
