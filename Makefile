@@ -3,10 +3,12 @@
 #   PYTHON=python3.12   the interpreter the environment is made from
 #   VENV=.venv          where the environment lives
 #   TORCH_ARGS=...      extra pip arguments for torch alone, such as an index of CPU-only builds
+#   WORKERS=2           processes that share the tests, each on one thread of torch
 
 PYTHON ?= python3.11
 VENV ?= .venv
 TORCH_ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -31,7 +33,7 @@ check: $(STAMP) ## ruff, format, mypy --strict and the import contracts
 	$(BIN)/lint-imports --no-logo
 
 test: check ## everything in `check`, then all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 clean: ## remove the environment, caches and build output (never runs/, which holds results)
 	rm -rf $(VENV) build dist *.egg-info .hypothesis

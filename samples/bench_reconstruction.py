@@ -101,7 +101,7 @@ def _reconstruct(model: PreTrainedModel, data: EncodedDataset, batches: int) -> 
 
 def _metric(model: PreTrainedModel, data: EncodedDataset) -> float:
     with TorchRunner(model, tuple(data.padding)) as runner:
-        return round(run_rung(runner, data, batch_size=BATCH_SIZE).primary, 4)
+        return round(run_rung(runner, data, batch_tokens=1024).primary, 4)
 
 
 def _loaded(source: Path) -> PreTrainedModel:

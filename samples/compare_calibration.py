@@ -59,7 +59,7 @@ def main() -> None:
 
 def _accuracy(model: Any, data: EncodedDataset) -> float:
     with TorchRunner(model, INPUTS) as runner:
-        return round(run_rung(runner, data, batch_size=32).primary, 4)
+        return round(run_rung(runner, data, batch_tokens=1024).primary, 4)
 
 
 def _encoded(dataset: Dataset, source: Path) -> EncodedDataset:

@@ -5,7 +5,9 @@ import gc
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -13,12 +15,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_GLUE = ROOT.parent / "shared" / "data" / "glue"
-THREADS = "2"  # the same number everywhere, so that sums round alike on every machine
+# The same number everywhere, so that sums round alike on every machine; one, so that as many
+# workers (`make test WORKERS=...`) as there are processors do not wait for each other.
+THREADS = "1"
 
 # Set before any test imports a library that reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", THREADS)
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="nxmi-export-tests-")
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
@@ -35,6 +40,10 @@ def pytest_configure() -> None:
     # A plugin may have loaded torch already, which then no longer reads OMP_NUM_THREADS.
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 def pytest_report_header() -> list[str]:

@@ -11,6 +11,8 @@ from rich.markup import escape
 from nxmi_export.artefact import Artefact, read_artefact
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
 from nxmi_export.cli.parity_files import check_writable, write_results
+from nxmi_export.cli.processes import said_once_a_machine
+from nxmi_export.cli.token_cache import token_cache
 from nxmi_export.errors import ArtefactError, GateFailed
 from nxmi_export.glue import TASKS, task_named
 
@@ -30,6 +32,8 @@ Examples
     nxmi-export parity model.artefact --task qnli --task rte --markdown summary.md
 
     nxmi-export parity model.artefact --task mnli --margin 0.002 --strict --junit mnli.xml
+
+    torchrun --nproc-per-node 2 -m nxmi_export parity model.artefact --task qqp --data glue
 
 Exit codes: 0 every gate holds; 1 a gate failed, and the files say which; 2 the command line, the
 data or the artefact cannot be used; 3 a library is missing; 4 internal error.
@@ -53,9 +57,20 @@ _Checkpoint = Annotated[
 _Dense = Annotated[
     str | None, typer.Option(help="The uncompressed model, to show what compression costs.")
 ]
-_BatchSize = Annotated[int, typer.Option(min=1, help="Examples per batch.")]
+_BatchTokens = Annotated[
+    int, typer.Option(min=1, help="Tokens per batch at most, padding included.")
+]
 _MaxLength = Annotated[int, typer.Option(min=2, help="Tokens per example at most.")]
 _Limit = Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")]
+_Cache = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where tokenized datasets are kept; default: $XDG_CACHE_HOME/nxmi-export/tokens, "
+        "with ~/.cache for what is unset.",
+    ),
+]
+_NoCache = Annotated[bool, typer.Option("--no-cache", help="Tokenize anew, and keep nothing.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Of the resamples behind intervals and p-values.")]
 _MaxChanged = Annotated[
     int | None,
@@ -144,9 +159,11 @@ def parity_command(
     data: _Data = None,
     checkpoint: _Checkpoint = None,
     dense: _Dense = None,
-    batch_size: _BatchSize = 32,
+    batch_tokens: _BatchTokens = 1024,
     max_length: _MaxLength = 128,
     limit: _Limit = None,
+    cache: _Cache = None,
+    no_cache: _NoCache = False,
     seed: _Seed = 0,
     max_changed: _MaxChanged = None,
     max_flips: _MaxFlips = None,
@@ -160,33 +177,35 @@ def parity_command(
     markdown: _Markdown = None,
 ) -> None:
     """Compare PyTorch, ONNX and onnxruntime on dev sets; exit code 1 where the gate fails."""
-    chosen, *further = map(task_named, task)
-    artefact = read_artefact(directory)
-    files = {"-o": output or directory / f"parity-{'-'.join(task)}.json"}
-    files["--html"] = html or directory / "report.html"
-    files |= {"--junit": junit} if junit else {}
-    files |= {"--markdown": markdown} if markdown else {}
-    check_writable(files)
-    engine = _engine(artefact)
-    with stages() as begin:
-        begin("loading PyTorch")
-        from nxmi_export.parity import Gate
-        from nxmi_export.parity.statistics import Terms
-        from nxmi_export.workflow.parity import ParityRequest
-    limits = {"max_changed": max_changed, "max_flips": max_flips, "max_drop": max_drop}
-    terms = Terms(**_given({"margin": margin, "confidence": confidence}), seed=seed)
-    request = ParityRequest(
-        task=chosen,
-        further=tuple(further),
-        data_dir=data,
-        checkpoint=checkpoint,
-        dense=dense,
-        batch_size=batch_size,
-        max_length=max_length,
-        limit=limit,
-        gate=Gate(**_given(limits), terms=terms, strict=strict),
-    )
-    _run(artefact, request, engine, files)
+    with said_once_a_machine():
+        chosen, *further = map(task_named, task)
+        artefact = read_artefact(directory)
+        files = {"-o": output or directory / f"parity-{'-'.join(task)}.json"}
+        files["--html"] = html or directory / "report.html"
+        files |= {"--junit": junit} if junit else {}
+        files |= {"--markdown": markdown} if markdown else {}
+        check_writable(files)
+        engine = _engine(artefact)
+        with stages() as begin:
+            begin("loading PyTorch")
+            from nxmi_export.parity import Gate
+            from nxmi_export.parity.statistics import Terms
+            from nxmi_export.workflow.parity import ParityRequest
+        limits = {"max_changed": max_changed, "max_flips": max_flips, "max_drop": max_drop}
+        terms = Terms(**_given({"margin": margin, "confidence": confidence}), seed=seed)
+        request = ParityRequest(
+            task=chosen,
+            further=tuple(further),
+            data_dir=data,
+            checkpoint=checkpoint,
+            dense=dense,
+            batch_tokens=batch_tokens,
+            max_length=max_length,
+            limit=limit,
+            cache=token_cache(cache, wanted=not no_cache),
+            gate=Gate(**_given(limits), terms=terms, strict=strict),
+        )
+        _run(artefact, request, engine, files)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +224,8 @@ def _run(
 
     with bars() as move:
         run = check_parity(artefact, request, on_progress=move)
+    if run is None:  # another process of the launch has it
+        return
     write_results(artefact, request, run, engine, files)
     for warning in run.warnings:
         ERRORS.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

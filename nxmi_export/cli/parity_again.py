@@ -22,7 +22,7 @@ def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, s
         "--data": request.data_dir,
         "--checkpoint": request.checkpoint,
         "--dense": request.dense,
-        "--batch-size": request.batch_size,
+        "--batch-tokens": request.batch_tokens,
         "--max-length": request.max_length,
         "--limit": request.limit,
         "--seed": terms.seed,

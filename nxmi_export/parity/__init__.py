@@ -17,6 +17,7 @@ from nxmi_export.parity.ladder import (
     Stage,
     compare,
     run_rung,
+    rung_of,
 )
 from nxmi_export.parity.result import ParityResult, Step
 from nxmi_export.parity.replay_sample import replay_sample
@@ -25,6 +26,7 @@ from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
 from nxmi_export.parity.score_statistics import NotCompared, score_statistics
 from nxmi_export.parity.shape_replay import replay_shapes
 from nxmi_export.parity.shapes import ShapeParity, shape_parity
+from nxmi_export.parity.shared_logits import shared_logits
 from nxmi_export.parity.verdict import verdict
 from nxmi_export.parity.weights import WeightParity, weight_parity
 
@@ -54,8 +56,10 @@ __all__ = [
     "replay_sample",
     "replay_shapes",
     "run_rung",
+    "rung_of",
     "score_statistics",
     "shape_parity",
+    "shared_logits",
     "verdict",
     "weight_parity",
 ]

@@ -23,7 +23,15 @@ from nxmi_export.parity.logits import (
     non_finite_rows,
 )
 
-__all__ = ["Comparison", "PredictionChange", "RungResult", "Stage", "compare", "run_rung"]
+__all__ = [
+    "Comparison",
+    "PredictionChange",
+    "RungResult",
+    "Stage",
+    "compare",
+    "run_rung",
+    "rung_of",
+]
 
 
 class Stage(StrEnum):
@@ -49,7 +57,7 @@ class RungResult:
     predictions: LabelArray | None = field(repr=False)
     scores: Mapping[str, float]  # by metric, in the task's order
     primary: float
-    batch_size: int
+    batch_tokens: int  # of a batch at most, padding included
 
     @property
     def non_finite(self) -> NDArray[np.intp]:
@@ -97,7 +105,7 @@ def run_rung(
     runner: Runner,
     data: EncodedDataset,
     *,
-    batch_size: int,
+    batch_tokens: int,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> RungResult:
     """Run every example; `on_batch` gets the examples done and their total.
@@ -105,16 +113,20 @@ def run_rung(
     Raises DataError for logits that do not fit the task. Logits that are not finite are a result,
     which `verdict` refuses.
     """
-    dataset = data.dataset
-    logits = logits_of(runner, data, batch_size=batch_size, on_batch=on_batch)
+    logits = logits_of(runner, data, data.bucketed(batch_tokens), on_batch=on_batch)
+    return rung_of(runner.name, data.dataset, logits, batch_tokens)
+
+
+def rung_of(name: str, dataset: Dataset, logits: Float32Array, batch_tokens: int) -> RungResult:
+    """What the logits (examples, outputs) of a runner decide and score."""
     logits.setflags(write=False)
     if len(non_finite_rows(logits)):
         nothing = dict.fromkeys(map(str, dataset.task.metrics), math.nan)
-        return RungResult(runner.name, dataset, logits, None, nothing, math.nan, batch_size)
+        return RungResult(name, dataset, logits, None, nothing, math.nan, batch_tokens)
     predictions = predict(dataset.task, logits)
     scores = score(dataset.task, predictions, dataset.labels)
     overall = primary(dataset.task, scores)
-    return RungResult(runner.name, dataset, logits, predictions, scores, overall, batch_size)
+    return RungResult(name, dataset, logits, predictions, scores, overall, batch_tokens)
 
 
 def compare(reference: RungResult, candidate: RungResult) -> Comparison:

@@ -1,6 +1,6 @@
 """A runner and an encoded dataset in, one row of logits per example out, and what they decide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,20 +31,22 @@ REGRESSION_STEP = 0.01
 def logits_of(
     runner: Runner,
     data: EncodedDataset,
+    batches: Sequence[NDArray[np.int64]],
     *,
-    batch_size: int,
     pad_to: int | None = None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Float32Array:
     """Logits (examples, outputs) in dataset order, whatever numbers they are.
 
+    `batches` say which examples run together; one that is in none of them has NaN for its logits.
     `on_batch` gets the examples done and their total. Raises DataError for logits of another width
     than the task's.
     """
     # NaN, so that a row that no batch wrote is noticed.
     logits = np.full((len(data), data.dataset.task.num_outputs), np.nan, np.float32)
-    done = 0
-    for batch in data.batches(batch_size, pad_to=pad_to):
+    done, total = 0, sum(map(len, batches))
+    for indices in batches:
+        batch = data.batch(indices, pad_to)
         rows = runner.run(batch.feeds)["logits"]
         expected = (len(batch.indices), logits.shape[1])
         if rows.shape != expected:
@@ -56,7 +58,7 @@ def logits_of(
             )
         logits[batch.indices] = rows
         done += len(batch.indices)
-        on_batch(done, len(data))
+        on_batch(done, total)
     return logits
 
 

@@ -102,7 +102,7 @@ def _rung(rung: RungResult) -> dict[str, Any]:
     return {
         "name": rung.name,
         "examples": len(rung.dataset),
-        "batch_size": rung.batch_size,
+        "batch_tokens": rung.batch_tokens,
         "scores": dict(rung.scores),
         "primary": rung.primary,
         "non_finite_examples": rung.non_finite.tolist(),

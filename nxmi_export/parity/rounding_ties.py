@@ -82,10 +82,11 @@ def explain(
     found: dict[int, Explanation] = {}
     quantizers = pairing.require(observed.onnx_path)
     with observed.open(quantizers, floats=not observed.optimized) as runner:
-        for batch in data.batches(observed.candidate.batch_size):
-            rows = [row for row, index in enumerate(batch.indices) if int(index) in wanted]
+        for together in data.bucketed(observed.candidate.batch_tokens):
+            rows = [row for row, index in enumerate(together) if int(index) in wanted]
             if not rows:
                 continue
+            batch = data.batch(together)
             outputs = {name: array[rows] for name, array in runner.run(batch.feeds).items()}
             for explanation in _explain_rows(observed, quantizers, outputs, batch, rows):
                 found[explanation.index] = explanation

@@ -80,10 +80,10 @@ def shape_parity(
         )
     settings: list[tuple[int, int | None]] = [(size, None) for size in batch_sizes[1:]]
     settings += [(batch_sizes[0], length) for length in pad_to]
-    reference = logits_of(runner, data, batch_size=batch_sizes[0])
+    reference = logits_of(runner, data, data.cut(batch_sizes[0]))
     compared = []
     for done, (size, length) in enumerate(settings, start=1):
-        logits = logits_of(runner, data, batch_size=size, pad_to=length)
+        logits = logits_of(runner, data, data.cut(size), pad_to=length)
         moved = _changed(data, reference, logits)
         gap = largest_gap(reference, logits)
         compared.append(

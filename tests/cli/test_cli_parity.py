@@ -202,7 +202,7 @@ def test_a_dev_set_that_is_missing_is_known_before_another_is_run(
     def run(*arguments: object, **others: object) -> None:
         raise AssertionError("a rung was run")
 
-    monkeypatch.setattr("nxmi_export.workflow.parity.climb.run_rung", run)
+    monkeypatch.setattr("nxmi_export.workflow.parity.climb.shared_logits", run)
     tasks = ("--task", "sst2", "--task", "mrpc")
     outcome = nxmi_export("parity", project.artefact, *tasks, "--data", project.data)
     assert outcome.code == 2

@@ -76,7 +76,7 @@ def test_the_dense_model_is_the_first_rung_of_the_picture(
 def test_the_commands_on_the_page_make_the_same_run_again(
     nxmi_export: Command, project: Project
 ) -> None:
-    options = ("--limit", 24, "--batch-size", 8, "--margin", 0.3, "--max-flips", 3, "--seed", 5)
+    options = ("--limit", 24, "--batch-tokens", 512, "--margin", 0.3, "--max-flips", 3, "--seed", 5)
     arguments = ("--task", "sst2", "--data", project.data, *options, "--strict")
     code = nxmi_export("parity", project.artefact, *arguments).code
     page = read(project.artefact / "report.html")

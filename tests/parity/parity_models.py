@@ -1,6 +1,6 @@
 """Tiny encoders with their ONNX files, datasets made of random tokens, and a fake runner."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from nxmi_export.capture import capture
 from nxmi_export.compression.calibrate import calibrate
 from nxmi_export.compression.insert_quantizers import compressed_linears, insert_quantizers
 from nxmi_export.compression.sparsity import magnitude_masks
-from nxmi_export.encoding import EncodedDataset
+from nxmi_export.encoding import EncodedDataset, TokenRows
 from nxmi_export.glue import Dataset, task_named
 from nxmi_export.lowering import lower, onnxruntime_passes, tensorrt_passes
 from nxmi_export.parity import RungResult, run_rung
@@ -27,6 +27,7 @@ from nxmi_export.recipe import Recipe
 from passes import LinearLayer, linear_layers, module_of
 
 VOCABULARY, POSITIONS, BATCH = 96, 32, 8
+BATCH_TOKENS = 160
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 EMBEDDINGS = "bert.embeddings.LayerNorm.output_quantizer"
@@ -135,7 +136,9 @@ def encoded(examples: int = 40, task: str = "sst2") -> EncodedDataset:
         ids = random.integers(1, VOCABULARY, length)
         ones, zeros = np.ones(length, np.int64), np.zeros(length, np.int64)
         rows.append(dict(zip(INPUTS, (ids, ones, zeros), strict=True)))
-    return EncodedDataset(dataset(examples, task), tuple(rows), dict.fromkeys(INPUTS, 0))
+    return EncodedDataset(
+        dataset(examples, task), TokenRows.of(rows, INPUTS), dict.fromkeys(INPUTS, 0)
+    )
 
 
 def dataset(examples: int, task: str = "sst2") -> Dataset:
@@ -179,21 +182,21 @@ class FakeRunner:
 
 def numbered(examples: int, task: str = "sst2") -> EncodedDataset:
     """Example i is the token i, 8 - i times but at least once: by length, the order is another."""
-    rows: list[Mapping[str, NDArray[np.int64]]] = [
-        {"input_ids": np.full(max(8 - i, 1), i)} for i in range(examples)
-    ]
-    return EncodedDataset(dataset(examples, task), tuple(rows), {"input_ids": 0})
+    rows = [{"input_ids": np.full(max(8 - i, 1), i)} for i in range(examples)]
+    return EncodedDataset(
+        dataset(examples, task), TokenRows.of(rows, ("input_ids",)), {"input_ids": 0}
+    )
 
 
 def rung(logits: object, *, name: str = "fake", task: str = "sst2") -> RungResult:
     rows = np.asarray(logits, np.float32)
-    return run_rung(FakeRunner(rows, name), numbered(len(rows), task), batch_size=2)
+    return run_rung(FakeRunner(rows, name), numbered(len(rows), task), batch_tokens=16)
 
 
 def torch_rung(model: torch.nn.Module, data: EncodedDataset) -> RungResult:
-    return run_rung(TorchRunner(model, INPUTS), data, batch_size=BATCH)
+    return run_rung(TorchRunner(model, INPUTS), data, batch_tokens=BATCH_TOKENS)
 
 
 def onnx_rung(path: Path, data: EncodedDataset) -> RungResult:
     with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
-        return run_rung(runner, data, batch_size=BATCH)
+        return run_rung(runner, data, batch_tokens=BATCH_TOKENS)

@@ -28,8 +28,10 @@ def test_public_names() -> None:
         "explain_unobserved",
         "judge_run",
         "run_rung",
+        "rung_of",
         "score_statistics",
         "shape_parity",
+        "shared_logits",
         "verdict",
         "weight_parity",
     ]

@@ -28,9 +28,9 @@ def test_scores_are_those_of_the_task() -> None:
 def test_progress_counts_examples() -> None:
     seen: list[tuple[int, int]] = []
     runner = FakeRunner(np.zeros((5, 2)))
-    run_rung(runner, numbered(5), batch_size=2, on_batch=lambda *each: seen.append(each))
+    run_rung(runner, numbered(5), batch_tokens=16, on_batch=lambda *each: seen.append(each))
     assert seen == [(2, 5), (4, 5), (5, 5)]
-    assert runner.batches == [(2, 5), (2, 7), (1, 8)]
+    assert runner.batches == [(2, 8), (2, 6), (1, 4)]
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])

@@ -12,6 +12,7 @@ from nxmi_export.backends.tensorrt_engine import Library, find_library
 from nxmi_export.errors import CapabilityMissing
 from nxmi_export.recipe import Placement
 from tests.pipeline.exports import Exported, export_compressed
+from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import PLACEMENTS
 
 
@@ -37,6 +38,11 @@ def sparse_copy(export_of: Callable[[Placement], Exported], tmp_path: Path) -> A
     directory = tmp_path / "copy"
     shutil.copytree(export_of(Placement.SPARSE).directory, directory)
     return read_artefact(directory)
+
+
+@pytest.fixture(scope="session")
+def sst2(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return sst2_project(tmp_path_factory.mktemp("sst2"))
 
 
 @pytest.fixture(scope="session")

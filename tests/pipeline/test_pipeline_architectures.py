@@ -53,7 +53,7 @@ CHANGES = {
     "modernbert": SIZES,
 }
 SHAPES = [(1, 1), (3, 1), (2, 17), (3, POSITION_LIMIT)]
-EXAMPLES, BATCH = 24, 8
+EXAMPLES, BATCH, BATCH_TOKENS = 24, 8, 128
 QUERY, KEY = (
     f"albert.encoder.albert_layer_groups.0.albert_layers.0.attention.{part}.output_quantizer"
     for part in ("query", "key")
@@ -130,9 +130,9 @@ def _write(path: Path, model: PreTrainedModel, recipe: Recipe) -> None:
 def _explained(case: Case, path: Path) -> tuple[Explanation, ...]:
     data = case.data
     names = tuple(data.rows[0])
-    reference = run_rung(TorchRunner(case.model, names), data, batch_size=BATCH)
+    reference = run_rung(TorchRunner(case.model, names), data, batch_tokens=BATCH_TOKENS)
     with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
-        candidate = run_rung(runner, data, batch_size=BATCH)
+        candidate = run_rung(runner, data, batch_tokens=BATCH_TOKENS)
     observed = Observed(case.model, path, reference, candidate, threads=1)
     return explain(observed, data, range(EXAMPLES))
 

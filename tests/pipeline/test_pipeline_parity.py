@@ -25,7 +25,7 @@ from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.export import ExportRequest, export
 from tests.cli.command_lines import Command, Outcome
 from tests.pipeline.exports import external_tensors, load, produced_by
-from tests.pipeline.parity_project import EXAMPLES, Project, sst2_project, write_split
+from tests.pipeline.parity_project import EXAMPLES, Project, write_split
 from tests.tiny_models import (
     compressed_model,
     tiny_tokenizer,
@@ -48,7 +48,7 @@ def write_permuted(folder: Path) -> None:
     write_checkpoint(folder / "model.pt", checkpoint)
     task = task_named("mnli")
     data = toy_data(EXAMPLES, task=task)
-    logits = logits_of(TorchRunner(model, tuple(data.rows[0])), data, batch_size=32)
+    logits = logits_of(TorchRunner(model, tuple(data.rows[0])), data, data.cut(32))
     outputs = [task.labels.index(name.lower()) for name in PERMUTED]
     labels = np.array([outputs[index] for index in logits.argmax(axis=1)])
     assert len(set(labels.tolist())) > 1
@@ -56,11 +56,6 @@ def write_permuted(folder: Path) -> None:
     dataset = Dataset(task, "made up", texts, labels, np.arange(EXAMPLES), "toy", "0" * 64)
     for split in task.dev_splits:
         write_split(folder / "glue", dataset, split)
-
-
-@pytest.fixture(scope="session")
-def sst2(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return sst2_project(tmp_path_factory.mktemp("sst2"))
 
 
 @pytest.fixture(scope="session")

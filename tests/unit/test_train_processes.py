@@ -61,9 +61,9 @@ def test_a_launch_that_starts_fewer_processes_than_it_was_asked_for_is_refused(
     with pytest.raises(UsageError) as refusal:
         join_processes()
     assert str(refusal.value) == (
-        "training: expected the several processes that accelerate launch was asked for, found this "
-        "one alone; launch with torchrun or with accelerate launch --multi_gpu, which both take "
-        "CPUs where there is no GPU; for one process, run it without a launcher"
+        "distributed launch: expected the several processes that accelerate launch was asked for, "
+        "found this one alone; launch with torchrun or with accelerate launch --multi_gpu, which "
+        "both take CPUs where there is no GPU; for one process, run it without a launcher"
     )
 
 

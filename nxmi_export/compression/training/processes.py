@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -17,9 +18,16 @@ from accelerate.utils import (
 from torch import Tensor, nn
 
 from nxmi_export.compression.training.options import Precision
-from nxmi_export.errors import UsageError
+from nxmi_export.errors import InternalError, NxmiError, UsageError
 
-__all__ = ["check_precision", "join_processes", "share", "share_weights", "told_by_all"]
+__all__ = [
+    "check_precision",
+    "failing_together",
+    "join_processes",
+    "share",
+    "share_weights",
+    "told_by_all",
+]
 
 # The others wait for the main process while it evaluates.
 PATIENCE = timedelta(hours=2)
@@ -67,7 +75,7 @@ def check_precision(precision: Precision) -> None:
 def _check_launch(accelerator: Accelerator) -> None:
     if accelerator.distributed_type in _SHARDED:
         raise UsageError(
-            "training",
+            "distributed launch",
             expected="whole weights in every process",
             found=f"a launch with {accelerator.distributed_type.value}",
             remedy="launch with torchrun, or with accelerate's multi-GPU or multi-CPU mode",
@@ -76,7 +84,7 @@ def _check_launch(accelerator: Accelerator) -> None:
     if launched != accelerator.num_processes:
         # Each would train alone and overwrite the files of the others.
         raise UsageError(
-            "training",
+            "distributed launch",
             expected=f"the {launched} processes of the launch",
             found=f"{accelerator.num_processes} known to accelerate",
             remedy="join them with join_processes before any other use of accelerate",
@@ -86,7 +94,7 @@ def _check_launch(accelerator: Accelerator) -> None:
     asked_for_several = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys()
     if asked_for_several and "WORLD_SIZE" not in os.environ:
         raise UsageError(
-            "training",
+            "distributed launch",
             expected="the several processes that accelerate launch was asked for",
             found="this one alone",
             remedy="launch with torchrun or with accelerate launch --multi_gpu, which both take "
@@ -122,8 +130,53 @@ def _tensors(state: object) -> Iterator[Tensor]:
 
 
 def told_by_all(accelerator: Accelerator, value: object) -> list[Any]:
-    """`value` of every process, by rank; plain data only."""
+    """`value` of every process, by rank; plain data only.
+
+    Raises InternalError where one of them is gone.
+    """
     if accelerator.num_processes == 1:
         return [value]
-    values: list[Any] = gather_object([value])
+    try:
+        values: list[Any] = gather_object([value])
+    except RuntimeError as error:  # of the connection, which ends with the process at its other end
+        raise InternalError(
+            "distributed launch",
+            expected=f"{accelerator.num_processes} processes until the end",
+            found=f"that one is gone ({str(error).splitlines()[0]})",
+            remedy="look for what ended it, such as a lack of memory, and launch again",
+        ) from error
     return values
+
+
+@contextmanager
+def failing_together(accelerator: Accelerator) -> Iterator[None]:
+    """Let what the block raises in one process be raised at its end in all.
+
+    Else the others would wait for it. Of several errors the first process's counts; the process
+    whose error nobody planned raises it as it is, with its trace. The block itself must not wait
+    for other processes.
+    """
+    own: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        own = error
+    if own is not None and (accelerator.num_processes == 1 or not isinstance(own, NxmiError)):
+        told_by_all(accelerator, _told(own, accelerator))
+        raise own
+    told = told_by_all(accelerator, None if own is None else _told(own, accelerator))
+    for kind, subject, parts in filter(None, told):
+        raise kind(subject, **parts) from own
+
+
+def _told(error: Exception, accelerator: Accelerator) -> tuple[type[NxmiError], str, Any]:
+    """An error as data: exceptions whose arguments have names cannot travel themselves."""
+    if isinstance(error, NxmiError):
+        parts = {name: getattr(error, name) for name in ("expected", "found", "remedy")}
+        return type(error), error.subject, parts
+    parts = {
+        "expected": "its share of the work",
+        "found": f"{type(error).__name__}: {error}",
+        "remedy": "please report it with the trace that it printed",
+    }
+    return InternalError, f"process {accelerator.process_index}", parts

@@ -57,7 +57,7 @@ class TaskData:
         for data in self.reported:
             dataset = data.dataset
             runner = InTaskOrder(TorchRunner(model, tuple(data.padding)), self.order, "PyTorch")
-            logits = logits_of(runner, data, batch_size=EVALUATION_BATCH)
+            logits = logits_of(runner, data, data.cut(EVALUATION_BATCH))
             scores = score(dataset.task, predict(dataset.task, logits), dataset.labels)
             suffix = f" {dataset.split}" if len(self.reported) > 1 else ""
             metrics |= {f"{name}{suffix}": value for name, value in scores.items()}

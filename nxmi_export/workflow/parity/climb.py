@@ -1,7 +1,7 @@
 """Dev splits in, what every rung made of each of them out.
 
 One rung runs all splits before the next is opened: a session is made once however many tasks there
-are, and never are two of them in memory.
+are, and never are two of them in memory. The processes of a launch share its batches.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,19 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from accelerate import Accelerator
 
 from nxmi_export.backends import Runner
+from nxmi_export.compression.training.processes import failing_together
 from nxmi_export.encoding import EncodedDataset
-from nxmi_export.parity import RungResult, ShapeParity, Stage, run_rung, shape_parity
+from nxmi_export.parity import (
+    RungResult,
+    ShapeParity,
+    Stage,
+    rung_of,
+    shape_parity,
+    shared_logits,
+)
 from nxmi_export.workflow.parity.ladder import NAMES, Ladder, spread
 from nxmi_export.workflow.parity.request import OnProgress
 
@@ -20,6 +29,7 @@ __all__ = ["Climbed", "climb"]
 
 _BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
 _PADDED = (64, 128, 256)  # and the position table's whole length
+_SHAPED = (Stage.WRITTEN, Stage.OPTIMIZED)
 
 
 @dataclass
@@ -37,9 +47,12 @@ class Climbed:
 
 
 def climb(
-    ladder: Ladder, splits: Sequence[EncodedDataset], on_progress: OnProgress
+    ladder: Ladder,
+    splits: Sequence[EncodedDataset],
+    accelerator: Accelerator,
+    on_progress: OnProgress,
 ) -> list[Climbed]:
-    """Run the whole ladder over every split."""
+    """Run the whole ladder over every split; shapes are compared in the main process alone."""
     climbed = [
         Climbed(
             data,
@@ -49,10 +62,15 @@ def climb(
         for data in splits
     ]
     for stage in ladder.stages:
-        with ladder.backend(stage) as backend:
+        with failing_together(accelerator):
+            backend = ladder.backend(stage)
+        with backend:
             for each in climbed:
                 runner = ladder.for_task(each.data.dataset.task, stage, backend)
-                _step_up(ladder, stage, runner, each)
+                _step_up(ladder, stage, runner, each, accelerator)
+                with failing_together(accelerator):
+                    if stage in _SHAPED and accelerator.is_main_process:
+                        each.shapes += _shapes(ladder, stage, runner, each)
     return climbed
 
 
@@ -62,19 +80,25 @@ def _named(data: EncodedDataset, on_progress: OnProgress) -> OnProgress:
     return lambda what, done, total: on_progress(f"{where}: {what}", done, total)
 
 
-def _step_up(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> None:
-    run = partial(
-        run_rung,
-        runner,
-        batch_size=ladder.request.batch_size,
-        on_batch=partial(each.on_progress, NAMES[stage]),
-    )
+def _step_up(
+    ladder: Ladder, stage: Stage, runner: Runner, each: Climbed, accelerator: Accelerator
+) -> None:
+    tokens = ladder.request.batch_tokens
+
+    def run(data: EncodedDataset) -> RungResult:
+        logits = shared_logits(
+            runner,
+            data,
+            batch_tokens=tokens,
+            accelerator=accelerator,
+            on_batch=partial(each.on_progress, NAMES[stage]),
+        )
+        return rung_of(runner.name, data.dataset, logits, tokens)
+
     each.rungs[stage] = run(each.first if stage is Stage.SHIFTED else each.data)
     if stage is Stage.WRITTEN and Stage.SHIFTED in ladder.stages:
         whole = len(each.first) == len(each.data)
         each.written_first = each.rungs[stage] if whole else run(each.first)
-    if stage in (Stage.WRITTEN, Stage.OPTIMIZED):
-        each.shapes += _shapes(ladder, stage, runner, each)
 
 
 def _shapes(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> list[ShapeParity]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import nn
 
 from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
@@ -12,8 +13,8 @@ from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import restore
-from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
-from nxmi_export.glue import Dataset, Task, load_dataset
+from nxmi_export.encoding import CachedEncoder, EncodedDataset
+from nxmi_export.glue import Task, load_dataset
 from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import Stage
 from nxmi_export.workflow.parity.request import ParityRequest
@@ -41,12 +42,15 @@ class Ladder:
     request: ParityRequest
     model: nn.Module
     dense: nn.Module | None
-    tokenizer: object
+    encoder: CachedEncoder
     orders: Mapping[str, LabelOrders]  # by task
 
     @classmethod
     def open(cls, artefact: Artefact, request: ParityRequest) -> "Ladder":
-        """Load the models; raises UsageError for a head that one of the tasks does not fit."""
+        """Load the models; raises UsageError for a head that one of the tasks does not fit.
+
+        And OutputError for a cache that cannot be made.
+        """
         checkpoint = exported_checkpoint(artefact, request)
         source = None if request.dense is None else read_checkpoint(request.dense)
         heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
@@ -57,7 +61,13 @@ class Ladder:
             request,
             model=restore(checkpoint),
             dense=None if source is None else restore(source),
-            tokenizer=load_tokenizer(checkpoint.tokenizer, source=artefact.source()),
+            encoder=CachedEncoder.open(
+                checkpoint.tokenizer,
+                source=artefact.source(),
+                input_names=artefact.manifest.input_names,
+                max_length=min(request.max_length, artefact.manifest.position_limit),
+                folder=request.cache,
+            ),
             orders={task.name: _label_orders(heads, task) for task in request.tasks},
         )
 
@@ -78,15 +88,22 @@ class Ladder:
             for task in self.request.tasks
             for split in task.dev_splits
         ]
-        return [self._encode(dataset) for dataset in datasets]
+        limit = self.request.limit
+        if limit is not None:
+            datasets = [dataset.head(limit) for dataset in datasets]
+        return [self.encoder.encode(dataset) for dataset in datasets]
+
+    @property
+    def threads(self) -> int:
+        """Of every rung: as many as PyTorch has, whom a launcher tells what its share is."""
+        return torch.get_num_threads()
 
     def backend(self, stage: Stage) -> Runner:
         """What executes this rung, its logits in the model's own order."""
         if stage is Stage.WRITTEN:
-            return OnnxRuntimeRunner(self.artefact.path(MODEL), optimize=False)
+            return self._onnxruntime(MODEL, optimize=False)
         if stage in (Stage.SHIFTED, Stage.OPTIMIZED):
-            optimize = stage is Stage.OPTIMIZED
-            return OnnxRuntimeRunner(self.artefact.path(CPU_MODEL), optimize=optimize)
+            return self._onnxruntime(CPU_MODEL, optimize=stage is Stage.OPTIMIZED)
         model = self.dense if stage is Stage.DENSE else self.model
         assert model is not None  # `stages` has the dense rung only where there is one
         return TorchRunner(model, self.artefact.manifest.input_names)
@@ -95,14 +112,9 @@ class Ladder:
         """The rung under its own name, its logits in the task's order."""
         return InTaskOrder(backend, self.orders[task.name][stage], NAMES[stage])
 
-    def _encode(self, dataset: Dataset) -> EncodedDataset:
-        manifest, limit = self.artefact.manifest, self.request.limit
-        return encode(
-            dataset if limit is None else dataset.head(limit),
-            self.tokenizer,
-            input_names=manifest.input_names,
-            max_length=min(self.request.max_length, manifest.position_limit),
-        )
+    def _onnxruntime(self, name: str, *, optimize: bool) -> Runner:
+        path = self.artefact.path(name)
+        return OnnxRuntimeRunner(path, optimize=optimize, threads=self.threads)
 
 
 def spread(total: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -24,7 +24,7 @@ class ParityRequest:
     data_dir: Path | None  # None: the hub
     checkpoint: str | None = None  # None: the one the manifest names
     dense: str | None = None  # the uncompressed model, for the first rung
-    batch_size: int = 32
+    batch_tokens: int = 1024  # of a batch at most, padding included
     max_length: int = 128  # tokens
     limit: int | None = None  # examples a split; None: all
     # Examples of the shifted rung, the first ones: it must equal the written one bit for bit, and
@@ -33,6 +33,7 @@ class ParityRequest:
     shape_examples: int = 32  # 0: shapes are not compared, which the gate must allow
     code_examples: int = 64  # 0: activation codes are not compared
     gate: Gate = field(default_factory=Gate)
+    cache: Path | None = None  # the folder of datasets that were tokenized before; None: none
     further: tuple[Task, ...] = ()  # other tasks that the model's head fits, in the same run
 
     def __post_init__(self) -> None:

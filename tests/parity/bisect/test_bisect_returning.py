@@ -160,7 +160,7 @@ def test_a_task_metric_is_a_metric() -> None:
 
     def accuracy(layers: frozenset[str]) -> float:
         runner = TorchRunner(returning.model(layers), tuple(data.padding))
-        return run_rung(runner, data, batch_size=8).primary
+        return run_rung(runner, data, batch_tokens=256).primary
 
     dense = accuracy(frozenset(returning.layers))
     found = smallest_set(returning.layers, accuracy, Goal(dense, 0.0), budget=40)

@@ -1,0 +1,16 @@
+"""Texts in, token ids out: tokenizing a dataset once and cutting it into padded batches."""
+
+from nxmi_export.encoding.cache import CachedEncoder
+from nxmi_export.encoding.dataset import Batch, EncodedDataset, Feeds
+from nxmi_export.encoding.rows import TokenRows
+from nxmi_export.encoding.tokenize import encode, load_tokenizer
+
+__all__ = [
+    "Batch",
+    "CachedEncoder",
+    "EncodedDataset",
+    "Feeds",
+    "TokenRows",
+    "encode",
+    "load_tokenizer",
+]

@@ -1,0 +1,91 @@
+"""Texts and a tokenizer in, the ids of every text out, neither padded nor longer than asked."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from nxmi_export.encoding.dataset import EncodedDataset
+from nxmi_export.encoding.rows import TokenRows
+from nxmi_export.errors import CheckpointError, ShapeError
+from nxmi_export.glue import Dataset
+
+__all__ = ["encode", "load_tokenizer"]
+
+# Any one of these holds a vocabulary; without it transformers makes an empty tokenizer.
+_VOCABULARIES = {
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "spiece.model",
+}
+
+# Texts at a time: beside its ids, a tokenizer holds some kilobytes of other facts for each.
+_CHUNK = 1024
+
+
+def load_tokenizer(files: Mapping[str, bytes], *, source: object) -> Any:
+    """The transformers tokenizer made of these files; raises CheckpointError where none can be."""
+    from transformers import AutoTokenizer
+
+    if not files.keys() & _VOCABULARIES:
+        raise _no_tokenizer(files, source)
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            Path(directory, name).write_bytes(content)
+        try:
+            # Without the flag, files that name code of their own make it ask on the terminal.
+            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+        except Exception as error:  # its Rust half raises bare Exception for what it cannot parse
+            raise _no_tokenizer(files, source) from error
+
+
+def encode(
+    dataset: Dataset, tokenizer: Any, *, input_names: tuple[str, ...], max_length: int
+) -> EncodedDataset:
+    """Tokenize every example, truncated to `max_length` tokens and not padded.
+
+    Raises ShapeError for a `max_length` that cannot be kept.
+    """
+    rows = TokenRows.of(_rows(dataset, tokenizer, input_names, max_length), input_names)
+    longest = int(rows.lengths.max(initial=0))
+    if longest > max_length:
+        # where even the special tokens do not fit, tokenizers leave the text as it is
+        raise ShapeError(
+            "tokenizing",
+            expected="a maximum length that has room for text and special tokens",
+            found=f"{max_length}",
+            remedy="allow more tokens",
+        )
+    padding = dict.fromkeys(input_names, 0)
+    padding["input_ids"] = int(tokenizer.pad_token_id or 0)
+    return EncodedDataset(dataset, rows, padding)
+
+
+def _rows(
+    dataset: Dataset, tokenizer: Any, input_names: tuple[str, ...], max_length: int
+) -> Iterator[Mapping[str, ArrayLike]]:
+    for start in range(0, len(dataset), _CHUNK):
+        encoding = tokenizer(
+            *[list(column[start : start + _CHUNK]) for column in dataset.texts],
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=True,
+            return_token_type_ids="token_type_ids" in input_names,
+        )
+        for index in range(len(encoding["input_ids"])):
+            yield {name: encoding[name][index] for name in input_names}
+
+
+def _no_tokenizer(files: Mapping[str, bytes], source: object) -> CheckpointError:
+    return CheckpointError(
+        source,
+        expected="a whole tokenizer beside the weights",
+        found=", ".join(sorted(files)) or "no tokenizer files",
+        remedy="save it with tokenizer.save_pretrained next to the model",
+    )
