@@ -1,10 +1,12 @@
 """Whether, where and how much two neighbouring rungs of the ladder differ.
 
-    dense PyTorch → compressed PyTorch → ONNX as written → shifted to uint8 → optimized
+    dense PyTorch → compressed PyTorch → captured → ONNX as written → shifted to uint8 → optimized
+    → TensorRT engine
 
 Each rung is a `Runner` over the same encoded dataset. `run_rung` and `compare` say how much,
-`weight_parity` whether the file stores what was trained, `explain` where a changed prediction
-comes from, `score_statistics` what the scores prove, and `judge_run` holds all of it to a `Gate`.
+`weight_parity` whether the file stores what was trained, `explain` where a changed prediction or
+logit comes from, `replay_shapes` the same of other batches and padding, `score_statistics` what the
+scores prove, and `judge_run` holds all of it to a `Gate`.
 """
 
 from nxmi_export.parity.codes import CodeAgreement, code_agreement
@@ -19,8 +21,8 @@ from nxmi_export.parity.ladder import (
     run_rung,
     rung_of,
 )
-from nxmi_export.parity.result import ParityResult, Step
 from nxmi_export.parity.replay_sample import replay_sample
+from nxmi_export.parity.result import ParityResult, Step, Unproven
 from nxmi_export.parity.rounding_ties import Observed, explain, explain_unobserved
 from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
 from nxmi_export.parity.score_statistics import NotCompared, score_statistics
@@ -46,6 +48,7 @@ __all__ = [
     "SplitParity",
     "Stage",
     "Step",
+    "Unproven",
     "Verdict",
     "WeightParity",
     "code_agreement",

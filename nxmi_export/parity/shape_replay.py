@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from nxmi_export.backends import Feeds, Outputs
@@ -42,20 +41,23 @@ def replay_shapes(observed: Observed, data: EncodedDataset, parity: ShapeParity)
     pairing = pair_quantizers(observed.model, open_graph(observed.onnx_path).graph)
     if pairing.complaint:
         refused = Explanation(0, False, f"{pairing.complaint}.")
-        settings = (replace(each, replays=(refused,)) for each in parity.settings)
-        return replace(parity, settings=tuple(settings))
+        return replace(
+            parity, settings=tuple(replace(each, replays=(refused,)) for each in parity.settings)
+        )
     quantizers = pairing.require(observed.onnx_path)
     with observed.open(quantizers, floats=False) as runner:
-        settings = []
+        settings: list[ShapeSetting] = []
         for setting in parity.settings:
             wanted = _wanted(data, setting)
             replays: list[Explanation] = []
-            for batch in data.batches(setting.batch_size, pad_to=setting.pad_to):
-                rows = [row for row, index in enumerate(batch.indices) if int(index) in wanted]
-                if rows:
-                    outputs = runner.run(batch.feeds)
-                    alone = (data.padded([batch.indices[row]], None) for row in rows)
-                    replays += _replays(observed.model, quantizers, batch, rows, outputs, alone)
+            for together in data.cut(setting.batch_size):
+                rows = [row for row, index in enumerate(together) if int(index) in wanted]
+                if not rows:
+                    continue
+                batch = data.batch(together, setting.pad_to)
+                outputs = runner.run(batch.feeds)
+                alone = (data.padded([batch.indices[row]], None) for row in rows)
+                replays += _replays(observed.model, quantizers, batch, rows, outputs, alone)
             settings.append(replace(setting, replays=tuple(replays)))
         batch = to_the_left(_spread_lengths(data))
         outputs = runner.run(batch.feeds)
@@ -110,8 +112,7 @@ def _spread_lengths(data: EncodedDataset) -> Batch:
     """Examples from the shortest to the longest, padded to the latter."""
     order = data.by_length()
     places = np.unique(np.linspace(0, len(order) - 1, LEFT_EXAMPLES).astype(np.int64))
-    indices: NDArray[np.int64] = order[places]
-    return Batch(indices, data.padded(indices, None))
+    return data.batch(order[places])
 
 
 def _replays(
