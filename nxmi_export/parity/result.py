@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nxmi_export.glue import Dataset
+from nxmi_export.parity.bisect import Bisection
 from nxmi_export.parity.codes import CodeAgreement
 from nxmi_export.parity.drift.rung import RungDrift
 from nxmi_export.parity.explanation import Explanation
@@ -66,6 +67,7 @@ class ParityResult:
         default_factory=dict
     )  # rungs that are not in `rungs`
     drift: Mapping[Stage, RungDrift] = field(default_factory=dict)  # empty: not measured
+    bisection: Bisection | None = None  # None: not asked for
 
     def step(self, reference: Stage, candidate: Stage) -> Step | None:
         """The comparison of these two rungs, if there was one."""
@@ -101,6 +103,7 @@ class ParityResult:
             "shapes": [_shape(shape) for shape in self.shapes],
             "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],
             "drift": {stage.value: each.as_json() for stage, each in self.drift.items()},
+            "bisection": self.bisection.as_json() if self.bisection else None,
             "environment": dict(self.environment or {}),
         }
         plain: dict[str, Any] = _plain(document)

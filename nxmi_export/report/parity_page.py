@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from nxmi_export.artefact import Artefact
 from nxmi_export.parity import Stage
 from nxmi_export.report.changed_examples import changed_examples
-from nxmi_export.report.drift_chart import drift_chart
+from nxmi_export.report.drift_section import drift_section
 from nxmi_export.report.evidence_tables import (
     checks_table,
     codes_table,
@@ -34,19 +34,17 @@ def parity_page(
     artefact: Artefact,
     *,
     engine: Facts | None = None,
-    layers: Sequence[Facts] | None = None,
     commands: Sequence[str] = (),
 ) -> str:
     """The HTML document; `document` is `run_document`, `engine` the content of engine.json.
 
-    `layers` is what `drift_chart` takes, and None where drift was not measured. `commands` make the
-    artefact and the run again, one a line.
+    `commands` make the artefact and the run again, one a line.
     """
     title = f"Parity {'passed' if document['ok'] else 'failed'}: {artefact.directory.name}"
     sections = {
         "Dev sets": (scores_table(document),),
         **{split_name(each): tuple(_split(document, each, engine)) for each in document["splits"]},
-        **({} if layers is None else {"Drift by layer": (drift_chart(layers),)}),
+        **({"Drift by layer": drift} if (drift := drift_section(document)) else {}),
         "What is proved of the files": (proof_table(document, engine),),
         "Sizes": (sizes_table(artefact.manifest), storage_table(artefact.manifest)),
         "Where this comes from": tuple(_provenance(document, artefact, engine, commands)),

@@ -36,6 +36,7 @@ class ParityRequest:
     captured: bool = False  # whether the graph before any pass is captured anew, as a rung
     drift: bool = False  # whether drift is localized; without, where the gate fails
     drift_examples: int = 16
+    bisect_budget: int | None = None  # evaluations of a dev split; None: no bisection
     gate: Gate = field(default_factory=Gate)
     cache: Path | None = None  # the folder of datasets that were tokenized before; None: none
     further: tuple[Task, ...] = ()  # other tasks that the model's head fits, in the same run

@@ -23,6 +23,7 @@ from nxmi_export.parity import (
     weight_parity,
 )
 from nxmi_export.parity.environment import run_environment
+from nxmi_export.workflow.parity.bisecting import bisection, check_bisectable
 from nxmi_export.workflow.parity.captured_graph import with_captured_graph
 from nxmi_export.workflow.parity.climb import Climbed, climb
 from nxmi_export.workflow.parity.drifts import rung_drifts
@@ -51,6 +52,7 @@ def check_parity(
     tell = on_progress if accelerator.is_main_process else _silent
     with failing_together(accelerator):
         ladder = Ladder.open(artefact, request)
+        check_bisectable(ladder)
     with failing_together(accelerator):
         stack = ExitStack()
         ladder = stack.enter_context(with_captured_graph(ladder))
@@ -86,14 +88,23 @@ def _judged(
     ]
     warnings = unfamiliar_tasks(artefact, request)
     run = judge_run(results, request.gate, warnings)
-    wanted = [request.drift or not split.verdict.ok for split in run.splits]
-    if not any(wanted):
-        return run
     localized = [
-        replace(result, drift=rung_drifts(ladder, each)) if localize else result
-        for result, each, localize in zip(results, climbed, wanted, strict=True)
+        replace(
+            split.result,
+            drift=rung_drifts(ladder, each) if request.drift or not split.verdict.ok else {},
+            bisection=bisection(ladder, each, request.bisect_budget)
+            if request.bisect_budget is not None and each is _first_of_task(climbed, each)
+            else None,
+        )
+        for split, each in zip(run.splits, climbed, strict=True)
     ]
     return judge_run(localized, request.gate, warnings)
+
+
+def _first_of_task(climbed: Sequence[Climbed], split: Climbed) -> Climbed:
+    """MNLI has two dev splits, and one recipe."""
+    task = split.data.dataset.task
+    return next(each for each in climbed if each.data.dataset.task is task)
 
 
 def _result(
