@@ -60,7 +60,19 @@ def _document(**gate: Any) -> dict[str, Any]:
     terms = Gate(**gate)
     results = [_changed(), _intact()]
     run = judge_run(results, terms, [f"Beware of {HOSTILE}"])
-    return run_document(artefact(), run, checkpoint="model.pt", max_length=64, gate=terms)
+    made = run_document(artefact(), run, checkpoint="model.pt", max_length=64, gate=terms)
+    made["splits"][0]["drift"] = drift()
+    return made
+
+
+def drift() -> dict[str, Any]:
+    """What the JSON of a run says of its rungs' drift: a fault, and a rung without one."""
+    fault = {"explained": False, "first_layer": "layer.1", "cause": "scale", "reason": HOSTILE}
+    nothing = {"explained": True, "first_layer": "", "cause": None, "reason": None}
+    return {
+        "written": {**fault, "layers": LAYERS, "found": {}},
+        "optimized": {**nothing, "layers": [], "found": {}},
+    }
 
 
 def engine() -> dict[str, Any]:

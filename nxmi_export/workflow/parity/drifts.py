@@ -55,6 +55,8 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 batch_size=_BATCH,
                 order=order,
                 threads=ladder.threads,
+                # What was captured holds float weights and quantizes them as it runs.
+                ignored=("storage",) if stage is Stage.CAPTURED else (),
                 on_batch=tell,
             )
             errors = _errors(ladder, climbed) if stage is Stage.WRITTEN else None
