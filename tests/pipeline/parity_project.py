@@ -1,6 +1,9 @@
 """What a user who runs `nxmi-export parity` has: a checkpoint, its artefact, and dev sets."""
 
+import atexit
+import functools
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +54,19 @@ def write_split(data: Path, dataset: Dataset, split: str) -> Path:
 
 
 def sst2_project(folder: Path) -> Project:
-    """A tiny model that was compressed on sst2, with 40 made-up reviews."""
+    """A tiny model that was compressed on sst2, with 40 made-up reviews; exported once a process.
+
+    Its manifest names the checkpoint beside it, and so the folder can be copied.
+    """
+    shutil.copytree(_sst2_template(), folder, dirs_exist_ok=True)
+    return Project(folder)
+
+
+@functools.cache
+def _sst2_template() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="sst2-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     write_model_file(folder / "model.pt")
     write_split(folder / "glue", toy_dataset(EXAMPLES), "validation")
     export(ExportRequest(str(folder / "model.pt"), folder / "model.artefact"))
-    return Project(folder)
+    return folder

@@ -156,13 +156,15 @@ def failing_together(accelerator: Accelerator) -> Iterator[None]:
     whose error nobody planned raises it as it is, with its trace. The block itself must not wait
     for other processes.
     """
-    own: Exception | None = None
+    own: NxmiError | None = None
     try:
         yield
-    except Exception as error:
+    except NxmiError as error:
         own = error
-    if own is not None and (accelerator.num_processes == 1 or not isinstance(own, NxmiError)):
-        told_by_all(accelerator, _told(own, accelerator))
+    except Exception as error:
+        told_by_all(accelerator, _told(error, accelerator))
+        raise
+    if own is not None and accelerator.num_processes == 1:
         raise own
     told = told_by_all(accelerator, None if own is None else _told(own, accelerator))
     for kind, subject, parts in filter(None, told):
