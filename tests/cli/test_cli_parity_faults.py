@@ -21,6 +21,7 @@ from nxmi_export.parity.bisect import Certainty
 from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.engine_rung import WithinProfile, engine_runner
+from passes import linear_layers
 from tests.cli.command_lines import Command
 from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import write_hugging_face
@@ -43,15 +44,16 @@ def _result(project: Project, **settings: Any) -> tuple[ParityResult, tuple[str,
     return split.result, split.verdict.failures
 
 
-def _shift_logits(project: Project) -> None:
-    """Add 0.01 to every logit of the CPU file, which changes no prediction."""
+def _scale_logits(project: Project) -> None:
+    """Scale every logit of the CPU file by 1.01, which changes no prediction."""
     path = project.artefact / CPU_MODEL
     model = ir.load(path)
-    (product,) = (node for node in model.graph if node.name == "classifier/Gemm")
-    bias = product.inputs[2]
-    assert bias is not None
-    assert bias.const_value is not None
-    bias.const_value = ir.Tensor(bias.const_value.numpy() + np.float32(0.01), name=bias.name)
+    (classifier,) = (each for each in linear_layers(model.graph) if each.module == "classifier")
+    weight = classifier.node.inputs[1]
+    assert weight is not None
+    assert weight.const_value is not None
+    scaled = weight.const_value.numpy() * np.float32(1.01)
+    weight.const_value = ir.Tensor(scaled, name=weight.name)
     ir.save(model, path)
     project.change()
 
@@ -60,7 +62,7 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
     nxmi_export: Command, sst2: Project, tmp_path: Path
 ) -> None:
     project = sst2.copy(tmp_path / "copy")
-    _shift_logits(project)
+    _scale_logits(project)
     output = tmp_path / "run.json"
     outcome = nxmi_export(
         *("parity", project.artefact, "--task", "sst2", "--data", project.data),
@@ -86,7 +88,8 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
         "the logits",
         "fusion",
     )
-    assert "classifier: bias at [0] is" in " ".join(outcome.out.split())
+    assert drift["shifted"]["reason"].startswith("classifier: weight at [0, 0] is ")
+    assert "drift from compressed PyTorch: sst2 validation" in outcome.out
     page = (project.artefact / "report.html").read_text()
     assert "Drift by layer" in page
 
@@ -131,8 +134,8 @@ def test_layers_that_restore_the_score_are_written_as_a_recipe(
     assert f"a recipe in {place}" in outcome.out
 
 
-def test_an_interrupted_bisection_keeps_what_it_has(sst2: Project) -> None:
-    """The first two sets are none and all; with every layer returned the score is restored."""
+def test_an_interrupted_bisection_keeps_what_it_has(sst2: Project, tmp_path: Path) -> None:
+    """The first two sets are none and all, which gives the dense model."""
 
     def interrupt(what: str, done: int, total: int) -> None:
         if what.startswith("bisecting") and done == 2:
@@ -141,6 +144,7 @@ def test_an_interrupted_bisection_keeps_what_it_has(sst2: Project) -> None:
     request = ParityRequest(
         task_named("sst2"),
         sst2.data,
+        dense=str(write_hugging_face(tmp_path / "dense")),
         bisect_budget=20,
         gate=Gate(max_drop=0.0),
         **FEW | {"limit": None},
@@ -152,7 +156,8 @@ def test_an_interrupted_bisection_keeps_what_it_has(sst2: Project) -> None:
     found = run.splits[0].result.bisection
     assert found is not None
     assert found.evaluations == 2
-    assert found.certainty in (Certainty.SUFFICIENT, Certainty.UNNEEDED)
+    assert found.certainty is Certainty.SUFFICIENT
+    assert found.layers == found.candidates
 
 
 def test_a_model_without_compressed_layers_is_not_bisected(
