@@ -31,6 +31,8 @@ Examples
 
     nxmi-export parity model.artefact --task qnli --task rte --markdown summary.md
 
+    nxmi-export parity model.artefact --task sst2 --dense ./fine-tuned --drift --bisect
+
     nxmi-export parity model.artefact --task mnli --margin 0.002 --strict --junit mnli.xml
 
     torchrun --nproc-per-node 2 -m nxmi_export parity model.artefact --task qqp --data glue
@@ -39,7 +41,7 @@ Exit codes: 0 every gate holds; 1 a gate failed, and the files say which; 2 the 
 data or the artefact cannot be used; 3 a library is missing; 4 internal error.
 """
 
-_GATE, _FILES = "Gate", "Files"
+_GATE, _FAULTS, _FILES = "Gate", "Finding faults", "Files"
 
 _Tasks = Annotated[
     list[str],
@@ -72,6 +74,36 @@ _Cache = Annotated[
 ]
 _NoCache = Annotated[bool, typer.Option("--no-cache", help="Tokenize anew, and keep nothing.")]
 _Seed = Annotated[int, typer.Option(min=0, help="Of the resamples behind intervals and p-values.")]
+_Captured = Annotated[
+    bool,
+    typer.Option(
+        "--captured",
+        help="Capture the graph again, and compare it before any pass: is capture at fault?",
+        rich_help_panel=_FAULTS,
+    ),
+]
+_Drift = Annotated[
+    bool,
+    typer.Option(
+        "--drift",
+        help="Say at which layer each ONNX rung drifts from PyTorch, and why; done anyway where "
+        "the gate fails.",
+        rich_help_panel=_FAULTS,
+    ),
+]
+_Bisect = Annotated[
+    bool,
+    typer.Option(
+        "--bisect",
+        help="Find few layers that restore the score when they are dense (--dense) or float, and "
+        "write ARTEFACT/exclusions-TASK.yaml; Ctrl-C keeps the best so far.",
+        rich_help_panel=_FAULTS,
+    ),
+]
+_BisectBudget = Annotated[
+    int,
+    typer.Option(min=2, help="Evaluations of the dev set at most.", rich_help_panel=_FAULTS),
+]
 _MaxChanged = Annotated[
     int | None,
     typer.Option(
@@ -93,7 +125,8 @@ _MaxDrop = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Drop of the primary metric that is allowed; default: half a point.",
+        help="Drop of the primary metric that is allowed, explained rounding ties aside; "
+        "default: half a point.",
         rich_help_panel=_GATE,
     ),
 ]
@@ -114,7 +147,8 @@ _Strict = Annotated[
     bool,
     typer.Option(
         "--strict",
-        help="Fail too where a drop beyond the margin is not ruled out; small dev sets cannot.",
+        help="Fail too where a drop beyond the margin is not ruled out, which small dev sets "
+        "cannot, and where the engine of the artefact cannot be run.",
         rich_help_panel=_GATE,
     ),
 ]
@@ -171,6 +205,10 @@ def parity_command(
     margin: _Margin = None,
     confidence: _Confidence = None,
     strict: _Strict = False,
+    captured: _Captured = False,
+    drift: _Drift = False,
+    bisect: _Bisect = False,
+    bisect_budget: _BisectBudget = 60,
     output: _Output = None,
     html: _Html = None,
     junit: _JUnit = None,
@@ -184,6 +222,8 @@ def parity_command(
         files["--html"] = html or directory / "report.html"
         files |= {"--junit": junit} if junit else {}
         files |= {"--markdown": markdown} if markdown else {}
+        if bisect:
+            files |= {f"--bisect, {name}": directory / f"exclusions-{name}.yaml" for name in task}
         check_writable(files)
         engine = _engine(artefact)
         with stages() as begin:
@@ -203,6 +243,9 @@ def parity_command(
             max_length=max_length,
             limit=limit,
             cache=token_cache(cache, wanted=not no_cache),
+            captured=captured,
+            drift=drift,
+            bisect_budget=bisect_budget if bisect else None,
             gate=Gate(**_given(limits), terms=terms, strict=strict),
         )
         _run(artefact, request, engine, files)
@@ -219,6 +262,8 @@ def _run(
     engine: dict[str, Any] | None,
     files: Mapping[str, Path],
 ) -> None:
+    from nxmi_export.report.bisection_table import bisection_table
+    from nxmi_export.report.drift_table import drift_table
     from nxmi_export.report.parity_tables import parity_tables, scores_table
     from nxmi_export.workflow.parity import check_parity
 
@@ -232,10 +277,15 @@ def _run(
     for split in run.splits:
         for table in parity_tables(split.result, split.verdict, artefact, engine):
             RESULTS.print(table)
+        for table in (*drift_table(split.result), *bisection_table(split.result)):
+            RESULTS.print(table)
     RESULTS.print(scores_table(run))
+    kinds = {files["-o"]: "everything", files["--html"]: "a page"}
+    kinds |= {path: "a recipe" for option, path in files.items() if option.startswith("--bisect")}
     for path in files.values():
-        what = {files["-o"]: "everything", files["--html"]: "a page"}.get(path, "a summary")
-        RESULTS.print(f"{what} in {escape(str(path))}", soft_wrap=True, highlight=False)
+        what = kinds.get(path, "a summary")
+        if what != "a recipe" or path.is_file():
+            RESULTS.print(f"{what} in {escape(str(path))}", soft_wrap=True, highlight=False)
     if not run.ok:
         raise GateFailed(
             f"parity of {artefact.directory}",

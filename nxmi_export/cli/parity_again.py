@@ -37,5 +37,8 @@ def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, s
         parity += ["--task", task.name]
     for name, value in options.items():
         parity += [] if value is None else [name, str(value)]
-    parity += ["--strict"] if gate.strict else []
+    flags = {"--strict": gate.strict, "--captured": request.captured, "--drift": request.drift}
+    parity += [name for name, given in flags.items() if given]
+    if request.bisect_budget is not None:
+        parity += ["--bisect", "--bisect-budget", str(request.bisect_budget)]
     return shlex.join(export), shlex.join(parity)

@@ -15,6 +15,7 @@ from nxmi_export.output_files import atomic_file
 if TYPE_CHECKING:
     # These load torch, and --help should not.
     from nxmi_export.parity import ParityRun
+    from nxmi_export.parity.bisect import Bisection
     from nxmi_export.workflow.parity import ParityRequest
 
 __all__ = ["check_writable", "write_results"]
@@ -73,6 +74,11 @@ def write_results(
         certificate=_certificate(artefact),
     )
     _write_text(files["--html"], page)
+    for split in run.splits:
+        dataset = split.result.dataset
+        path = files.get(f"--bisect, {dataset.task.name}") if dataset else None
+        if path and split.result.bisection:
+            _write_exclusions(path, artefact, split.result.bisection)
     if path := files.get("--junit"):
         _write_text(path, junit_xml(run))
     if path := files.get("--markdown"):
@@ -89,6 +95,16 @@ def _certificate(artefact: Artefact) -> dict[str, Any] | str | None:
         return read_certificate(artefact).as_json()
     except ArtefactError as error:
         return f"expected {error.expected}, found {error.found}; {error.remedy}"
+
+
+def _write_exclusions(path: Path, artefact: Artefact, found: "Bisection") -> None:
+    """The recipe that leaves the layers dense, where there are any."""
+    from nxmi_export.parity.bisect import exclusion_recipe, write_exclusions
+    from nxmi_export.recipe import Recipe
+
+    if found.layers and artefact.manifest.recipe is not None:
+        recipe = Recipe.from_mapping(artefact.manifest.recipe, source=str(artefact.directory))
+        write_exclusions(path, exclusion_recipe(recipe, found.layers), found)
 
 
 def _obstacle(path: Path) -> str | None:

@@ -1,13 +1,16 @@
 """Whether, where and how much two neighbouring rungs of the ladder differ.
 
-    dense PyTorch → compressed PyTorch → ONNX as written → shifted to uint8 → optimized
+    dense PyTorch → compressed PyTorch → captured → ONNX as written → shifted to uint8 → optimized
+    → TensorRT engine
 
 Each rung is a `Runner` over the same encoded dataset. `run_rung` and `compare` say how much,
-`weight_parity` whether the file stores what was trained, `explain` where a changed prediction
-comes from, `score_statistics` what the scores prove, and `judge_run` holds all of it to a `Gate`.
+`weight_parity` whether the file stores what was trained, `explain` where a changed prediction or
+logit comes from, `replay_shapes` the same of other batches and padding, `score_statistics` what the
+scores prove, and `judge_run` holds all of it to a `Gate`.
 """
 
 from nxmi_export.parity.codes import CodeAgreement, code_agreement
+from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import (
     Comparison,
@@ -18,10 +21,12 @@ from nxmi_export.parity.ladder import (
     run_rung,
     rung_of,
 )
-from nxmi_export.parity.result import ParityResult, Step
-from nxmi_export.parity.rounding_ties import Explanation, Observed, explain, explain_unobserved
+from nxmi_export.parity.replay_sample import replay_sample
+from nxmi_export.parity.result import ParityResult, Step, Unproven
+from nxmi_export.parity.rounding_ties import Observed, explain, explain_unobserved
 from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
 from nxmi_export.parity.score_statistics import NotCompared, score_statistics
+from nxmi_export.parity.shape_replay import replay_shapes
 from nxmi_export.parity.shapes import ShapeParity, shape_parity
 from nxmi_export.parity.shared_logits import shared_logits
 from nxmi_export.parity.verdict import verdict
@@ -43,6 +48,7 @@ __all__ = [
     "SplitParity",
     "Stage",
     "Step",
+    "Unproven",
     "Verdict",
     "WeightParity",
     "code_agreement",
@@ -50,6 +56,8 @@ __all__ = [
     "explain",
     "explain_unobserved",
     "judge_run",
+    "replay_sample",
+    "replay_shapes",
     "run_rung",
     "rung_of",
     "score_statistics",

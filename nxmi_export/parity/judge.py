@@ -8,6 +8,7 @@ rounded it half to even. Then
    tie n + ½ between the codes.
 
 (1) implies (2) for a quantizer that rounds as ONNX says; (2) is checked because one might not.
+Where a fused kernel shows its codes alone, (2) is judged by the reference's ratios.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from nxmi_export.parity.noise import rounding_noise
 
-__all__ = ["CodeDifference", "Judgement", "Side", "judge"]
+__all__ = ["CodeDifference", "Judgement", "Side", "judge", "judge_codes"]
 
 
 # Steps. One absurdly large value in a tensor must not make every difference in it look like noise.
@@ -39,10 +40,15 @@ class CodeDifference:
 
     module: str
     position: tuple[int, ...]  # in the example's value: (token, channel), (head, query, key)
-    ratios: tuple[float, float]  # steps of the scale
+    ratios: tuple[float, float]  # steps of the scale; NaN where they cannot be seen
     codes: tuple[int, int]
 
     def __str__(self) -> str:
+        if np.isnan(self.ratios[1]):
+            return (
+                f"{self.module} at {list(self.position)}: {self.ratios[0]!s} steps have the codes "
+                f"{self.codes[0]} and {self.codes[1]}"
+            )
         return (
             f"{self.module} at {list(self.position)}: "
             f"{self.ratios[0]!s} and {self.ratios[1]!s} steps have the codes "
@@ -65,8 +71,7 @@ def judge(module: str, reference: Side, candidate: Side, widest: int) -> Judgeme
     if reference.codes.shape != candidate.codes.shape:
         shapes = f"{reference.codes.shape} and {candidate.codes.shape}"
         return Judgement(0, None, np.nan, f"{module}: the values have the shapes {shapes}")
-    finite = np.abs(reference.ratios[np.isfinite(reference.ratios)])
-    noise = min(rounding_noise(widest, float(finite.max(initial=0))), STILL_A_TIE)
+    noise = _noise(reference, widest)
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
         gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
     differing = np.argwhere(reference.codes != candidate.codes)
@@ -77,6 +82,27 @@ def judge(module: str, reference: Side, candidate: Side, widest: int) -> Judgeme
         objection = _objection_to_codes(module, reference, candidate, noise)
     largest = float(gaps.max(initial=0))
     return Judgement(len(differing), first, largest, objection)
+
+
+def judge_codes(
+    module: str, reference: Side, codes: NDArray[np.integer[Any]], widest: int
+) -> Judgement:
+    """Judge one quantizer of one example whose candidate shows no ratios; NaN stands for those."""
+    unseen = np.full(reference.ratios.shape, np.nan, np.float32)
+    if reference.codes.shape != codes.shape:
+        return judge(module, reference, Side(unseen, codes), widest)
+    noise = _noise(reference, widest)
+    # A ratio as far from the tie as the reference's own says the same of both.
+    objection = _objection_to_codes(module, reference, Side(reference.ratios, codes), noise)
+    differing = np.argwhere(reference.codes != codes)
+    candidate = Side(unseen, codes)
+    first = next((_difference(module, reference, candidate, at) for at in differing), None)
+    return Judgement(len(differing), first, 0.0, objection)
+
+
+def _noise(reference: Side, widest: int) -> float:
+    finite = np.abs(reference.ratios[np.isfinite(reference.ratios)])
+    return min(rounding_noise(widest, float(finite.max(initial=0))), STILL_A_TIE)
 
 
 def _objection_to_gap(

@@ -39,10 +39,12 @@ class Stage(StrEnum):
 
     DENSE = "dense"  # PyTorch before compression
     COMPRESSED = "compressed"  # PyTorch with masks and fake quantizers
+    CAPTURED = "captured"  # the graph before any pass, on onnxruntime, optimizations off
     WRITTEN = "written"  # model.onnx on onnxruntime, optimizations off
     SHIFTED = "shifted"  # model.cpu.onnx, its activations uint8, on onnxruntime as WRITTEN
     OPTIMIZED = "optimized"  # model.cpu.onnx on onnxruntime, optimizations on
     FLOAT16 = "float16"  # model.fp16.onnx, where there is one, on onnxruntime as WRITTEN
+    ENGINE = "engine"  # model.plan on TensorRT
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from passes.constants import constant_array
 from passes.linear_layers import LinearLayer, Weight
 from passes.numerics import group_violations
 
-__all__ = ["Mismatch", "array_mismatches", "layer_mismatches"]
+__all__ = ["Mismatch", "array_mismatches", "layer_mismatches", "rounded_like"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def layer_mismatches(
     elif weight.is_integer or weight.dequantize is not None:
         yield Mismatch(name, "storage", "float32 values", "quantized ones")
     else:
-        expected = _rounded_like(weight.matrix, _array(linear.weight), float16)
+        expected = rounded_like(weight.matrix, _array(linear.weight), float16)
         yield from array_mismatches(name, "weight", expected, weight.matrix.T)
     if isinstance(linear, CompressedLinear) and linear.scheme.pattern is not None:
         pattern = linear.scheme.pattern
@@ -123,16 +123,14 @@ def _bias_mismatches(
     bias = dict(linear.named_parameters()).get("bias")
     found = constant_array(layer.bias)
     if bias is not None and found is not None:
-        yield from array_mismatches(
-            name, "bias", _rounded_like(found, _array(bias), float16), found
-        )
+        yield from array_mismatches(name, "bias", rounded_like(found, _array(bias), float16), found)
     elif bias is not None and bias.any():  # exporters drop one that is all zero
         yield Mismatch(name, "bias", "a constant one", "missing")
     elif found is not None:
         yield Mismatch(name, "bias", "absent", "a constant one")
 
 
-def _rounded_like(found: NDArray[Any], expected: NDArray[Any], float16: bool) -> NDArray[Any]:
+def rounded_like(found: NDArray[Any], expected: NDArray[Any], float16: bool) -> NDArray[Any]:
     """What `expected` is in a file that may store floats in float16, and did so in `found`."""
     return expected.astype(np.float16) if float16 and found.dtype == np.float16 else expected
 

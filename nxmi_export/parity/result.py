@@ -6,15 +6,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nxmi_export.glue import Dataset
+from nxmi_export.parity.bisect import Bisection
 from nxmi_export.parity.codes import CodeAgreement
+from nxmi_export.parity.drift.rung import RungDrift
+from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.ladder import Comparison, RungResult, Stage
-from nxmi_export.parity.rounding_ties import Explanation
 from nxmi_export.parity.score_statistics import NotCompared
 from nxmi_export.parity.shapes import ShapeParity
 from nxmi_export.parity.statistics import ScoreComparison
 from nxmi_export.parity.weights import WeightParity
 
-__all__ = ["SCHEMA", "ParityResult", "Step"]
+__all__ = ["SCHEMA", "ParityResult", "Step", "Unproven"]
 
 SCHEMA = "nxmi-export/parity/2"
 
@@ -26,14 +28,29 @@ class Step:
     reference: Stage
     candidate: Stage
     comparison: Comparison
-    explanations: tuple[Explanation, ...] = ()
+    explanations: tuple[Explanation, ...] = ()  # of changed examples
     statistics: ScoreComparison | NotCompared | None = None  # None: not asked for
+    replayed: tuple[Explanation, ...] = ()  # of a few others, whose logits may differ unnoticed
+
+    @property
+    def explained(self) -> tuple[int, ...]:
+        """The changed examples that rounding ties explain."""
+        ties = {e.index for e in self.explanations if e.explained}
+        return tuple(c.index for c in self.comparison.changes if c.index in ties)
 
     @property
     def unexplained(self) -> tuple[int, ...]:
         """The changed examples that nothing explains: no explanation, a refused one, or none."""
-        explained = {e.index for e in self.explanations if e.explained}
+        explained = set(self.explained)
         return tuple(c.index for c in self.comparison.changes if c.index not in explained)
+
+
+@dataclass(frozen=True)
+class Unproven:
+    """Why a rung of the ladder could not be run here."""
+
+    reason: str  # one sentence
+    deployed: bool  # whether the artefact has it: then nothing is known of what would run
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,11 @@ class ParityResult:
     shapes: tuple[ShapeParity, ...] = ()
     codes: tuple[CodeAgreement, ...] = ()
     environment: Mapping[str, str] | None = None  # library → version, as the caller knows them
+    unproven: Mapping[Stage, Unproven] = field(
+        default_factory=dict
+    )  # rungs that are not in `rungs`
+    drift: Mapping[Stage, RungDrift] = field(default_factory=dict)  # empty: not measured
+    bisection: Bisection | None = None  # None: not asked for
 
     def step(self, reference: Stage, candidate: Stage) -> Step | None:
         """The comparison of these two rungs, if there was one."""
@@ -73,12 +95,15 @@ class ParityResult:
             "rungs": {
                 stage.value: _rung(self.rungs[stage]) for stage in Stage if stage in self.rungs
             },
+            "unproven": {stage.value: asdict(each) for stage, each in self.unproven.items()},
             "steps": [_step(step) for step in self.steps],
             "weights": {
                 name: {"equal": each.equal, **asdict(each)} for name, each in self.weights.items()
             },
-            "shapes": [asdict(shape) for shape in self.shapes],
+            "shapes": [_shape(shape) for shape in self.shapes],
             "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],
+            "drift": {stage.value: each.as_json() for stage, each in self.drift.items()},
+            "bisection": self.bisection.as_json() if self.bisection else None,
             "environment": dict(self.environment or {}),
         }
         plain: dict[str, Any] = _plain(document)
@@ -114,9 +139,15 @@ def _step(step: Step) -> dict[str, Any]:
         "candidate": step.candidate.value,
         "comparison": _comparison(step.comparison),
         "explanations": [asdict(explanation) for explanation in step.explanations],
+        "replayed": [asdict(explanation) for explanation in step.replayed],
         "unexplained": step.unexplained,
         "statistics": _statistics(step.statistics),
     }
+
+
+def _shape(shape: ShapeParity) -> dict[str, Any]:
+    settings = [{**asdict(each), "unexplained": each.unexplained} for each in shape.settings]
+    return {**asdict(shape), "settings": settings}
 
 
 def _statistics(found: ScoreComparison | NotCompared | None) -> dict[str, Any] | None:

@@ -18,39 +18,46 @@ from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.encoding import Batch, EncodedDataset
 from nxmi_export.glue import predict
+from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
-from nxmi_export.parity.judge import CodeDifference
 from nxmi_export.parity.ladder import Comparison, RungResult
 from nxmi_export.parity.logits import Float32Array, changed, non_finite_rows
 from nxmi_export.parity.noise import rounding_noise, widest_sum
 from nxmi_export.parity.replay import logits_with_visits
 from nxmi_export.parity.tie_replay import Findings, TieReplay
 
-__all__ = ["Explanation", "Observed", "explain", "explain_unobserved"]
+__all__ = ["Observed", "explain", "explain_unobserved", "explanation_of"]
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Two rungs whose codes can be read: PyTorch, and its ONNX file with optimizations off."""
+    """Two rungs whose codes can be read: PyTorch, and an ONNX file of it."""
 
     model: nn.Module
     onnx_path: Path
     reference: RungResult  # of `model`
-    candidate: RungResult  # of `onnx_path`, run with `optimize=False`
+    candidate: RungResult  # of `onnx_path`
     threads: int | None = None  # of the candidate's runner, so that its sums are repeated
     label_order: tuple[int, ...] | None = None  # the model's output of each label; None: as it is
+    optimized: bool = False  # how the candidate ran: its codes alone are then read, no floats
 
+    def open(
+        self, quantizers: Mapping[str, tuple[GraphQuantizer, ...]], *, floats: bool
+    ) -> OnnxRuntimeRunner:
+        """The candidate again, the codes among its outputs, and what they are of with `floats`.
 
-@dataclass(frozen=True)
-class Explanation:
-    """Where one example's difference comes from."""
-
-    index: int  # into the dataset
-    explained: bool | None  # None: the codes cannot be observed
-    reason: str  # one sentence
-    first_difference: CodeDifference | None = None  # in order of execution
-    differing_codes: int = 0  # from equal inputs, over all quantizers
-    largest_gap: float = 0.0  # between pre-rounding ratios, in steps of a scale
+        Codes are integers that fused kernels make too, so that reading them leaves fusions alone;
+        floats would block them.
+        """
+        read = [quantizer for each in quantizers.values() for quantizer in each]
+        tensors = [quantizer.codes for quantizer in read]
+        tensors += [quantizer.value for quantizer in read] if floats else []
+        return OnnxRuntimeRunner(
+            self.onnx_path,
+            optimize=self.optimized,
+            threads=self.threads,
+            extra_outputs=tuple(dict.fromkeys(tensors)),
+        )
 
 
 def explain(
@@ -74,7 +81,7 @@ def explain(
     wanted = set(indices)
     found: dict[int, Explanation] = {}
     quantizers = pairing.require(observed.onnx_path)
-    with _onnx_runner(observed, quantizers) as runner:
+    with observed.open(quantizers, floats=not observed.optimized) as runner:
         for together in data.bucketed(observed.candidate.batch_tokens):
             rows = [row for row, index in enumerate(together) if int(index) in wanted]
             if not rows:
@@ -111,19 +118,6 @@ def explain_unobserved(
     return tuple(result)
 
 
-def _onnx_runner(
-    observed: Observed, quantizers: Mapping[str, tuple[GraphQuantizer, ...]]
-) -> OnnxRuntimeRunner:
-    read = (quantizer for each in quantizers.values() for quantizer in each)
-    tensors = [name for quantizer in read for name in (quantizer.value, quantizer.codes)]
-    return OnnxRuntimeRunner(
-        observed.onnx_path,
-        optimize=False,
-        threads=observed.threads,
-        extra_outputs=tuple(dict.fromkeys(tensors)),
-    )
-
-
 def _explain_rows(
     observed: Observed,
     quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
@@ -134,26 +128,44 @@ def _explain_rows(
     free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"][rows]
     order = slice(None) if observed.label_order is None else list(observed.label_order)
     widest = widest_sum(observed.model)
-    replay = TieReplay(quantizers, outputs, widest)
     feeds = {name: ids[rows] for name, ids in batch.feeds.items()}
+    replay = TieReplay(quantizers, outputs, feeds["attention_mask"], widest)
     forced = logits_with_visits(observed.model, feeds, replay.visit)
     for row, findings in enumerate(replay.findings):
         index = int(batch.indices[rows[row]])
-        objection = (
-            _objection_to_rerun(observed.reference, index, free[row][order])
-            or _objection_to_rerun(observed.candidate, index, outputs["logits"][row][order])
-            or findings.objection
-            or _objection_to_coverage(findings, quantizers)
-            or _objection_to_logits(forced[row], outputs["logits"][row], widest)
-        )
-        yield Explanation(
-            index=index,
-            explained=objection is None,
-            reason=f"{objection or _explanation(findings)}.",
-            first_difference=findings.first,
-            differing_codes=findings.differing,
-            largest_gap=findings.largest_gap,
-        )
+        objection = _objection_to_rerun(
+            observed.reference, index, free[row][order]
+        ) or _objection_to_rerun(observed.candidate, index, outputs["logits"][row][order])
+        logits = forced[row], outputs["logits"][row]
+        yield explanation_of(index, findings, quantizers, logits, widest, objection)
+
+
+def explanation_of(
+    index: int,
+    findings: Findings,
+    quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
+    logits: tuple[Float32Array, Float32Array],
+    widest: int,
+    objection: str | None = None,
+) -> Explanation:
+    """What the replay of one example says; `logits` are those forced in PyTorch, and the graph's.
+
+    An `objection` from elsewhere comes before all others.
+    """
+    objection = (
+        objection
+        or findings.objection
+        or _objection_to_coverage(findings, quantizers)
+        or _objection_to_logits(*logits, widest)
+    )
+    return Explanation(
+        index=index,
+        explained=objection is None,
+        reason=f"{objection or _explanation(findings)}.",
+        first_difference=findings.first,
+        differing_codes=findings.differing,
+        largest_gap=findings.largest_gap,
+    )
 
 
 def _objection_to_rerun(rung: RungResult, index: int, logits: Float32Array) -> str | None:
@@ -186,7 +198,8 @@ def _objection_to_logits(
     reference: Float32Array, candidate: Float32Array, widest: int
 ) -> str | None:
     """From equal codes, the rest of the network must give equal logits up to noise."""
-    gap = float(np.abs(candidate.astype(np.float64) - reference).max())
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
+        gap = float(np.abs(candidate.astype(np.float64) - reference).max())
     # Sums of terms around 1 may cancel to smaller logits, and their noise does not.
     noise = rounding_noise(widest, max(1.0, float(np.abs(reference).max())))
     if gap <= noise:

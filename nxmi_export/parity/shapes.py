@@ -14,6 +14,7 @@ from nxmi_export.backends import Runner
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.errors import UsageError
 from nxmi_export.glue import predict
+from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.logits import (
     Float32Array,
     changed,
@@ -27,12 +28,22 @@ __all__ = ["ShapeParity", "ShapeSetting", "shape_parity"]
 
 @dataclass(frozen=True)
 class ShapeSetting:
-    """One way to cut and pad the examples, compared with the first."""
+    """One way to cut and pad the examples, compared with the first; indices are into them."""
 
     batch_size: int
     pad_to: int | None  # tokens; None: to the longest example of each batch
     changed: int  # predictions; all of them where logits are not finite
     largest_logit_gap: float  # not finite where logits are not
+    changed_examples: tuple[int, ...] = ()
+    furthest: int | None = None  # the example whose logits moved most
+    left: bool = False  # padded before the tokens, and compared with PyTorch over the same feeds
+    replays: tuple[Explanation, ...] = ()  # of changed examples and others (`replay_shapes`)
+
+    @property
+    def unexplained(self) -> int:
+        """How many changed predictions no replay explains."""
+        explained = {each.index for each in self.replays if each.explained}
+        return self.changed - len(explained & set(self.changed_examples))
 
     @property
     def finite(self) -> bool:
@@ -73,14 +84,26 @@ def shape_parity(
     compared = []
     for done, (size, length) in enumerate(settings, start=1):
         logits = logits_of(runner, data, data.cut(size), pad_to=length)
+        moved = _changed(data, reference, logits)
         gap = largest_gap(reference, logits)
-        compared.append(ShapeSetting(size, length, _changed(data, reference, logits), gap))
+        compared.append(
+            ShapeSetting(size, length, len(moved), gap, moved, _furthest(reference, logits))
+        )
         on_setting(done, len(settings))
     return ShapeParity(runner.name, len(data), tuple(compared))
 
 
-def _changed(data: EncodedDataset, reference: Float32Array, logits: Float32Array) -> int:
+def _changed(
+    data: EncodedDataset, reference: Float32Array, logits: Float32Array
+) -> tuple[int, ...]:
     if len(non_finite_rows(reference)) or len(non_finite_rows(logits)):
-        return len(data)
+        return tuple(range(len(data)))
     task = data.dataset.task
-    return int(np.count_nonzero(changed(task, predict(task, reference), predict(task, logits))))
+    moved = changed(task, predict(task, reference), predict(task, logits))
+    return tuple(np.flatnonzero(moved).tolist())
+
+
+def _furthest(reference: Float32Array, logits: Float32Array) -> int | None:
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(logits.astype(np.float64) - reference).max(axis=1)
+    return int(np.nan_to_num(gaps, nan=np.inf).argmax()) if len(gaps) else None

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from nxmi_export.artefact import FP16_MODEL
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import Stage
+from nxmi_export.parity.replay_checks import engine_checks, replay_failures, shape_failures
 from nxmi_export.parity.result import ParityResult, Step
 from nxmi_export.parity.score_checks import drop_failures, flip_failures, non_inferiority
 from nxmi_export.parity.statistics import FamilyMember
 
 __all__ = ["verdict"]
+
+_NEEDED = (Stage.COMPRESSED, Stage.WRITTEN, Stage.SHIFTED, Stage.OPTIMIZED)
 
 
 def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None) -> Verdict:
@@ -35,15 +38,17 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
             Check("score", tuple(drop_failures(result, gate))),
             non_inferiority(result, gate, member),
             Check("stored weights", tuple(_weight_failures(result))),
-            Check("batch sizes and padding", tuple(_shape_failures(result, gate))),
+            Check("logits explained", tuple(replay_failures(result, gate))),
+            Check("batch sizes and padding", tuple(shape_failures(result, gate))),
+            *engine_checks(result, gate),
         )
     )
 
 
 def _rung_failures(result: ParityResult) -> Iterator[str]:
-    optional = {Stage.DENSE} if _has_float16(result) else {Stage.DENSE, Stage.FLOAT16}
-    for stage in Stage:
-        if stage not in optional and stage not in result.rungs:
+    needed = (*_NEEDED, Stage.FLOAT16) if _has_float16(result) else _NEEDED
+    for stage in needed:
+        if stage not in result.rungs:
             yield f"The rung {stage.value!r} was not run."
     for rung in result.rungs.values():
         if not len(rung.dataset):
@@ -56,10 +61,15 @@ def _rung_failures(result: ParityResult) -> Iterator[str]:
 
 
 def _change_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
-    step = result.step(Stage.COMPRESSED, Stage.WRITTEN)
-    if step is None:
+    written = result.step(Stage.COMPRESSED, Stage.WRITTEN)
+    if written is None:
         yield "Compressed PyTorch was not compared with the ONNX file as written."
-        return
+    for step in (result.step(Stage.COMPRESSED, Stage.CAPTURED), written):
+        if step is not None:
+            yield from _unexplained(step, gate)
+
+
+def _unexplained(step: Step, gate: Gate) -> Iterator[str]:
     comparison = step.comparison
     if not comparison.comparable or not comparison.examples:
         yield f"{comparison.candidate} cannot be compared with {comparison.reference}."
@@ -100,11 +110,11 @@ def _kernel_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
     comparison = step.comparison
     if not comparison.comparable or not comparison.examples:
         yield f"{comparison.candidate} cannot be compared with {comparison.reference}."
-    elif len(comparison.changes) > gate.max_kernel_changed * comparison.examples:
+    elif len(step.unexplained) > gate.max_kernel_changed * comparison.examples:
         yield (
-            f"{comparison.candidate} changed {len(comparison.changes)} of {comparison.examples} "
-            f"predictions of {comparison.reference}, where {gate.max_kernel_changed:.1%} may; the "
-            f"first is example {comparison.changes[0].index}."
+            f"{comparison.candidate} changed {len(step.unexplained)} of {comparison.examples} "
+            f"predictions of {comparison.reference} without an explanation, where "
+            f"{gate.max_kernel_changed:.1%} may; example {step.unexplained[0]}: {_reason(step)}"
         )
 
 
@@ -140,18 +150,3 @@ def _weight_failures(result: ParityResult) -> Iterator[str]:
             )
         elif not weights.equal:
             yield f"{name}: no stored weight was compared, because the model has no linear layer."
-
-
-def _shape_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
-    if gate.require_shapes and not result.shapes:
-        yield "Batch sizes and padded lengths were not compared."
-    for shapes in result.shapes:
-        if not shapes.settings or not shapes.examples:
-            yield f"{shapes.name} was to run in several shapes and ran in one."
-        for setting in shapes.settings:
-            padding = f" padded to {setting.pad_to} tokens" if setting.pad_to else ""
-            where = f"{shapes.name} in batches of {setting.batch_size}{padding}"
-            if not setting.finite:
-                yield f"{where} gave NaN or infinite logits."
-            elif setting.changed > gate.max_shape_changed * shapes.examples:
-                yield f"{where} changed {setting.changed} of {shapes.examples} predictions."

@@ -18,6 +18,7 @@ from nxmi_export.parity.graph_quantizers import (
     pair_quantizers,
 )
 from nxmi_export.parity.layer_weights import Mismatch, array_mismatches, layer_mismatches
+from nxmi_export.parity.stored_parameters import stored_parameters
 from nxmi_export.parity.table_weights import table_mismatches
 from passes.errors import InvariantViolated
 from passes.linear_layers import LinearLayer, linear_layers
@@ -35,6 +36,7 @@ class WeightParity:
     patterned: int  # of the compressed: those with a sparsity pattern
     quantizers: int  # of activations
     mismatches: tuple[Mismatch, ...]
+    parameters: int = 0  # floats outside the linears: embedding tables, norms' weights and biases
     tables: int = 0  # of embeddings, stored as INT8
 
     @property
@@ -44,22 +46,22 @@ class WeightParity:
 
 
 def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -> WeightParity:
-    """Compare every linear's and INT8 table's stored numbers and every activation's scale, bit for
-    bit.
+    """Compare every stored number bit for bit: of linears, quantizers, embeddings and norms.
 
-    Layers are found by module name. One that either side lacks is a mismatch, also where the
-    PyTorch model holds a linear that it never runs. With `float16`, floats may be stored as
-    PyTorch's rounded to float16; integers and scales may not. Raises ArtefactError for a file that
-    cannot be read.
+    All are found by module name. What either side lacks is a mismatch, also where the PyTorch model
+    holds a module that it never runs. With `float16`, floats may be stored as PyTorch's rounded to
+    float16; integers and scales may not. Raises ArtefactError for a file that cannot be read.
     """
     onnx_model = open_graph(onnx_path)
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     compressed = [m for m in linears.values() if isinstance(m, CompressedLinear)]
     pairing = pair_quantizers(model, onnx_model.graph)
+    others = stored_parameters(model, onnx_model.graph, float16=float16)
     mismatches = (
         *_linear_mismatches(model, linears, onnx_model.graph, float16),
         *_quantizer_mismatches(model, pairing),
         *table_mismatches(model, onnx_model.graph),
+        *others.mismatches,
         *_broken_pairs(onnx_model),
     )
     return WeightParity(
@@ -68,6 +70,7 @@ def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -
         patterned=sum(linear.scheme.pattern is not None for linear in compressed),
         quantizers=len(pairing.pairs) + len(pairing.missing),
         mismatches=mismatches,
+        parameters=others.compared,
         tables=len(quantized_tables(model)),
     )
 

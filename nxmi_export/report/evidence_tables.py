@@ -59,20 +59,32 @@ def codes_table(split: Facts) -> Iterator[Html]:
 
 def shapes_table(split: Facts) -> Iterator[Html]:
     """The same examples in other batches and more padding."""
-    headings = ("rung", "batch", "padded to", "changed", "largest logit gap")
+    headings = (
+        *("rung", "batch", "padded to", "changed", "unexplained", "largest logit gap"),
+        "replayed",
+    )
     rows = [
         (
             f"{shapes['name']}, {shapes['examples']} examples",
             figure(each["batch_size"], "d"),
-            figure(each["pad_to"], "d", absent="longest of the batch"),
+            "longest, on the left"
+            if each["left"]
+            else figure(each["pad_to"], "d", absent="longest of the batch"),
             figure(each["changed"], "d"),
+            figure(each["unexplained"], "d"),
             figure(each["largest_logit_gap"], ".2g", absent="no number"),
+            _replayed(each["replays"]),
         )
         for shapes in split["shapes"]
         for each in shapes["settings"]
     ]
     if rows:
         yield table("The same examples in other shapes", headings, rows)
+
+
+def _replayed(replays: list[Facts]) -> str:
+    """How many examples PyTorch explains, of those that it replayed."""
+    return f"{sum(bool(each['explained']) for each in replays)} of {len(replays)} explained"
 
 
 def sizes_table(manifest: Manifest) -> Html:
@@ -131,9 +143,11 @@ def _compared(found: Facts) -> Iterator[str]:
     yield figure(found["compressed"], "d")
     yield " of them compressed and "
     yield figure(found["patterned"], "d")
-    yield " with a sparsity pattern, and "
+    yield " with a sparsity pattern, "
     yield figure(found["quantizers"], "d")
-    yield " activation scales were compared with PyTorch's bit for bit: "
+    yield " activation scales and "
+    yield figure(found["parameters"], "d")
+    yield " parameters of embeddings and norms were compared with PyTorch's bit for bit: "
     yield "every one is equal." if found["equal"] else f"{len(found['mismatches'])} differ."
 
 

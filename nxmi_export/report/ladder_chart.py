@@ -63,7 +63,7 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
     ):
         parts += _box(_rung(split, stage), place)
         parts += _edge(place, target, _step_label(split, stage, following))
-    parts += _box(_engine_rung(engine), places[-1])
+    parts += _box(_engine_rung(split, engine), places[-1])
     parts += _box(_rung(split, Stage.SHIFTED), beside)
     parts += _edge(
         places[stages.index(Stage.WRITTEN)],
@@ -112,11 +112,16 @@ def _rung(split: Facts, stage: Stage) -> _Rung:
     return _Rung((first, second), score, note, present=True)
 
 
-def _engine_rung(engine: Facts | None) -> _Rung:
+def _engine_rung(split: Facts, engine: Facts | None) -> _Rung:
     if engine is None:
         return _Rung((ENGINE, ""), "not built", "", present=False)
     library = engine["library"]
-    return _Rung((ENGINE, library["name"]), "not run", library["version"], present=False)
+    name = ENGINE, library["name"]
+    found = split["rungs"].get(Stage.ENGINE.value)
+    if found is None:
+        return _Rung(name, "unproven", library["version"], present=False)
+    score = "no number" if found["primary"] is None else f"{found['primary']:.4f}"
+    return _Rung(name, score, library["version"], present=True)
 
 
 def _step_label(split: Facts, reference: Stage, candidate: Stage | None) -> _Label | None:
@@ -195,4 +200,4 @@ def _told(split: Facts, stages: list[Stage], engine: Facts | None) -> Iterator[s
                 f"From {comparison['reference']} to {comparison['candidate']}: "
                 f"{_step_text(step, candidate)}, of {comparison['examples']}."
             )
-    yield f"{ENGINE}: {_engine_rung(engine).score}."
+    yield f"{ENGINE}: {_engine_rung(split, engine).score}."

@@ -12,7 +12,7 @@ from nxmi_export.artefact import Artefact
 from nxmi_export.parity import Stage
 from nxmi_export.report.certificate_section import certificate_section
 from nxmi_export.report.changed_examples import changed_examples
-from nxmi_export.report.drift_chart import drift_chart
+from nxmi_export.report.drift_section import drift_section
 from nxmi_export.report.evidence_tables import (
     checks_table,
     codes_table,
@@ -35,21 +35,19 @@ def parity_page(
     artefact: Artefact,
     *,
     engine: Facts | None = None,
-    layers: Sequence[Facts] | None = None,
     commands: Sequence[str] = (),
     certificate: Facts | str | None = None,
 ) -> str:
     """The HTML document; `document` is `run_document`, `engine` the content of engine.json.
 
-    `layers` is what `drift_chart` takes, and None where drift was not measured. `commands` make the
-    artefact and the run again, one a line. `certificate` is the content of certificate.json, or why
-    that is not valid, and None where there is none.
+    `commands` make the artefact and the run again, one a line. `certificate` is the content of
+    certificate.json, or why that is not valid, and None where there is none.
     """
     title = f"Parity {'passed' if document['ok'] else 'failed'}: {artefact.directory.name}"
     sections = {
         "Dev sets": (scores_table(document),),
         **{split_name(each): tuple(_split(document, each, engine)) for each in document["splits"]},
-        **({} if layers is None else {"Drift by layer": (drift_chart(layers),)}),
+        **({"Drift by layer": drift} if (drift := drift_section(document)) else {}),
         "What is proved of the files": (proof_table(document, engine),),
         **_certificate(certificate),
         "Sizes": (sizes_table(artefact.manifest), storage_table(artefact.manifest)),

@@ -69,6 +69,8 @@ def ladder_table(result: ParityResult) -> Table:
         count = len(rung.dataset)
         name = rung.name if count == len(dataset) else f"{rung.name}, first {count}"
         table.add_row(escape(name), *scores, *_differences(result, stage))
+    for stage, unproven in result.unproven.items():
+        table.add_row(f"{stage.value}: [yellow]unproven[/], {escape(unproven.reason)}")
     return table
 
 
@@ -93,8 +95,16 @@ def proof_table(
         table.add_row("activation codes", f"{text} ({len(result.codes)} quantizers)")
     for shapes in result.shapes:
         changed = max((each.changed for each in shapes.settings), default=0)
+        replays = [replay for each in shapes.settings for replay in each.replays]
+        explained = sum(bool(each.explained) for each in replays)
         text = f"{len(shapes.settings)} batch sizes and lengths, at most {changed} changed"
-        table.add_row(f"shapes, {shapes.name}", f"{text} of {shapes.examples}")
+        text = f"{text} of {shapes.examples}; {explained} of {len(replays)} replays explained"
+        table.add_row(f"shapes, {shapes.name}", text)
+    for step in result.steps:
+        if step.replayed:
+            explained = sum(bool(each.explained) for each in step.replayed)
+            text = f"{explained} of {len(step.replayed)} replayed examples explained"
+            table.add_row(f"logits, {step.comparison.candidate}", text)
     table.add_row("TensorRT engine", _engine(engine))
     for name, record in artefact.manifest.files.items():
         if name.startswith("model."):
@@ -218,8 +228,9 @@ def _weights(weights: WeightParity) -> str:
     if weights.equal:
         tables = f"{weights.tables} INT8 embedding tables, " if weights.tables else ""
         return (
-            f"{tables}{weights.linears} linears ({weights.compressed} compressed) and "
-            f"{weights.quantizers} activation scales: every one equals PyTorch's"
+            f"{tables}{weights.linears} linears ({weights.compressed} compressed), "
+            f"{weights.quantizers} activation scales and {weights.parameters} parameters of "
+            "embeddings and norms: every one equals PyTorch's"
         )
     return f"differ in {len(weights.mismatches)} places, first {weights.mismatches[0]}"
 

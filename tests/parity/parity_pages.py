@@ -60,7 +60,19 @@ def _document(**gate: Any) -> dict[str, Any]:
     terms = Gate(**gate)
     results = [_changed(), _intact()]
     run = judge_run(results, terms, [f"Beware of {HOSTILE}"])
-    return run_document(artefact(), run, checkpoint="model.pt", max_length=64, gate=terms)
+    made = run_document(artefact(), run, checkpoint="model.pt", max_length=64, gate=terms)
+    made["splits"][0]["drift"] = drift()
+    return made
+
+
+def drift() -> dict[str, Any]:
+    """What the JSON of a run says of its rungs' drift: a fault, and a rung without one."""
+    fault = {"explained": False, "first_layer": "layer.1", "cause": "scale", "reason": HOSTILE}
+    nothing = {"explained": True, "first_layer": "", "cause": None, "reason": None}
+    return {
+        "written": {**fault, "layers": LAYERS, "found": {}},
+        "optimized": {**nothing, "layers": [], "found": {}},
+    }
 
 
 def engine() -> dict[str, Any]:
@@ -89,7 +101,7 @@ def _changed() -> ParityResult:
     result = result_of(with_wrong(2, "written"), with_wrong(CHANGED))
     steps = tuple(_explained(step) for step in result.steps)
     mismatch = Mismatch("layer.1", "code", "3", "-3", position=(5, 1), count=2)
-    weights = {**result.weights, "model.<cpu>.onnx": WeightParity(14, 12, 12, 20, (mismatch,))}
+    weights = {**result.weights, "model.<cpu>.onnx": WeightParity(14, 12, 12, 20, (mismatch,), 13)}
     codes = (CodeAgreement("layer.0", 99, 1, 0), CodeAgreement("layer.1", 90, 9, 1))
     environment = {"onnxruntime": "1.32.0", "processor": HOSTILE}
     return replace(result, steps=steps, weights=weights, codes=codes, environment=environment)

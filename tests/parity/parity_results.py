@@ -8,6 +8,7 @@ from parity_models import rung
 
 from nxmi_export.artefact import Artefact, LinearRecord, Manifest, Source
 from nxmi_export.parity import (
+    Explanation,
     ParityResult,
     RungResult,
     ShapeParity,
@@ -23,8 +24,9 @@ from nxmi_export.parity.statistics import Terms
 RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
 EXAMPLES = 2000
 LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
-SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0),)),)
-WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, ())}
+REPLAYED = (Explanation(5, True, "No code differs."),)
+SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0, replays=REPLAYED),)),)
+WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, (), parameters=13)}
 
 
 def result_of(
@@ -58,6 +60,7 @@ def result_of(
             statistics=None
             if other is Stage.SHIFTED
             else score_statistics(rungs[one], rungs[other], terms or Terms()),
+            replayed=REPLAYED if one is Stage.COMPRESSED else (),
         )
         for one, other in pairs
     )

@@ -28,7 +28,7 @@ def facts() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def source(facts: dict[str, Any]) -> str:
-    return parity_page(facts, artefact(), engine=engine(), layers=LAYERS, commands=COMMANDS)
+    return parity_page(facts, artefact(), engine=engine(), commands=COMMANDS)
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +198,8 @@ def test_a_change_that_is_no_tie_names_the_layer_where_codes_differ_first() -> N
 
 def test_text_that_looks_like_markup_stays_text(page: Element, source: str) -> None:
     assert page.all("script") == []
-    # An example, a warning, the processor, the engine's log; and the recipe.
-    assert page.text.count("<script>alert('a')</script> & \"b\" </table>") == 4
+    # An example, a warning, the processor, the engine's log, a cause of drift; and the recipe.
+    assert page.text.count("<script>alert('a')</script> & \"b\" </table>") == 5
     assert page.text.count("<script>alert('a')</script> & \\\"b\\\" </table>") == 1  # as JSON
     for harmful in ("<script", "<nothing>", "<cpu>", "layer.<0>", "<b>"):
         assert harmful not in source
@@ -312,11 +312,12 @@ def test_what_is_proved_of_the_files_and_what_is_not(page: Element) -> None:
         row[0]: row[1:]
         for row in rows(section(page, "What is proved of the files").all("table")[0])
     }
-    compared = "14 linears, 12 of them compressed and 12 with a sparsity pattern, and 20 activation"
+    compared = "14 linears, 12 of them compressed and 12 with a sparsity pattern, 20 activation"
     verdict, why = found["weights of model.onnx"]
     assert (verdict, why) == (
         "✓ proved",
-        f"{compared} scales were compared with PyTorch's bit for bit: every one is equal.",
+        f"{compared} scales and 13 parameters of embeddings and norms were compared with "
+        "PyTorch's bit for bit: every one is equal.",
     )
     verdict, why = found["weights of model.<cpu>.onnx"]
     assert verdict == "✗ refuted"
@@ -368,7 +369,11 @@ def test_sizes_hashes_versions_recipe_and_commands(page: Element, facts: dict[st
 
 
 def test_the_drift_of_every_layer_where_it_was_measured(page: Element) -> None:
-    (table,) = section(page, "Drift by layer").all("table")
+    told, table = section(page, "Drift by layer").all("table")
+    assert [row[:3] for row in rows(told)] == [
+        ["written", "✗ layer.1", "scale"],
+        ["optimized", "✓ none", "none"],
+    ]
     assert [row[0] for row in rows(table)] == [each["name"] for each in LAYERS]
     assert [row[1] for row in rows(table)] == ["0", "3.25e-08", "0.0375", "no number"]
     bars = [row.all("span", class_="bar") for row in table.all("tbody")[0].all("tr")]
@@ -387,7 +392,9 @@ def test_layers_without_any_drift_have_no_bars() -> None:
 
 
 def test_what_was_not_done_is_absent_or_said() -> None:
-    page = read_html(parity_page(document(), artefact()))
+    bare = document()
+    bare["splits"][0]["drift"] = {}
+    page = read_html(parity_page(bare, artefact()))
     names = [each.text for each in page.all("h2")]
     assert "Drift by layer" not in names
     assert "It was not built." in section(page, "What is proved of the files").text
@@ -426,7 +433,7 @@ def test_logits_that_are_no_numbers_are_not_shown_as_scores() -> None:
 def test_the_ladder_has_a_box_for_every_rung_and_says_what_each_step_changed(width: int) -> None:
     picture = read_html(ladder_chart(document()["splits"][0], engine(), width))
     scores = [each.text for each in picture.all("text", class_="score")]
-    assert scores == ["1.0000", "0.9990", "0.9700", "not run", "0.9990"]
+    assert scores == ["1.0000", "0.9990", "0.9700", "unproven", "0.9990"]
     assert [each.attributes["class"] for each in picture.all("rect")] == [
         *(["present"] * 3),
         "absent",

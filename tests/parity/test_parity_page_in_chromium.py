@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from parity_pages import LAYERS, artefact, document, engine
+from parity_pages import artefact, document, engine
 
 from nxmi_export.report.parity_page import parity_page
 from tests.html_reader import read_html
@@ -50,7 +50,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    page = parity_page(document(), artefact(), engine=engine(), layers=LAYERS, commands=("a b",))
+    page = parity_page(document(), artefact(), engine=engine(), commands=("a b",))
     (tmp_path / "page.html").write_text(page, encoding="utf-8")
     return tmp_path
 

@@ -46,7 +46,12 @@ def test_padding_that_leaks_is_seen() -> None:
     parity = shape_parity(runner, numbered(4), batch_sizes=(1, 2), pad_to=(9,))
     # Token 0 is the padding, so that example 0 always looks unpadded.
     assert parity == ShapeParity(
-        "fake", 4, (ShapeSetting(2, None, 2, 1.0), ShapeSetting(1, 9, 3, 1.0))
+        "fake",
+        4,
+        (
+            ShapeSetting(2, None, 2, 1.0, (1, 3), furthest=1),
+            ShapeSetting(1, 9, 3, 1.0, (1, 2, 3), furthest=1),
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """The stored weights: every number compared, and one that is off found where it is."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,14 +57,16 @@ def _change_weight(module: str, change: Callable[[np.ndarray], np.ndarray]) -> E
 
 def test_a_lowered_file_stores_what_was_trained(sparse: Exported) -> None:
     parity = weight_parity(sparse.model, sparse.path)
-    assert parity == WeightParity(14, compressed=12, patterned=12, quantizers=20, mismatches=())
+    assert parity == WeightParity(
+        14, compressed=12, patterned=12, quantizers=20, mismatches=(), parameters=13
+    )
     assert parity.equal
 
 
 def test_int4_float_and_dense_weights_are_compared_too(mixed: Exported) -> None:
     parity = weight_parity(mixed.model, mixed.path)
     assert parity == WeightParity(
-        14, compressed=10, patterned=4, quantizers=4, mismatches=(), tables=3
+        14, compressed=10, patterned=4, quantizers=4, mismatches=(), parameters=10, tables=3
     )
 
 
@@ -247,6 +250,80 @@ def test_the_pattern_of_a_float_weight_is_checked(mixed: Exported, tmp_path: Pat
     path = edited(mixed.path, tmp_path, _change_weight(DOWN, fill))
     found = _complaints(weight_parity(mixed.model, path))
     assert found[-1] == f"{DOWN}: pattern at [0, 0] is [0.5, 0.5, 0.5, 0.5], not 2:4 sparse"
+
+
+NORM, WORDS = "bert.embeddings.LayerNorm", "bert.embeddings.word_embeddings"
+
+
+@pytest.mark.parametrize("name", ["path", "cpu_path"])
+@pytest.mark.parametrize(
+    ("module", "op_type", "index", "what", "position"),
+    [
+        (WORDS, "Gather", 0, "embedding", (70, 5)),
+        (NORM, "LayerNormalization", 1, "norm weight", (9,)),
+        (NORM, "LayerNormalization", 2, "norm bias", (9,)),
+    ],
+)
+def test_a_parameter_that_is_one_ulp_off_is_found(
+    name: str,
+    module: str,
+    op_type: str,
+    index: int,
+    what: str,
+    position: tuple[int, ...],
+    sparse: Exported,
+    tmp_path: Path,
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def nudge(stored: np.ndarray) -> np.ndarray:
+        seen.append(stored.copy())
+        stored[position] = np.nextafter(stored[position], np.float32(9))
+        seen.append(stored)
+        return stored
+
+    def edit(model: ir.Model) -> None:
+        replace_constant(node_of(model, module, op_type), index, nudge)
+
+    path = edited(getattr(sparse, name), tmp_path, edit)
+    before, after = (str(array[position]) for array in seen)
+    assert _complaints(weight_parity(sparse.model, path)) == [
+        f"{module}: {what} at {list(position)} is {after}, not {before}"
+    ]
+
+
+def test_another_epsilon_is_found(sparse: Exported, tmp_path: Path) -> None:
+    def edit(model: ir.Model) -> None:
+        node = node_of(model, NORM, "LayerNormalization")
+        node.attributes.add(ir.AttrFloat32("epsilon", 1e-5))
+
+    assert _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit))) == [
+        f"{NORM}: norm epsilon is 1e-05, not 1e-12"
+    ]
+
+
+def test_a_norm_and_a_table_under_other_names_are_missing_and_too_many(
+    sparse: Exported, tmp_path: Path
+) -> None:
+    def edit(model: ir.Model) -> None:
+        _rename(NORM, "LayerNormalization", "elsewhere.norm")(model)
+        _rename(WORDS, "Gather", "elsewhere.table")(model)
+
+    assert _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit))) == [
+        f"{WORDS}: embedding is missing from the graph, not a constant",
+        f"{NORM}: norm weight is missing from the graph, not a constant",
+        f"{NORM}: norm bias is missing from the graph, not a constant",
+        "elsewhere.table: embedding is a table, not none in the PyTorch model",
+        "elsewhere.norm: norm weight is a LayerNorm, not none in the PyTorch model",
+    ]
+
+
+def test_a_parameter_of_an_unknown_kind_is_not_passed_over(sparse: Exported) -> None:
+    model = copy.deepcopy(sparse.model)
+    model.bert.scaling = nn.Conv1d(1, 1, 1, bias=False)
+    assert _complaints(weight_parity(model, sparse.path)) == [
+        "bert.scaling: parameter is a weight, not one of a kind that can be compared"
+    ]
 
 
 def test_weights_that_were_not_lowered_to_integers_fail(sparse: Exported) -> None:

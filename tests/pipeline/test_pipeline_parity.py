@@ -122,6 +122,7 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         "max_float16_changed": 0.02,
         "max_shape_changed": 0.01,
         "require_shapes": True,
+        "require_replay": True,
         "terms": {"margin": 0.005, "confidence": 0.95, "resamples": 9999, "seed": 0},
         "strict": False,
     }
@@ -137,6 +138,12 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         ("written", "optimized"),
         ("written", "shifted"),
     ]
+    assert split["unproven"] == {"engine": {"reason": "No engine was built.", "deployed": False}}
+    assert [len(step["replayed"]) for step in split["steps"]] == [16, 16, 0, 0]
+    assert all(each["explained"] for step in split["steps"] for each in step["replayed"])
+    for shape in split["shapes"]:
+        assert [setting["left"] for setting in shape["settings"]].count(True) == 1
+        assert all(setting["replays"] for setting in shape["settings"])
     found = [step["statistics"] and step["statistics"]["conclusion"] for step in split["steps"]]
     assert found == ["inconclusive", "inconclusive", "inconclusive", None]
     assert {name: each["equal"] for name, each in split["weights"].items()} == {

@@ -10,10 +10,11 @@ from nxmi_export.parity.bisect.ddmin import ddmin
 from nxmi_export.parity.bisect.exclusion import exclusion_recipe, write_exclusions
 from nxmi_export.parity.bisect.returning import ReturningLayers
 from nxmi_export.parity.bisect.smallest_set import Bisection, Certainty, smallest_set
-from nxmi_export.parity.bisect.trials import Goal, Trial
+from nxmi_export.parity.bisect.trials import BudgetSpent, Goal, Trial
 
 __all__ = [
     "Bisection",
+    "BudgetSpent",
     "Certainty",
     "Goal",
     "ReturningLayers",

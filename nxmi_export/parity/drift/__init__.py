@@ -27,8 +27,8 @@ from nxmi_export.parity.drift.integers import (
 from nxmi_export.parity.drift.localize import Localization, localize
 from nxmi_export.parity.drift.measure import Drift, ObservedRung, PointDrift, measure_drift
 from nxmi_export.parity.drift.onnx_points import OnnxPoints
-from nxmi_export.parity.drift.parameters import stored_mismatches
 from nxmi_export.parity.drift.point import Kind, Point
+from nxmi_export.parity.drift.rung import RungDrift
 from nxmi_export.parity.drift.torch_points import TorchPoints
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Point",
     "PointDrift",
     "QuantizerCodes",
+    "RungDrift",
     "StoredIntegers",
     "TieEvidence",
     "TorchPoints",
@@ -58,5 +59,4 @@ __all__ = [
     "localize",
     "measure_drift",
     "stored_integers",
-    "stored_mismatches",
 ]

@@ -89,6 +89,7 @@ _CAUSES = {
     "weight": Cause.WEIGHT,
     "bias": Cause.WEIGHT,
     "embedding": Cause.WEIGHT,
+    "parameter": Cause.WEIGHT,
     "scale": Cause.SCALE,
     "axis of the scale": Cause.SCALE,
     "zero-point": Cause.SCALE,

@@ -1,6 +1,6 @@
 """A model, its ONNX file and examples in, the first layer beyond rounding and its cause out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from nxmi_export.parity.drift.cause import (
 )
 from nxmi_export.parity.drift.excess import Excess
 from nxmi_export.parity.drift.forced import ForcedReplay
-from nxmi_export.parity.drift.parameters import stored_mismatches
 from nxmi_export.parity.drift.plain import plain
 from nxmi_export.parity.drift.point import Kind
 from nxmi_export.parity.layer_weights import Mismatch
+from nxmi_export.parity.weights import weight_parity
 
 __all__ = ["Localization", "localize"]
 
@@ -64,14 +64,16 @@ def localize(
     batch_size: int,
     order: NDArray[np.int64] | None = None,
     threads: int | None = None,
+    ignored: Collection[str] = (),
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Localization:
     """Replay the examples `order` (default: all, by length) and attribute what deviates.
 
     Stored numbers are compared first: where they differ at the first deviating layer, or anywhere
     while nothing deviates, they are the cause. A file that lacks a layer or quantizer, or has one
-    too many, cannot be replayed; that is then the cause. Memory is one batch. Raises ArtefactError
-    for a file of another model, UsageError without examples.
+    too many, cannot be replayed; that is then the cause. `ignored` are kinds of mismatch that are
+    none here, as "storage" in a graph whose weights were not folded yet. Memory is one batch.
+    Raises ArtefactError for a file of another model, UsageError without examples.
     """
     order = data.by_length() if order is None else order
     if not len(order):
@@ -81,7 +83,8 @@ def localize(
             found="none",
             remedy="give at least one",
         )
-    mismatches = stored_mismatches(model, path)
+    found = weight_parity(model, path).mismatches
+    mismatches = tuple(each for each in found if each.what not in ignored)
     unpaired = next((m for m in mismatches if m.what in ("quantizer", "layer")), None)
     if unpaired is not None:
         return Localization(0, None, (), mismatches, _stored(unpaired))

@@ -12,16 +12,18 @@ import numpy as np
 from accelerate import Accelerator
 
 from nxmi_export.backends import Runner
-from nxmi_export.compression.training.processes import failing_together
+from nxmi_export.compression.training.processes import failing_together, told_by_all
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.parity import (
     RungResult,
     ShapeParity,
     Stage,
+    Unproven,
     rung_of,
     shape_parity,
     shared_logits,
 )
+from nxmi_export.workflow.parity.engine_rung import engine_runner
 from nxmi_export.workflow.parity.ladder import NAMES, Ladder, spread
 from nxmi_export.workflow.parity.request import OnProgress
 
@@ -45,7 +47,9 @@ class Climbed:
     # The written rung over `first`: other batches are other sums, and only the same ones can be
     # equal bit for bit.
     written_first: RungResult | None = None
-    shapes: list[ShapeParity] = field(default_factory=list)
+    shaped: EncodedDataset | None = None  # the examples of `shapes`
+    shapes: dict[Stage, ShapeParity] = field(default_factory=dict)
+    unproven: dict[Stage, Unproven] = field(default_factory=dict)
 
 
 def climb(
@@ -64,16 +68,38 @@ def climb(
         for data in splits
     ]
     for stage in ladder.stages:
-        with failing_together(accelerator):
-            backend = ladder.backend(stage)
+        backend = _backend(ladder, stage, climbed, accelerator)
+        if isinstance(backend, Unproven):
+            for each in climbed:
+                each.unproven[stage] = backend
+            continue
         with backend:
             for each in climbed:
                 runner = ladder.for_task(each.data.dataset.task, stage, backend)
                 _step_up(ladder, stage, runner, each, accelerator)
                 with failing_together(accelerator):
                     if stage in _SHAPED and accelerator.is_main_process:
-                        each.shapes += _shapes(ladder, stage, runner, each)
+                        _shapes(ladder, stage, runner, each)
     return climbed
+
+
+def _backend(
+    ladder: Ladder, stage: Stage, climbed: Sequence[Climbed], accelerator: Accelerator
+) -> Runner | Unproven:
+    """What executes a rung in this process; the reason where it cannot run in all of them."""
+    backend: Runner | Unproven
+    with failing_together(accelerator):
+        if stage is Stage.ENGINE:
+            longest = max(int(each.data.lengths.max(initial=0)) for each in climbed)
+            backend = engine_runner(ladder.artefact, NAMES[stage], longest)
+        else:
+            backend = ladder.backend(stage)
+    own = backend if isinstance(backend, Unproven) else None
+    reasons = [each for each in told_by_all(accelerator, own) if each is not None]
+    if not reasons or isinstance(backend, Unproven):
+        return backend
+    with backend:  # which gives its memory back
+        return reasons[0]  # type: ignore[no-any-return]
 
 
 def _named(data: EncodedDataset, on_progress: OnProgress) -> OnProgress:
@@ -103,17 +129,17 @@ def _step_up(
         each.written_first = each.rungs[stage] if whole else run(each.first)
 
 
-def _shapes(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> list[ShapeParity]:
+def _shapes(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> None:
     sample = each.data.select(spread(len(each.data), ladder.request.shape_examples))
     if not len(sample):
-        return []
+        return
+    each.shaped = sample
     longest, limit = int(sample.lengths.max()), ladder.artefact.manifest.position_limit
     lengths = {length for length in (*_PADDED, limit) if longest < length <= limit}
-    found = shape_parity(
+    each.shapes[stage] = shape_parity(
         runner,
         sample,
         batch_sizes=_BATCH_SIZES,
         pad_to=sorted(lengths),
         on_setting=partial(each.on_progress, f"shapes, {NAMES[stage]}"),
     )
-    return [found]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,23 +17,33 @@ from nxmi_export.compression import restore
 from nxmi_export.encoding import CachedEncoder, EncodedDataset
 from nxmi_export.glue import Task, load_dataset
 from nxmi_export.model_facts import model_facts
-from nxmi_export.parity import Stage
+from nxmi_export.parity import Observed, RungResult, Stage
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.source import exported_checkpoint
 from nxmi_export.workflow.task_head import InTaskOrder, label_order
 
-__all__ = ["NAMES", "Ladder", "spread"]
+__all__ = ["NAMES", "GraphFile", "Ladder", "spread"]
 
 NAMES = {
     Stage.DENSE: "PyTorch, dense",
     Stage.COMPRESSED: "PyTorch, compressed",
+    Stage.CAPTURED: "captured graph, unoptimized",
     Stage.WRITTEN: f"{MODEL}, unoptimized",
     Stage.SHIFTED: f"{CPU_MODEL}, unoptimized",
     Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
     Stage.FLOAT16: f"{FP16_MODEL}, unoptimized",
+    Stage.ENGINE: "TensorRT engine",
 }
 
 LabelOrders = Mapping[Stage, tuple[int, ...]]  # for each label the model's output index
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """An ONNX file, and how onnxruntime runs it."""
+
+    path: Path
+    optimized: bool
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Ladder:
     dense: nn.Module | None
     encoder: CachedEncoder
     orders: Mapping[str, LabelOrders]  # by task
+    files: Mapping[Stage, GraphFile]  # of the rungs that onnxruntime runs
 
     @classmethod
     def open(cls, artefact: Artefact, request: ParityRequest) -> "Ladder":
@@ -70,6 +82,7 @@ class Ladder:
                 folder=request.cache,
             ),
             orders={task.name: _label_orders(heads, task) for task in request.tasks},
+            files=_graph_files(artefact),
         )
 
     @property
@@ -77,11 +90,30 @@ class Ladder:
         """The rungs to run, in order."""
         absent = {
             Stage.DENSE: self.dense is None,
+            Stage.CAPTURED: Stage.CAPTURED not in self.files,
             Stage.SHIFTED: self.request.shift_examples == 0,
-            Stage.FLOAT16: self.request.shift_examples == 0
-            or FP16_MODEL not in self.artefact.manifest.files,
+            Stage.FLOAT16: self.request.shift_examples == 0 or Stage.FLOAT16 not in self.files,
         }
         return [stage for stage in Stage if not absent.get(stage, False)]
+
+    @property
+    def observable(self) -> list[Stage]:
+        """The rungs that run all examples and show what their quantizers make, in order."""
+        apart = (Stage.SHIFTED, Stage.FLOAT16)  # which run the first examples only
+        return [stage for stage in self.stages if stage in self.files and stage not in apart]
+
+    def observed(self, stage: Stage, rungs: Mapping[Stage, RungResult]) -> Observed:
+        """One of them beside compressed PyTorch, for replays."""
+        task = rungs[stage].dataset.task
+        return Observed(
+            self.model,
+            self.files[stage].path,
+            rungs[Stage.COMPRESSED],
+            rungs[stage],
+            threads=self.threads,
+            label_order=self.orders[task.name][stage],
+            optimized=self.files[stage].optimized,
+        )
 
     def dev_splits(self) -> list[EncodedDataset]:
         """Every dev split of every task; MNLI has two."""
@@ -102,13 +134,9 @@ class Ladder:
         return torch.get_num_threads()
 
     def backend(self, stage: Stage) -> Runner:
-        """What executes this rung, its logits in the model's own order."""
-        if stage is Stage.WRITTEN:
-            return self._onnxruntime(MODEL, optimize=False)
-        if stage is Stage.FLOAT16:
-            return self._onnxruntime(FP16_MODEL, optimize=False)
-        if stage in (Stage.SHIFTED, Stage.OPTIMIZED):
-            return self._onnxruntime(CPU_MODEL, optimize=stage is Stage.OPTIMIZED)
+        """What executes this rung, its logits in the model's own order; not the engine."""
+        if file := self.files.get(stage):
+            return OnnxRuntimeRunner(file.path, optimize=file.optimized, threads=self.threads)
         model = self.dense if stage is Stage.DENSE else self.model
         assert model is not None  # `stages` has the dense rung only where there is one
         return TorchRunner(model, self.artefact.manifest.input_names)
@@ -117,14 +145,21 @@ class Ladder:
         """The rung under its own name, its logits in the task's order."""
         return InTaskOrder(backend, self.orders[task.name][stage], NAMES[stage])
 
-    def _onnxruntime(self, name: str, *, optimize: bool) -> Runner:
-        path = self.artefact.path(name)
-        return OnnxRuntimeRunner(path, optimize=optimize, threads=self.threads)
-
 
 def spread(total: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """At most `count` indices, evenly spread over `total`."""
     return np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+
+
+def _graph_files(artefact: Artefact) -> dict[Stage, GraphFile]:
+    files = {
+        Stage.WRITTEN: GraphFile(artefact.path(MODEL), optimized=False),
+        Stage.SHIFTED: GraphFile(artefact.path(CPU_MODEL), optimized=False),
+        Stage.OPTIMIZED: GraphFile(artefact.path(CPU_MODEL), optimized=True),
+    }
+    if FP16_MODEL in artefact.manifest.files:
+        files[Stage.FLOAT16] = GraphFile(artefact.path(FP16_MODEL), optimized=False)
+    return files
 
 
 def _label_orders(heads: Mapping[Stage, tuple[str, tuple[str, ...]]], task: Task) -> LabelOrders:

@@ -33,6 +33,11 @@ class ParityRequest:
     shift_examples: int = 128
     shape_examples: int = 32  # 0: shapes are not compared, which the gate must allow
     code_examples: int = 64  # 0: activation codes are not compared
+    replay_examples: int = 16  # a rung, besides changed ones; 0: none, which the gate must allow
+    captured: bool = False  # whether the graph before any pass is captured anew, as a rung
+    drift: bool = False  # whether drift is localized; without, where the gate fails
+    drift_examples: int = 16
+    bisect_budget: int | None = None  # evaluations of a dev split; None: no bisection
     gate: Gate = field(default_factory=Gate)
     cache: Path | None = None  # the folder of datasets that were tokenized before; None: none
     further: tuple[Task, ...] = ()  # other tasks that the model's head fits, in the same run

@@ -1,6 +1,8 @@
 """An artefact and a request in, every dev split run through the ladder, compared and judged out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from accelerate import Accelerator
@@ -10,25 +12,26 @@ from nxmi_export.compression.training.processes import failing_together, join_pr
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.parity import (
     CodeAgreement,
-    Explanation,
     ParityResult,
     ParityRun,
+    ShapeParity,
     Stage,
-    Step,
     WeightParity,
     code_agreement,
-    compare,
-    explain_unobserved,
     judge_run,
-    score_statistics,
+    replay_shapes,
     weight_parity,
 )
 from nxmi_export.parity.environment import run_environment
-from nxmi_export.workflow.parity.changes import explained_changes
+from nxmi_export.workflow.parity.bisecting import bisection, check_bisectable
+from nxmi_export.workflow.parity.captured_graph import with_captured_graph
 from nxmi_export.workflow.parity.climb import Climbed, climb
+from nxmi_export.workflow.parity.drifts import rung_drifts
 from nxmi_export.workflow.parity.ladder import Ladder, spread
+from nxmi_export.workflow.parity.replays import Replays, replays
 from nxmi_export.workflow.parity.request import OnProgress, ParityRequest
 from nxmi_export.workflow.parity.source import unfamiliar_tasks
+from nxmi_export.workflow.parity.steps import steps
 
 __all__ = ["check_parity"]
 
@@ -49,11 +52,16 @@ def check_parity(
     tell = on_progress if accelerator.is_main_process else _silent
     with failing_together(accelerator):
         ladder = Ladder.open(artefact, request)
-    climbed = climb(ladder, _dev_splits(ladder, accelerator), accelerator, tell)
-    explanations = [explained_changes(ladder, each, accelerator) for each in climbed]
+        check_bisectable(ladder)
     with failing_together(accelerator):
-        if accelerator.is_main_process:
-            return _judged(ladder, climbed, explanations)
+        stack = ExitStack()
+        ladder = stack.enter_context(with_captured_graph(ladder))
+    with stack:
+        climbed = climb(ladder, _dev_splits(ladder, accelerator), accelerator, tell)
+        known = [replays(ladder, each, accelerator) for each in climbed]
+        with failing_together(accelerator):
+            if accelerator.is_main_process:
+                return _judged(ladder, climbed, known)
     return None
 
 
@@ -68,7 +76,7 @@ def _dev_splits(ladder: Ladder, accelerator: Accelerator) -> list[EncodedDataset
 
 
 def _judged(
-    ladder: Ladder, climbed: Sequence[Climbed], explanations: Sequence[tuple[Explanation, ...]]
+    ladder: Ladder, climbed: Sequence[Climbed], known: Sequence[Mapping[Stage, Replays]]
 ) -> ParityRun:
     artefact, request = ladder.artefact, ladder.request
     weights = {
@@ -77,67 +85,51 @@ def _judged(
         if name != FP16_MODEL or name in artefact.manifest.files
     }
     results = [
-        _result(ladder, each, reasons, weights)
-        for each, reasons in zip(climbed, explanations, strict=True)
+        _result(ladder, each, replayed, weights)
+        for each, replayed in zip(climbed, known, strict=True)
     ]
-    return judge_run(results, request.gate, unfamiliar_tasks(artefact, request))
+    warnings = unfamiliar_tasks(artefact, request)
+    run = judge_run(results, request.gate, warnings)
+    localized = [
+        replace(
+            split.result,
+            drift=rung_drifts(ladder, each) if request.drift or not split.verdict.ok else {},
+            bisection=bisection(ladder, each, request.bisect_budget)
+            if request.bisect_budget is not None and each is _first_of_task(climbed, each)
+            else None,
+        )
+        for split, each in zip(run.splits, climbed, strict=True)
+    ]
+    return judge_run(localized, request.gate, warnings)
+
+
+def _first_of_task(climbed: Sequence[Climbed], split: Climbed) -> Climbed:
+    """MNLI has two dev splits, and one recipe."""
+    task = split.data.dataset.task
+    return next(each for each in climbed if each.data.dataset.task is task)
 
 
 def _result(
     ladder: Ladder,
     climbed: Climbed,
-    explanations: tuple[Explanation, ...],
+    known: Mapping[Stage, Replays],
     weights: Mapping[str, WeightParity],
 ) -> ParityResult:
     return ParityResult(
         rungs=climbed.rungs,
-        steps=(*_steps(ladder, climbed, explanations), *_of_the_first(climbed)),
+        steps=steps(climbed, known, ladder.request.gate.terms),
         weights=weights,
-        shapes=tuple(climbed.shapes),
+        shapes=tuple(_shapes(ladder, climbed)),
         codes=_codes(ladder, climbed),
         environment=run_environment(),
+        unproven=climbed.unproven,
     )
 
 
-def _steps(
-    ladder: Ladder, climbed: Climbed, explanations: tuple[Explanation, ...]
-) -> tuple[Step, ...]:
-    rungs = climbed.rungs
-    compressed, written, optimized = (
-        rungs[stage] for stage in (Stage.COMPRESSED, Stage.WRITTEN, Stage.OPTIMIZED)
-    )
-    inherited = explain_unobserved(compare(compressed, optimized), written, explanations)
-    pairs = [
-        (Stage.COMPRESSED, Stage.WRITTEN, explanations),
-        (Stage.COMPRESSED, Stage.OPTIMIZED, inherited),
-        # What the kernels alone change; it is counted, because their codes cannot be read.
-        (Stage.WRITTEN, Stage.OPTIMIZED, ()),
-    ]
-    if Stage.DENSE in rungs:
-        # Compression is meant to change the model, so there is nothing to explain.
-        pairs.insert(0, (Stage.DENSE, Stage.COMPRESSED, ()))
-    return tuple(
-        Step(
-            before,
-            after,
-            compare(rungs[before], rungs[after]),
-            reasons,
-            score_statistics(rungs[before], rungs[after], ladder.request.gate.terms),
-        )
-        for before, after, reasons in pairs
-    )
-
-
-def _of_the_first(climbed: Climbed) -> tuple[Step, ...]:
-    """No statistics: one must be equal bit for bit, the other is judged by what it changes."""
-    written = climbed.written_first
-    if written is None:
-        return ()
-    return tuple(
-        Step(Stage.WRITTEN, stage, compare(written, climbed.rungs[stage]))
-        for stage in (Stage.SHIFTED, Stage.FLOAT16)
-        if stage in climbed.rungs
-    )
+def _shapes(ladder: Ladder, climbed: Climbed) -> Iterator[ShapeParity]:
+    for stage, found in climbed.shapes.items():
+        assert climbed.shaped is not None  # it is what was found in shapes
+        yield replay_shapes(ladder.observed(stage, climbed.rungs), climbed.shaped, found)
 
 
 def _codes(ladder: Ladder, climbed: Climbed) -> tuple[CodeAgreement, ...]:

@@ -94,6 +94,45 @@ def drop_mask(module: str) -> Edit:
     return edit
 
 
+def read_mask_as_length(model: ir.Model) -> None:
+    """Hide what lies beyond as many tokens as the mask has ones: right only for right padding.
+
+    It stands for onnxruntime's BERT optimizer, which fuses the mask into such a length.
+    """
+    (mask,) = (each for each in model.graph.inputs if each.name == "attention_mask")
+    readers = [(use.node, use.idx) for use in mask.uses()]
+    first = min((node for node, _ in readers), key=list(model.graph).index)
+
+    def constant(name: str, array: Array) -> ir.Value:
+        value = ir.Value(name=name, const_value=ir.Tensor(array, name=name))
+        model.graph.register_initializer(value)
+        return value
+
+    axis = constant("last_axis", np.array([1]))
+    zero, one = (constant(f"int_{number}", np.array(number)) for number in (0, 1))
+    shape = ir.node("Shape", [mask], {"start": 1, "end": 2})
+    size = ir.node("Squeeze", [shape.outputs[0]])
+    places = ir.node("Range", [zero, size.outputs[0], one])
+    length = ir.node("ReduceSum", [mask, axis], {"keepdims": 1})
+    within = ir.node("Less", [places.outputs[0], length.outputs[0]])
+    read = ir.node("Cast", [within.outputs[0]], {"to": ir.DataType.INT64.value})
+    model.graph.insert_before(first, [shape, size, places, length, within, read])
+    for node, index in readers:
+        node.replace_input_with(index, read.outputs[0])
+
+
+def shift_logits(by: float) -> Edit:
+    """Add one number to every logit, which changes no prediction."""
+
+    def edit(model: ir.Model) -> None:
+        layer = layer_of(model, "classifier")
+        node = layer.node if layer.add is None else layer.add
+        index = 2 if layer.add is None else 1
+        replace_constant(node, index, lambda bias: bias + np.float32(by))
+
+    return edit
+
+
 def drop_quantizer(module: str) -> Edit:
     """Read the float value where the quantized one was read."""
 

@@ -1,0 +1,96 @@
+"""What forced replay says of logits, batches and padding, held to a gate."""
+
+from collections.abc import Iterator
+
+from nxmi_export.parity.gate import Check, Gate
+from nxmi_export.parity.ladder import Stage
+from nxmi_export.parity.result import ParityResult
+from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
+
+__all__ = ["engine_checks", "replay_failures", "shape_failures"]
+
+# The rungs whose codes can be read.
+_REPLAYED = (Stage.CAPTURED, Stage.WRITTEN, Stage.OPTIMIZED)
+
+
+def replay_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    """Examples whose logits rounding does not explain, though their prediction has not changed."""
+    for stage in _REPLAYED:
+        step = result.step(Stage.COMPRESSED, stage)
+        if step is None:
+            continue  # that it did not run is another check's failure
+        refused = [each for each in step.replayed if not each.explained]
+        if gate.require_replay and not (step.replayed or step.explanations):
+            yield f"No example of {step.comparison.candidate} was replayed."
+        elif refused:
+            yield (
+                f"{step.comparison.candidate} gives other logits than "
+                f"{step.comparison.reference} for {len(refused)} of {len(step.replayed)} replayed "
+                "examples, which no rounding tie explains, though their predictions are the same; "
+                f"example {refused[0].index}: {refused[0].reason}"
+            )
+
+
+def shape_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    """Batch sizes and padding that change more than the order of sums does."""
+    if gate.require_shapes and not result.shapes:
+        yield "Batch sizes and padded lengths were not compared."
+    for shapes in result.shapes:
+        if not shapes.settings or not shapes.examples:
+            yield f"{shapes.name} was to run in several shapes and ran in one."
+        for setting in shapes.settings:
+            yield from _setting_failures(shapes, setting, gate)
+
+
+def _setting_failures(shapes: ShapeParity, setting: ShapeSetting, gate: Gate) -> Iterator[str]:
+    side = " on the left" if setting.left else ""
+    length = f" to {setting.pad_to} tokens" if setting.pad_to else ""
+    padding = f" padded{length}{side}" if side or length else ""
+    where = f"{shapes.name} in batches of {setting.batch_size}{padding}"
+    refused = [each for each in setting.replays if not each.explained]
+    if not setting.finite:
+        yield f"{where} gave NaN or infinite logits."
+    elif setting.unexplained > gate.max_shape_changed * shapes.examples:
+        more = " without an explanation" if setting.replays else ""
+        yield f"{where} changed {setting.unexplained} of {shapes.examples} predictions{more}."
+    elif refused:
+        yield (
+            f"{where} gives other logits than rounding explains for {len(refused)} of "
+            f"{len(setting.replays)} replayed examples; example {refused[0].index}: "
+            f"{refused[0].reason}"
+        )
+    elif gate.require_replay and not setting.replays:
+        yield f"{where}: no example was replayed."
+
+
+def engine_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:
+    """The engine, where the artefact has one: what it changed, or that nothing is known of it."""
+    name = "TensorRT engine"
+    unproven = result.unproven.get(Stage.ENGINE)
+    if unproven is not None and unproven.deployed:
+        doubt = f"The engine is unproven: {unproven.reason}"
+        yield Check(name, (doubt,)) if gate.strict else Check(name, undecided=doubt)
+    elif Stage.ENGINE in result.rungs:
+        yield Check(name, tuple(_engine_failures(result, gate)))
+
+
+def _engine_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    step = result.step(Stage.COMPRESSED, Stage.ENGINE)
+    if step is None or not step.comparison.comparable or not step.comparison.examples:
+        yield "The engine cannot be compared with compressed PyTorch."
+        return
+    comparison = step.comparison
+    allowed = max(1, int(gate.max_kernel_changed * comparison.examples))
+    if len(step.unexplained) > allowed:
+        yield (
+            f"{comparison.candidate} changed {len(step.unexplained)} of {comparison.examples} "
+            f"predictions of {comparison.reference} without an explanation, where {allowed} may; "
+            f"the first is example {step.unexplained[0]}."
+        )
+    drop = -comparison.primary_difference
+    # One prediction of a small dev set may be worth more than the limit.
+    if len(comparison.changes) > 1 and not drop <= gate.max_drop:
+        yield (
+            f"The score of {comparison.candidate} is {drop:.4f} below that of "
+            f"{comparison.reference}, where {gate.max_drop:.4f} is allowed."
+        )

@@ -1,0 +1,78 @@
+"""A dev split that was run in, where each of its ONNX rungs drifts from PyTorch out."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from nxmi_export.parity import Stage
+from nxmi_export.parity.drift import (
+    Drift,
+    OnnxPoints,
+    RungDrift,
+    TorchPoints,
+    check_fusions,
+    localize,
+    measure_drift,
+)
+from nxmi_export.workflow.parity.climb import Climbed
+from nxmi_export.workflow.parity.ladder import NAMES, Ladder, spread
+
+__all__ = ["rung_drifts"]
+
+_BATCH = 8  # examples, whose values at every point are held together
+
+
+def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
+    """Localize drift over a few examples, spread over the split; memory is one small batch.
+
+    Rungs that run as written are localized by forced replay, and of the first file every layer's
+    error is measured besides; the optimized rung is held against `model.onnx` as written.
+    """
+    order = spread(len(climbed.data), ladder.request.drift_examples)
+    if not len(order):
+        return {}
+    found: dict[Stage, RungDrift] = {}
+    for stage, file in ladder.files.items():
+        tell = partial(climbed.on_progress, f"localizing drift, {NAMES[stage]}")
+        if file.optimized:
+            if any(not each.found.examples for each in found.values()):
+                continue  # the files lack a quantizer, which is then the fault that was found
+            fusions = check_fusions(
+                ladder.model,
+                ladder.files[Stage.WRITTEN].path,
+                file.path,
+                climbed.data,
+                batch_size=_BATCH,
+                order=order,
+                threads=ladder.threads,
+                on_batch=tell,
+            )
+            found[stage] = RungDrift(fusions)
+        else:
+            place = localize(
+                ladder.model,
+                file.path,
+                climbed.data,
+                batch_size=_BATCH,
+                order=order,
+                threads=ladder.threads,
+                # What was captured holds float weights and quantizes them as it runs.
+                ignored=("storage",) if stage is Stage.CAPTURED else (),
+                on_batch=tell,
+            )
+            errors = _errors(ladder, climbed) if stage is Stage.WRITTEN else None
+            found[stage] = RungDrift(place, errors)
+    return {stage: found[stage] for stage in Stage if stage in found}
+
+
+def _errors(ladder: Ladder, climbed: Climbed) -> Drift:
+    order = spread(len(climbed.data), ladder.request.drift_examples)
+    eager = TorchPoints(ladder.model, name=NAMES[Stage.COMPRESSED])
+    points = eager.points(climbed.data.batch(order[:1]).feeds)
+    with OnnxPoints(
+        ladder.files[Stage.WRITTEN].path,
+        points,
+        optimize=False,
+        threads=ladder.threads,
+        name=NAMES[Stage.WRITTEN],
+    ) as written:
+        return measure_drift(eager, written, climbed.data, batch_size=_BATCH, order=order)

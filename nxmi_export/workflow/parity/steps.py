@@ -1,0 +1,90 @@
+"""A dev split that was run and replayed in, its rungs compared two by two out."""
+
+from collections.abc import Iterator, Mapping
+
+from nxmi_export.parity import (
+    Comparison,
+    Explanation,
+    Stage,
+    Step,
+    compare,
+    explain_unobserved,
+    score_statistics,
+)
+from nxmi_export.parity.statistics import Terms
+from nxmi_export.workflow.parity.climb import Climbed
+from nxmi_export.workflow.parity.replays import Replays
+
+__all__ = ["steps"]
+
+
+def steps(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> tuple[Step, ...]:
+    """Each rung against compressed PyTorch, and those that the same file or kernels tell apart."""
+    return (
+        *_compression(climbed, terms),
+        *_observed(climbed, known, terms),
+        _kernels(climbed, known, terms),
+        *_engine(climbed, known, terms),
+        *_of_the_first(climbed),
+    )
+
+
+def _compression(climbed: Climbed, terms: Terms) -> Iterator[Step]:
+    """Compression is meant to change the model, so there is nothing to explain."""
+    if Stage.DENSE in climbed.rungs:
+        yield _step(climbed, Stage.DENSE, Stage.COMPRESSED, terms)
+
+
+def _observed(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> Iterator[Step]:
+    for stage, replays in known.items():
+        comparison = compare(climbed.rungs[Stage.COMPRESSED], climbed.rungs[stage])
+        reasons = replays.of_changes(comparison)
+        others = replays.of_others(comparison)
+        yield _step(climbed, Stage.COMPRESSED, stage, terms, reasons, others)
+
+
+def _kernels(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> Step:
+    """A change is explained where both rungs are, each from PyTorch's side."""
+    comparison = compare(climbed.rungs[Stage.WRITTEN], climbed.rungs[Stage.OPTIMIZED])
+    sides = known[Stage.WRITTEN], known[Stage.OPTIMIZED]
+    reasons = tuple(_of_both(comparison, sides))
+    return _step(climbed, Stage.WRITTEN, Stage.OPTIMIZED, terms, reasons)
+
+
+def _of_both(comparison: Comparison, sides: tuple[Replays, ...]) -> Iterator[Explanation]:
+    for change in comparison.changes:
+        both = [side.found[change.index] for side in sides]
+        refused = [each for each in both if not each.explained]
+        yield refused[0] if refused else max(both, key=lambda each: each.differing_codes)
+
+
+def _engine(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> Iterator[Step]:
+    """An engine shows no codes; what ONNX as written changes alike is explained by that."""
+    engine, written = climbed.rungs.get(Stage.ENGINE), climbed.rungs[Stage.WRITTEN]
+    if engine is None:
+        return
+    comparison = compare(climbed.rungs[Stage.COMPRESSED], engine)
+    ties = tuple(known[Stage.WRITTEN].found.values())
+    reasons = explain_unobserved(comparison, written, ties)
+    yield _step(climbed, Stage.COMPRESSED, Stage.ENGINE, terms, reasons)
+
+
+def _of_the_first(climbed: Climbed) -> Iterator[Step]:
+    """No statistics: one must be equal bit for bit, the other is judged by what it changes."""
+    for stage in (Stage.SHIFTED, Stage.FLOAT16):
+        rung = climbed.rungs.get(stage)
+        if climbed.written_first is not None and rung is not None:
+            yield Step(Stage.WRITTEN, stage, compare(climbed.written_first, rung))
+
+
+def _step(
+    climbed: Climbed,
+    before: Stage,
+    after: Stage,
+    terms: Terms,
+    reasons: tuple[Explanation, ...] = (),
+    others: tuple[Explanation, ...] = (),
+) -> Step:
+    one, other = climbed.rungs[before], climbed.rungs[after]
+    statistics = score_statistics(one, other, terms)
+    return Step(before, after, compare(one, other), reasons, statistics, others)

@@ -1,0 +1,267 @@
+"""What a parity run says of faults: where they are, which layers to leave out, what is unproven."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from nxmi_export.artefact import CPU_MODEL, Artefact, file_record, read_artefact
+from nxmi_export.backends import Feeds, Outputs, Runner
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.tensorrt_engine import ShapeProfile
+from nxmi_export.errors import CapabilityMissing
+from nxmi_export.glue import task_named
+from nxmi_export.parity import Gate, ParityResult, Stage, Unproven
+from nxmi_export.parity.bisect import Certainty
+from nxmi_export.recipe import Recipe, Scheme
+from nxmi_export.workflow.parity import ParityRequest, check_parity
+from nxmi_export.workflow.parity.engine_rung import WithinProfile, engine_runner
+from passes import linear_layers
+from tests.cli.command_lines import Command
+from tests.pipeline.parity_project import Project, sst2_project
+from tests.tiny_models import write_hugging_face
+
+FEW: dict[str, Any] = {"limit": 12, "shift_examples": 4, "shape_examples": 4, "code_examples": 0}
+
+
+@pytest.fixture(scope="session")
+def sst2(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return sst2_project(tmp_path_factory.mktemp("faults"))
+
+
+def _result(project: Project, **settings: Any) -> tuple[ParityResult, tuple[str, ...]]:
+    request = ParityRequest(task_named("sst2"), project.data, **FEW | settings)
+    run = check_parity(
+        read_artefact(project.artefact), request, on_progress=lambda what, done, total: None
+    )
+    assert run is not None
+    (split,) = run.splits
+    return split.result, split.verdict.failures
+
+
+def _scale_logits(project: Project) -> None:
+    """Scale every logit of the CPU file by 1.01, which changes no prediction."""
+    path = project.artefact / CPU_MODEL
+    model = ir.load(path)
+    (classifier,) = (each for each in linear_layers(model.graph) if each.module == "classifier")
+    weight = classifier.node.inputs[1]
+    assert weight is not None
+    assert weight.const_value is not None
+    scaled = weight.const_value.numpy() * np.float32(1.01)
+    weight.const_value = ir.Tensor(scaled, name=weight.name)
+    ir.save(model, path)
+    project.change()
+
+
+def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
+    nxmi_export: Command, sst2: Project, tmp_path: Path
+) -> None:
+    project = sst2.copy(tmp_path / "copy")
+    _scale_logits(project)
+    output = tmp_path / "run.json"
+    outcome = nxmi_export(
+        *("parity", project.artefact, "--task", "sst2", "--data", project.data),
+        *("--limit", 12, "-o", output),
+    )
+    assert outcome.code == 1
+    (split,) = json.loads(output.read_text())["splits"]
+    assert [step["comparison"]["changes"] for step in split["steps"]] == [[]] * 4
+    failed = {each["name"] for each in split["checks"] if not each["ok"]}
+    assert failed == {
+        "CPU file equal bit for bit",
+        "stored weights",
+        "logits explained",
+        "batch sizes and padding",
+    }
+    drift = split["drift"]  # unasked, as the gate failed
+    assert list(drift) == ["written", "shifted", "optimized"]
+    assert drift["written"]["explained"] is True
+    assert len(drift["written"]["layers"]) > 10
+    assert drift["shifted"]["first_layer"] == "classifier (linear)"
+    assert drift["shifted"]["cause"] == "float weight"
+    assert (drift["optimized"]["first_layer"], drift["optimized"]["cause"]) == (
+        "the logits",
+        "fusion",
+    )
+    assert drift["shifted"]["reason"].startswith("classifier: weight at [0, 0] is ")
+    assert "drift from compressed PyTorch: sst2 validation" in outcome.out
+    page = (project.artefact / "report.html").read_text()
+    assert "Drift by layer" in page
+
+
+def test_the_captured_graph_is_a_rung_of_its_own(sst2: Project) -> None:
+    result, failures = _result(sst2, captured=True, drift=True)
+    assert failures == ()
+    assert list(result.rungs) == [
+        Stage.COMPRESSED,
+        Stage.CAPTURED,
+        Stage.WRITTEN,
+        Stage.SHIFTED,
+        Stage.OPTIMIZED,
+    ]
+    step = result.step(Stage.COMPRESSED, Stage.CAPTURED)
+    assert step is not None
+    assert len(step.replayed) == 12
+    assert all(each.explained for each in step.replayed)
+    assert list(result.drift) == [Stage.CAPTURED, Stage.WRITTEN, Stage.SHIFTED, Stage.OPTIMIZED]
+    assert all(each.explained for each in result.drift.values())
+
+
+def test_layers_that_restore_the_score_are_written_as_a_recipe(
+    nxmi_export: Command, sst2: Project, tmp_path: Path
+) -> None:
+    project = sst2.copy(tmp_path / "copy")
+    write_hugging_face(tmp_path / "dense")
+    output = tmp_path / "run.json"
+    outcome = nxmi_export(
+        *("parity", project.artefact, "--task", "sst2", "--data", project.data, "-o", output),
+        *("--dense", tmp_path / "dense", "--bisect", "--bisect-budget", 8),
+    )
+    (split,) = json.loads(output.read_text())["splits"]
+    found = split["bisection"]
+    assert found["schema"] == "nxmi-export/bisect/1"
+    assert found["goal"]["reference"] == split["rungs"]["dense"]["primary"]
+    assert found["evaluations"] <= 8
+    assert found["layers"]
+    place = project.artefact / "exclusions-sst2.yaml"
+    recipe = Recipe.from_yaml(place)
+    assert all(recipe.overrides[layer] == Scheme() for layer in found["layers"])
+    assert f"a recipe in {place}" in outcome.out
+
+
+def test_an_interrupted_bisection_keeps_what_it_has(sst2: Project, tmp_path: Path) -> None:
+    """The first two sets are none and all, which gives the dense model."""
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if what.startswith("bisecting") and done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    request = ParityRequest(
+        task_named("sst2"),
+        sst2.data,
+        dense=str(write_hugging_face(tmp_path / "dense")),
+        bisect_budget=20,
+        gate=Gate(max_drop=0.0),
+        **FEW | {"limit": None},
+    )
+    before = signal.getsignal(signal.SIGINT)
+    run = check_parity(read_artefact(sst2.artefact), request, on_progress=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert run is not None
+    found = run.splits[0].result.bisection
+    assert found is not None
+    assert found.evaluations == 2
+    assert found.certainty is Certainty.SUFFICIENT
+    assert found.layers == found.candidates
+
+
+def test_a_model_without_compressed_layers_is_not_bisected(
+    nxmi_export: Command, sst2: Project, tmp_path: Path
+) -> None:
+    project = sst2.copy(tmp_path / "copy")
+    project.change(recipe=None)
+    outcome = nxmi_export(
+        *("parity", project.artefact, "--task", "sst2", "--data", project.data, "--bisect"),
+    )
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"bisecting {project.artefact}: expected a model that was compressed, found no compressed "
+        "layer; leave --bisect out",
+    )
+
+
+class _EngineInName(OnnxRuntimeRunner):
+    """Stands for an engine: the CPU file, in batches of at most 4 of 2 to 64 tokens."""
+
+    shapes: list[tuple[int, ...]]
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, optimize=True, threads=1)
+        self.shapes = []
+
+    def run(self, feeds: Feeds) -> Outputs:
+        self.shapes.append(feeds["input_ids"].shape)
+        return super().run(feeds)
+
+
+PROFILE = ShapeProfile.parse("min=3x2,opt=4x32,max=4x64", position_limit=64)
+
+
+@pytest.fixture
+def engine(sst2: Project) -> Iterator[_EngineInName]:
+    with _EngineInName(sst2.artefact / CPU_MODEL) as runner:
+        yield runner
+
+
+def test_an_engine_that_runs_is_the_last_rung(
+    sst2: Project, engine: _EngineInName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(artefact: Artefact, name: str, longest: int) -> Runner:
+        return WithinProfile(engine, PROFILE)
+
+    monkeypatch.setattr("nxmi_export.workflow.parity.climb.engine_runner", made)
+    result, failures = _result(sst2)
+    assert failures == ()
+    assert list(result.rungs)[-1] is Stage.ENGINE
+    assert result.unproven == {}
+    step = result.step(Stage.COMPRESSED, Stage.ENGINE)
+    assert step is not None
+    assert step.comparison.largest_logit_gap < 1e-3
+    assert {rows for rows, _ in engine.shapes} <= {3, 4}
+
+
+def test_a_profile_is_kept_to_whatever_the_batch(engine: _EngineInName) -> None:
+    feeds = {name: np.ones((5, 1), np.int64) for name in engine.input_names}
+    outputs = WithinProfile(engine, PROFILE).run(feeds)
+    assert outputs["logits"].shape == (5, 2)
+    assert engine.shapes == [(4, 2), (3, 2)]
+
+
+def _with_engine(project: Project, tmp_path: Path) -> Artefact:
+    copy = project.copy(tmp_path / "copy")
+    facts = {"library": {"name": "tensorrt", "version": "10"}, "shapes": str(PROFILE)}
+    facts |= {"schema": "nxmi-export/engine/1"}
+    (copy.artefact / "model.plan").write_bytes(b"a plan")
+    (copy.artefact / "engine.json").write_text(json.dumps(facts))
+    files = read_artefact(copy.artefact).manifest.files
+    made = ("model.plan", "engine.json")
+    copy.change(files={**files, **{name: file_record(copy.artefact / name) for name in made}})
+    return read_artefact(copy.artefact)
+
+
+def test_an_engine_that_cannot_run_here_is_unproven_and_says_why(
+    sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*arguments: object, **others: object) -> None:
+        raise CapabilityMissing("a GPU", expected="one", found="none", remedy="use another machine")
+
+    artefact = _with_engine(sst2, tmp_path)
+    monkeypatch.setattr("nxmi_export.workflow.parity.engine_rung.find_library", absent)
+    reason = "a GPU: expected one, found none; use another machine."
+    assert engine_runner(artefact, "engine", 64) == Unproven(reason, deployed=True)
+    project = Project(artefact.directory.parent)
+    for strict in (False, True):
+        result, failures = _result(project, gate=Gate(strict=strict))
+        assert result.unproven == {Stage.ENGINE: Unproven(reason, deployed=True)}
+        assert (f"The engine is unproven: {reason}" in failures) is strict
+
+
+def test_an_engine_for_shorter_texts_than_the_datas_is_unproven(
+    sst2: Project, tmp_path: Path
+) -> None:
+    found = engine_runner(_with_engine(sst2, tmp_path), "engine", 65)
+    assert found == Unproven(
+        "The data have examples of 65 tokens, and the engine was built for 64; compare with a "
+        "lower --max-length, or build it for more.",
+        deployed=True,
+    )
+
+
+def test_an_engine_that_was_never_built_is_said_to_be_absent(sst2: Project) -> None:
+    result, _ = _result(sst2)
+    assert result.unproven == {Stage.ENGINE: Unproven("No engine was built.", deployed=False)}
