@@ -7,12 +7,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nxmi_export.artefact import Artefact
+from nxmi_export.artefact import PLAN, Artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.tensorrt_engine import ShapeProfile, TensorRtRunner, find_library
 from nxmi_export.errors import CapabilityMissing
 from nxmi_export.parity import Unproven
-from nxmi_export.workflow.build import PLAN
 from nxmi_export.workflow.engine_facts import EngineFacts
 
 __all__ = ["WithinProfile", "engine_runner"]
