@@ -51,12 +51,12 @@ def _mover(node: ir.Node) -> ir.Node | None:
 
 def _fold(node: ir.Node, mover: ir.Node) -> Change | None:
     """Case 1; None where something else than constants decides."""
-    operands = [constant_array(value) for value in mover.inputs]
-    absent = [value is None for value in mover.inputs]
-    known = all(array is not None or gone for array, gone in zip(operands, absent, strict=True))
-    if mover.op_type not in _FOLDED or not known:
+    codes, *operands = [constant_array(value) for value in mover.inputs]
+    given = [value is not None for value in mover.inputs[1:]]
+    known = [array is not None for array in operands]
+    if mover.op_type not in _FOLDED or codes is None or known != given:
         return None
-    replace_constant(node, 0, _made(mover, *operands))
+    replace_constant(node, 0, _made(mover, codes, *operands))
     _drop(mover)
     return Change.at(node, f"the codes stored as {mover.op_type} makes them")
 
