@@ -38,7 +38,7 @@ def artefact_of(cell: Cell, place: Place) -> Artefact:
         if not model.exists():
             model.parent.mkdir(parents=True, exist_ok=True)
             _make(cell, place, model)
-        _run("nxmi_export", "export", model, "-o", directory)
+        _run("nxmi_export", "export", model, "--fp16", "-o", directory)
     return read_artefact(directory)
 
 

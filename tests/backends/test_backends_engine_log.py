@@ -9,7 +9,7 @@ from nxmi_export.backends.tensorrt_engine.build_log import exhausted_memory
 LOG = (Path(__file__).parent / "rtx_1_7_fused_attention.log").read_text()
 
 # TensorRT 10 spells data types differently, lists weights as inputs and mangles dots in names.
-# Written after public logs of 10.x: no full TensorRT was at hand. Whole blocks of 10 and 11 are
+# Written after public logs of 10.x: no full TensorRT was at hand. Whole blocks of 10 and of 11 are
 # in test_backends_engine_tensorrt_logs.py.
 TENSORRT_10 = (
     "[11/01/2024-10:32:57] [V] [TRT] Name: /layer_0/query/MatMul_myl0_3, LayerType: gemm, "

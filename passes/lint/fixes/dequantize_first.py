@@ -51,10 +51,10 @@ def _mover(node: ir.Node) -> ir.Node | None:
 
 def _fold(node: ir.Node, mover: ir.Node) -> Change | None:
     """Case 1; None where something else than constants decides."""
-    codes, *operands = (constant_array(value) for value in mover.inputs)
-    absent = [value is None for value in mover.inputs[1:]]
-    known = all(array is not None or gone for array, gone in zip(operands, absent, strict=True))
-    if mover.op_type not in _FOLDED or codes is None or not known:
+    codes, *operands = [constant_array(value) for value in mover.inputs]
+    given = [value is not None for value in mover.inputs[1:]]
+    known = [array is not None for array in operands]
+    if mover.op_type not in _FOLDED or codes is None or known != given:
         return None
     replace_constant(node, 0, _made(mover, codes, *operands))
     drop_unread_node(mover)
