@@ -92,10 +92,9 @@ def judge_codes(
     if reference.codes.shape != codes.shape:
         return judge(module, reference, Side(unseen, codes), widest)
     noise = _noise(reference, widest)
-    # A ratio as far from the tie as the reference's own says the same of both.
-    objection = _objection_to_codes(module, reference, Side(reference.ratios, codes), noise)
-    differing = np.argwhere(reference.codes != codes)
     candidate = Side(unseen, codes)
+    objection = _objection_to_codes(module, reference, candidate, noise)
+    differing = np.argwhere(reference.codes != codes)
     first = next((_difference(module, reference, candidate, at) for at in differing), None)
     return Judgement(len(differing), first, 0.0, objection)
 
@@ -123,7 +122,8 @@ def _objection_to_codes(module: str, reference: Side, candidate: Side, noise: fl
     """The first differing code that is not a tie."""
     lower = np.minimum(reference.codes, candidate.codes).astype(np.float64)
     steps = np.abs(reference.codes.astype(np.int64) - candidate.codes)
-    off_tie = np.maximum(
+    # Of a ratio that cannot be seen, the reference's distance says enough: both are of one value.
+    off_tie = np.fmax(
         np.abs(reference.ratios - (lower + 0.5)), np.abs(candidate.ratios - (lower + 0.5))
     )
     wrong = (steps != 0) & ~((steps == 1) & (off_tie <= noise))

@@ -7,7 +7,7 @@ from nxmi_export.parity.ladder import Stage
 from nxmi_export.parity.result import ParityResult
 from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
 
-__all__ = ["engine_checks", "replay_failures", "shape_failures"]
+__all__ = ["drift_checks", "engine_checks", "replay_failures", "shape_failures"]
 
 # The rungs whose codes can be read.
 _REPLAYED = (Stage.CAPTURED, Stage.WRITTEN, Stage.OPTIMIZED)
@@ -61,6 +61,21 @@ def _setting_failures(shapes: ShapeParity, setting: ShapeSetting, gate: Gate) ->
         )
     elif gate.require_replay and not setting.replays:
         yield f"{where}: no example was replayed."
+
+
+def drift_checks(result: ParityResult) -> Iterator[Check]:
+    """The first layer beyond rounding of each rung and its cause, where drift was measured."""
+    if result.drift:
+        yield Check("drift within rounding", tuple(_drift_failures(result)))
+
+
+def _drift_failures(result: ParityResult) -> Iterator[str]:
+    for stage, drift in result.drift.items():
+        if drift.explained:
+            continue
+        cause = drift.attribution
+        told = f" ({cause.cause.value}). {cause.reason}" if cause is not None else "."
+        yield f"{result.rungs[stage].name} drifts from PyTorch at {drift.first_layer}{told}"
 
 
 def engine_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:

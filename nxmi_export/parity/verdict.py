@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from nxmi_export.artefact import FP16_MODEL
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import Stage
-from nxmi_export.parity.replay_checks import engine_checks, replay_failures, shape_failures
+from nxmi_export.parity.replay_checks import (
+    drift_checks,
+    engine_checks,
+    replay_failures,
+    shape_failures,
+)
 from nxmi_export.parity.result import ParityResult, Step
 from nxmi_export.parity.score_checks import drop_failures, flip_failures, non_inferiority
 from nxmi_export.parity.statistics import FamilyMember
@@ -40,6 +45,7 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
             Check("stored weights", tuple(_weight_failures(result))),
             Check("logits explained", tuple(replay_failures(result, gate))),
             Check("batch sizes and padding", tuple(shape_failures(result, gate))),
+            *drift_checks(result),
             *engine_checks(result, gate),
         )
     )

@@ -77,7 +77,12 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
         "stored weights",
         "logits explained",
         "batch sizes and padding",
+        "drift within rounding",
     }
+    assert (
+        "model.cpu.onnx, unoptimized drifts from PyTorch at classifier (linear) (float weight). "
+        "classifier: weight at [0, 0] is "
+    ) in outcome.err
     drift = split["drift"]  # unasked, as the gate failed
     assert list(drift) == ["written", "shifted", "optimized"]
     assert drift["written"]["explained"] is True

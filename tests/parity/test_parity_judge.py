@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nxmi_export.parity.judge import CodeDifference, Side, judge
+from nxmi_export.parity.judge import CodeDifference, Side, judge, judge_codes
 from nxmi_export.parity.noise import rounding_noise
 
 WIDEST = 64
@@ -100,3 +100,28 @@ def test_noise_grows_with_the_root_of_the_sum_and_with_the_value() -> None:
 
 def test_noise_of_a_base_sized_encoder_is_far_below_a_scale_one_percent_off() -> None:
     assert rounding_noise(3072, 127) == pytest.approx(0.0034, rel=0.02)
+
+
+def test_codes_of_a_kernel_that_shows_no_ratios_are_judged_by_the_others() -> None:
+    judgement = judge_codes("norm", _side(4.0, 2.4999), np.array([4, 3, 100]), WIDEST)
+    assert judgement.objection is None
+    assert judgement.differing == 1
+    assert judgement.first is not None
+    assert judgement.first.codes == (2, 3)
+    assert str(judgement.first) == "norm at [1]: 2.499900007247925 steps have the codes 2 and 3"
+    equal = judge_codes("norm", _side(4.0), np.array([4, 100]), WIDEST)
+    assert (equal.differing, equal.first, equal.objection) == (0, None, None)
+
+
+@pytest.mark.parametrize("code", [3, 0, -128])
+def test_a_code_that_lies_at_no_tie_is_objected_to(code: int) -> None:
+    judgement = judge_codes("norm", _side(2.3), np.array([code, 100]), WIDEST)
+    assert judgement.objection == (
+        f"norm at [0]: 2.299999952316284 steps have the codes 2 and {code}, which is no rounding "
+        "tie"
+    )
+
+
+def test_codes_of_another_shape_are_objected_to() -> None:
+    judgement = judge_codes("norm", _side(2.3), np.array([2, 1, 100]), WIDEST)
+    assert judgement.objection == "norm: the values have the shapes (2,) and (3,)"

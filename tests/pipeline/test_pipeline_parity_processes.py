@@ -34,8 +34,8 @@ def test_two_processes_find_what_one_finds(
     said = done.stdout.replace(str(two), str(one)).split()
     assert said == capsys.readouterr().out.split()
     shared = [int((two / f"ran-{rank}").read_text()) for rank in (0, 1)]
-    # Three rungs over all examples, by turns; the rest of the checks is the first process's.
-    assert EXAMPLES < shared[1] < 2 * EXAMPLES
+    # Three rungs over all examples and the replays, by turns; all else is the first process's.
+    assert EXAMPLES < shared[1] < shared[0]
 
 
 @pytest.mark.slow
