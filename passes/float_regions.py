@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from passes.constants import constant, constant_values
+from passes.embedding_tables import embedding_tables
 from passes.linear_layers import linear_layers
 from passes.quantizers import is_dequantize, is_quantize
 
@@ -93,12 +94,11 @@ def float_regions(graph: ir.Graph) -> Iterator[Region]:
 
 
 def table_lookups(graph: ir.Graph) -> Iterator[ir.Node]:
-    """Every Gather of rows from a constant float32 table."""
-    for node in graph:
-        if node.op_type == "Gather" and not node.domain:
-            table = constant(node.inputs[0])
-            if table is not None and table.dtype == ir.DataType.FLOAT and len(table.shape) == 2:
-                yield node
+    """Every Gather of rows from a constant float32 table; scales of INT8 rows are no table."""
+    for table in embedding_tables(graph):
+        stored = constant(table.constant)
+        if stored is not None and stored.dtype == ir.DataType.FLOAT:
+            yield table.node
 
 
 def is_mask(node: ir.Node) -> bool:

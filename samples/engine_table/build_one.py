@@ -24,6 +24,8 @@ from nxmi_export.backends.tensorrt_engine import (
     find_library,
     int8_coverage,
     merge_evidence,
+)
+from nxmi_export.backends.tensorrt_engine.graph_products import (
     product_modules,
     shared_input_nodes,
 )

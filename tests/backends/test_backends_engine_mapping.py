@@ -12,6 +12,8 @@ from nxmi_export.backends.tensorrt_engine import (
     engine_mapping,
     merge_evidence,
     parse_layers,
+)
+from nxmi_export.backends.tensorrt_engine.graph_products import (
     product_modules,
     shared_input_nodes,
 )

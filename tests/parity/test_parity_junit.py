@@ -17,6 +17,7 @@ CHECKS = [
     "score",
     "score within 0.5 points",
     "stored weights",
+    "logits explained",
     "batch sizes and padding",
 ]
 
@@ -41,7 +42,7 @@ def test_every_check_is_a_case_of_its_dev_sets_suite() -> None:
 def test_failures_are_counted_and_told() -> None:
     run = judge_run([deployed(100)], Gate(max_kernel_changed=1))
     root = _root(run)
-    assert [root.get(each) for each in ("tests", "failures", "skipped")] == ["9", "2", "0"]
+    assert [root.get(each) for each in ("tests", "failures", "skipped")] == ["10", "2", "0"]
     (suite,) = root
     assert (suite.get("failures"), suite.get("errors")) == ("2", "0")
     failed = [case for case in suite.findall("testcase") if case.find("failure") is not None]

@@ -72,6 +72,15 @@ CASES: dict[Invariant, list[Case]] = {
             "found int8 codes with zero-point 0; run UnsignedActivations on the graph",
         )
     ],
+    quantizers.weight_zero_points_are_their_own: [
+        Case(
+            LAYER,
+            READ,
+            READ.replace(", z)", ")"),
+            "a (DequantizeLinear node_DQ_0): expected a zero-point that nothing else reads, "
+            "found none; run OwnZeroPoints on the graph",
+        )
+    ],
     quantizers.scales_are_positive_and_finite: [
         Case(
             PAIR.replace("{0.5}", "{GAP}").replace("(x, GAP)", "(x, s)").replace("q, GAP", "q, s"),

@@ -24,8 +24,6 @@ from nxmi_export.backends.tensorrt_engine.mapping import (
     MergeEvidence,
     engine_mapping,
     merge_evidence,
-    product_modules,
-    shared_input_nodes,
 )
 from nxmi_export.backends.tensorrt_engine.module_sparsity import ModuleSparsity, module_sparsity
 from nxmi_export.backends.tensorrt_engine.options import (
@@ -71,8 +69,6 @@ __all__ = [
     "module_sparsity",
     "open_device",
     "parse_layers",
-    "product_modules",
     "read_layer_info",
-    "shared_input_nodes",
     "sparse_evidence",
 ]

@@ -8,9 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import onnx_ir as ir
-
-import passes
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
 from nxmi_export.backends.tensorrt_engine.int8_layers import is_fused_attention, is_gemm
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
@@ -20,11 +17,7 @@ __all__ = [
     "MergeEvidence",
     "engine_mapping",
     "merge_evidence",
-    "product_modules",
-    "shared_input_nodes",
 ]
-
-_PRODUCTS = {"Gemm", "MatMul"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +50,6 @@ class MergeEvidence:
     modules: tuple[str, ...]
     verdict: Verdict
     reason: str
-
-
-def product_modules(model: ir.Model) -> dict[str, str]:
-    """The module of every MatMul and Gemm of the graph, by node name; empty where none is noted."""
-    return {
-        str(node.name): passes.module_of(node)
-        for node in model.graph
-        if node.op_type in _PRODUCTS and not node.domain
-    }
-
-
-def shared_input_nodes(model: ir.Model) -> tuple[tuple[str, ...], ...]:
-    """The nodes of linears that multiply one and the same value, for every value with several."""
-    readers: dict[ir.Value, list[str]] = {}
-    for layer in passes.linear_layers(model.graph):
-        readers.setdefault(layer.data, []).append(str(layer.node.name))
-    return tuple(tuple(nodes) for nodes in readers.values() if len(nodes) > 1)
 
 
 def engine_mapping(layers: Sequence[EngineLayer], module_of: Mapping[str, str]) -> EngineMapping:
