@@ -77,7 +77,7 @@ def test_the_page_shows_the_certificate_or_why_it_is_not_valid(
     nxmi_export: Command, project: Project
 ) -> None:
     arguments = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
-    # Heads of 8 channels, which TensorRT does not fuse: the linter says so, and the claim is refuted.
+    # TensorRT fuses no heads of 8 channels: the linter says so, and its claim is refuted.
     assert nxmi_export("certify", project.artefact).code == 1
     nxmi_export(*arguments)  # whatever the gate says of so few examples
     assert "Everything together: refuted (no engine)." in certificate_of(project)
