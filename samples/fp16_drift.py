@@ -29,6 +29,7 @@ from nxmi_export.workflow.task_head import InTaskOrder, label_order
 __all__ = ["drift", "main"]
 
 _MAX_LENGTH = 128  # tokens
+_BATCH_TOKENS = 2048
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def drift(artefact: Artefact, task: Task, data: Path, limit: int | None) -> dict
         for name in (MODEL, FP16_MODEL):
             with OnnxRuntimeRunner(artefact.path(name), optimize=False) as backend:
                 runner = InTaskOrder(backend, order, name)
-                rungs.append(run_rung(runner, encoded, batch_size=32))
+                rungs.append(run_rung(runner, encoded, batch_tokens=_BATCH_TOKENS))
         splits[split] = _split(*rungs)
     recipe = manifest.recipe or {}
     return {
