@@ -24,13 +24,10 @@ from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
 from passes.quantizers import is_dequantize
 
-__all__ = ["OnnxRuntimeRunner"]
+__all__ = ["OnnxRuntimeRunner", "sums_can_be_exact"]
 
 # Lets a model given as bytes find its external weights beside the file it came from.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
-# x86 CPUs without VNNI add two products of uint8 and int8 in int16, which saturates: codes come out
-# tens of steps off. There this makes the weights uint8 too; elsewhere it changes nothing.
-_EXACT_SUMS = "session.x64quantprecision"
 _ERRORS_ONLY = 3  # onnxruntime's log severity; refusals reach the caller as exceptions.
 
 
@@ -128,14 +125,14 @@ def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: in
     if threads is not None:
         options.intra_op_num_threads = threads
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
-    if optimize and _sums_can_be_exact(path):
+    if optimize and sums_can_be_exact(path):
         multiply_exactly(options)
     # Else its threads spin on after a run, on the processors of whatever runs next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
-def _sums_can_be_exact(path: Path) -> bool:
+def sums_can_be_exact(path: Path) -> bool:
     """Whether onnxruntime 1.32 runs the file under `EXACT_PRODUCTS`.
 
     It fails where a zero-point is shared or absent, and where several products read one weight, as

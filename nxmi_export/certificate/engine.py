@@ -52,6 +52,7 @@ class _EngineFacts(_Facts):
     library: Builder
     plan: _File
     graph: _File | None = None  # the ONNX file; engines of before it was recorded are of MODEL
+    profiles: tuple[Any, ...] = (None,)  # one where they were not recorded yet
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Witness:
     graph: str  # the ONNX file whose nodes the layers are named after
     objection: str | None  # why it speaks of another engine than one of this artefact's graph
     places: Mapping[str, str]  # of each layer, by its `line`
+    profiles: int = 1  # each of which has its own layers
 
     @property
     def is_rtx(self) -> bool:
@@ -95,6 +97,7 @@ def built_engine(artefact: Artefact) -> Witness | None:
         graph=MODEL if facts.graph is None else facts.graph.name,
         objection=_objection(artefact, facts),
         places=_places(log),
+        profiles=len(facts.profiles),
     )
 
 
@@ -114,6 +117,7 @@ def inspected_engine(path: Path, built: Witness | None) -> Witness:
         graph=MODEL if built is None else built.graph,
         objection=None if built is None else built.objection,
         places=_NOTHING,
+        profiles=1 if built is None else built.profiles,
     )
 
 

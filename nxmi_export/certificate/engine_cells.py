@@ -44,6 +44,7 @@ class EngineReading:
             module_of=self.products.modules,
             linears=[linear.module for linear in self.linears],
             attentions=[attention.module for attention in self.attentions],
+            profiles=self.witness.profiles,
         )
 
     @cached_property

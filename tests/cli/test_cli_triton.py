@@ -13,7 +13,8 @@ def test_a_repository_is_written_and_its_needs_are_told(
     arguments = ("--backend", "onnxruntime", "--name", "sst2", "--max-batch", 16)
     outcome = nxmi_export("triton", artefact, "-o", repository, *arguments)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == f"{repository / 'sst2'} needs Triton's onnxruntime backend, on the CPU\n"
+    needs = "Triton's onnxruntime backend, on a CPU with VNNI (others saturate)"
+    assert outcome.out == f"{repository / 'sst2'} needs {needs}\n"
     config = parse_config((repository / "sst2" / "config.pbtxt").read_text())
     assert (config.name, config.max_batch_size) == ("sst2", 16)
 

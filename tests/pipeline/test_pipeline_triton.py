@@ -147,7 +147,7 @@ def test_the_config_tells_where_the_model_came_from(
         f"# model.cpu.onnx has SHA-256 {files['model.cpu.onnx'].sha256}.",
         f"# model.onnx.data has SHA-256 {files['model.onnx.data'].sha256}.",
         f"# Its checkpoint has SHA-256 {artefact.manifest.source.sha256}.",
-        "# Needs Triton's onnxruntime backend, on the CPU.",
+        "# Needs Triton's onnxruntime backend, on a CPU with VNNI (others saturate).",
         "# Tuned for 32 x 64 tokens, 64 at most. Only requests of one length share",
         "# a batch: pad to few lengths.",
     ]

@@ -51,7 +51,7 @@ class ServedModel:
             longest=limit,
             tuned=Shape(min(OPT_BATCH, largest), min(OPT_SEQUENCE, limit)),
             profiles=0,
-            needs="Triton's onnxruntime backend, on the CPU",
+            needs="Triton's onnxruntime backend, on a CPU with VNNI (others saturate)",
         )
 
 
