@@ -177,7 +177,8 @@ def test_the_engine_keeps_int8_and_fuses_every_attention(
     stored = {operand.datatype for each in norms for operand in each.outputs}
     placement = exported.artefact.manifest.recipe["placement"]  # type: ignore[index]
     assert norms
-    assert stored == ({"Int8"} if placement == Placement.SPARSE else {"Half", "Int8"})
+    # The last norm feeds the head, which stays float32.
+    assert stored - {"Float"} == ({"Int8"} if placement == Placement.SPARSE else {"Half", "Int8"})
 
 
 def test_build_takes_it_where_it_is_asked_to(
@@ -220,4 +221,4 @@ def test_parity_runs_and_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture
     assert of_sample["largest_logit_gap"] == step["comparison"]["largest_logit_gap"]
     assert 0 < of_sample["rms_logit_gap"] < of_sample["largest_logit_gap"]
     (check,) = (each for each in split["checks"] if each["name"] == "float16 file")
-    assert (check["failures"] == []) is (len(step["comparison"]["changes"]) == 0)
+    assert check["ok"] is (len(step["comparison"]["changes"]) == 0)

@@ -40,6 +40,7 @@ FACTS: dict[str, tuple[set[str], set[Effect]]] = {
     "a weight scale on the K axis multiplies floats": ({"weight-scale-axis"}, LESS),
     "several scales for one activation multiply floats": ({"per-channel-activation"}, LESS),
     "a computed scale measures the range in every run": ({"computed-scale"}, LESS),
+    "a table with row scales is scaled whole in every run": ({"scaled-table"}, NO_LESS),
     "stored integers or floats give one engine": ({"float-storage", "transposed-weight"}, SAME),
     "INT4 per channel saves nothing": ({"int4-per-channel"}, LESS),
     "INT4 blocks are for weights alone": ({"blocks-times-int8"}, BUILD),
