@@ -52,7 +52,7 @@ def _bytes(artefact: Artefact) -> int:
 
 
 def _plan_bytes(artefact: Artefact, library: Library) -> int:
-    report = build(artefact, profile=PROFILE, library=library, options=EngineOptions())
+    report = build(artefact, profiles=[PROFILE], library=library, options=EngineOptions())
     return report.result.size_bytes
 
 

@@ -137,7 +137,7 @@ def test_the_gate_holds_on_sst2(
         Stage.OPTIMIZED: 64,
     }
     for shapes in split.result.shapes:
-        assert {each.batch_size for each in shapes.settings} == {1, 8, 32}
+        assert {each.batch_size for each in shapes.settings} >= {1, 8, 32}
         assert max(each.pad_to or 0 for each in shapes.settings) == 512
 
 
