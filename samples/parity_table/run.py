@@ -22,7 +22,7 @@ from nxmi_export.recipe import preset
 from samples.parity_table.cells import Cell
 from samples.parity_table.summary import summary_of
 
-__all__ = ["Place", "read_result", "run"]
+__all__ = ["Place", "changed_settings", "read_result", "run"]
 
 DENSE_EPOCHS = "1"
 # Of training, for the dense model and its compression: parity does not need a good model.
@@ -65,6 +65,14 @@ def read_result(cell: Cell, results: Path) -> dict[str, Any] | None:
     return result
 
 
+def changed_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with `changes` merged into them, one level deep."""
+    changed = dict(settings)
+    for name, value in changes.items():
+        changed[name] = {**settings[name], **value} if isinstance(value, dict) else value
+    return changed
+
+
 def _measured(cell: Cell, place: Place) -> dict[str, Any]:
     artefact, dense = _artefact(cell, place), _dense(cell, place)
     data = ("--task", cell.task, "--data", place.data)
@@ -99,7 +107,7 @@ def _artefact(cell: Cell, place: Place) -> Path:
     model, recipe = (directory.with_suffix(suffix) for suffix in (".pt", ".yaml"))
     if not model.exists():
         dense = _dense(cell, place)
-        settings = _changed(preset(cell.recipe).as_mapping(), cell.changes)
+        settings = changed_settings(preset(cell.recipe).as_mapping(), cell.changes)
         recipe.write_text(yaml.safe_dump(settings), encoding="utf-8")
         _run(
             *("nxmi_export", "compress", dense, "--task", cell.task, "--data", place.data),
@@ -119,13 +127,6 @@ def _dense(cell: Cell, place: Place) -> Path:
             *("--limit", EXAMPLES, "--epochs", DENSE_EPOCHS, "--seed", cell.seed),
         )
     return directory
-
-
-def _changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(settings)
-    for name, value in changes.items():
-        changed[name] = {**settings[name], **value} if isinstance(value, dict) else value
-    return changed
 
 
 def _run(module: str, *arguments: object) -> None:
