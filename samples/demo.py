@@ -17,11 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from nxmi_export.__main__ import main as nxmi_export
 from nxmi_export.errors import CapabilityMissing
-from samples.fine_tune import CONSOLE
+from samples.fine_tune import CONSOLE, PRECISION
 from samples.fine_tune import main as fine_tune
 from samples.movie_reviews import prepare_movie_reviews
 
@@ -45,7 +43,7 @@ def main() -> int:
     start = time.perf_counter()
     reviews = prepare_movie_reviews(folder / "reviews")
     where = ("--task", "reviews", "--data", str(reviews))
-    limit = ("--limit", str(EXAMPLES), "--precision", _precision())
+    limit = ("--limit", str(EXAMPLES), "--precision", PRECISION)
     dense, model, artefact = folder / "dense", folder / "model.pt", folder / "artefact"
     if not dense.exists():
         fine_tune([*where, *limit, "-o", str(dense), "--epochs", str(DENSE_EPOCHS)])
@@ -64,11 +62,6 @@ def main() -> int:
         code = _command("parity", str(artefact), *where, "--dense", str(dense))
     CONSOLE.print(f"{time.perf_counter() - start:.0f} s in all; everything is under {folder}")
     return code
-
-
-def _precision() -> str:
-    """Training in bfloat16 is two to three times faster where the processor has it in hardware."""
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
 def _command(*arguments: str) -> int:

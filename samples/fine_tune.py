@@ -35,6 +35,7 @@ __all__ = [
     "CONSOLE",
     "DENSE",
     "INPUTS",
+    "PRECISION",
     "TrainingData",
     "encoded",
     "minilm_directory",
@@ -49,6 +50,8 @@ MAX_LENGTH = 128  # tokens
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Chosen against 5e-5 and 2e-4 on a held-out tenth of MRPC's train set.
 DENSE = TrainingSettings(epochs=5, learning_rate=1e-4, dropout=None)
+# Two to three times faster where the processor multiplies bfloat16, and many times slower elsewhere.
+PRECISION: Precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 CONSOLE = Console(stderr=True)
 logging.set_verbosity_error()  # "classifier.weight is newly initialized": so it is, on purpose
 logging.disable_progress_bar()
@@ -142,7 +145,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--epochs", type=int, default=DENSE.epochs)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
+    parser.add_argument("--precision", choices=get_args(Precision), default=PRECISION)
     arguments = parser.parse_args(arguments_given)
     task = task_named(arguments.task)
     model = new_minilm(task, arguments.seed)

@@ -17,19 +17,17 @@ from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import RunOptions, fine_tune, restore
-from nxmi_export.compression.training.options import Precision
 from nxmi_export.doctor import examine
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
 from nxmi_export.recipe import Recipe, TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.data import TaskData
-from samples.fine_tune import DENSE, new_minilm, progress_bar, save
+from samples.fine_tune import DENSE, PRECISION, new_minilm, progress_bar, save
 from samples.glue_table.cells import ABLATIONS, EPOCHS, Cell
 
 __all__ = ["Place", "run_cell"]
 
-PRECISION: Precision = "bf16"
 SNAPSHOT_SECONDS = 120.0
 HOLDOUT = 0.1  # of train, for choosing settings
 

@@ -8,9 +8,9 @@ from typing import Any
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.compress import CompressRequest, compress_model
-from samples.fine_tune import progress_bar
+from samples.fine_tune import PRECISION, progress_bar
 from samples.glue_table import cells as glue
-from samples.glue_table.run import PRECISION, SNAPSHOT_SECONDS, Place, run_cell
+from samples.glue_table.run import SNAPSHOT_SECONDS, Place, run_cell
 from samples.search_table.cells import Cell
 from samples.search_table.choose import Choice, chosen
 
