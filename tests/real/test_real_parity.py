@@ -2,7 +2,8 @@
 
 Tasks with as many outputs share a model, whose head was fitted to the first of them. To the others
 it is no better than untrained: their examples lie close to the decision, where a wrong code shows
-soonest, and where optimized kernels tip more predictions than a trained head would let them.
+soonest, and where optimized kernels tip more predictions than a trained head would let them. Each
+number of outputs has a placement of its own, so that every placement meets real text.
 """
 
 from collections.abc import Callable
@@ -37,6 +38,8 @@ LAYERS = 6  # MiniLM-L6
 LINEARS = 6 * LAYERS
 ANY_SCORE = Terms(margin=0.99)
 GLUE = [task for task in TASKS.values() if task.hub_config is not None]
+# By the number of outputs of a task.
+PLACEMENTS = {2: Placement.SPARSE, 3: Placement.LINEAR, 1: Placement.ATTENTION}
 
 
 @torch.inference_mode()
@@ -94,47 +97,47 @@ def export_minilm(
 @pytest.fixture(scope="module")
 def artefact_of(
     glue_dir: Path, minilm_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, Placement], Artefact]:
+) -> Callable[[str], Artefact]:
     """Tasks with heads of one width share an export: calibrated on the first of them asked for."""
-    made: dict[tuple[int, Placement], Artefact] = {}
+    made: dict[int, Artefact] = {}
 
-    def find(name: str, placement: Placement) -> Artefact:
+    def find(name: str) -> Artefact:
         task = task_named(name)
-        key = task.num_outputs, placement
-        if key not in made:
-            folder = tmp_path_factory.mktemp(f"{placement}-{task.num_outputs}")
-            made[key] = export_minilm(task, glue_dir, minilm_dir, folder, placement)
-        return made[key]
+        if task.num_outputs not in made:
+            placement = PLACEMENTS[task.num_outputs]
+            folder = tmp_path_factory.mktemp(placement)
+            made[task.num_outputs] = export_minilm(task, glue_dir, minilm_dir, folder, placement)
+        return made[task.num_outputs]
 
     return find
 
 
-@pytest.mark.parametrize("placement", Placement)
-def test_the_gate_holds_on_sst2(
-    placement: Placement, glue_dir: Path, artefact_of: Callable[[str, Placement], Artefact]
+@pytest.mark.parametrize("name", ["sst2", "mnli", "stsb"])
+def test_the_gate_holds_at_every_shape_and_for_every_code(
+    name: str, glue_dir: Path, artefact_of: Callable[[str], Artefact]
 ) -> None:
-    artefact = artefact_of("sst2", placement)
     request = ParityRequest(
-        task_named("sst2"),
+        task_named(name),
         glue_dir,
-        limit=64,
-        shift_examples=32,
+        limit=24,
+        shift_examples=8,
         shape_examples=4,
         code_examples=8,
         # The head leaves examples on the fence, so what ties may cost is not held against it here;
         # that every change up to the ONNX file is explained, and all weights are equal, is.
         gate=Gate(max_kernel_changed=1.0, max_drop=1.0, terms=ANY_SCORE),
     )
-    (split,) = check_parity(artefact, request, on_progress=lambda what, done, total: None).splits
+    artefact = artefact_of(name)
+    split, *_ = check_parity(artefact, request, on_progress=lambda what, done, total: None).splits
     assert split.verdict.failures == ()
     assert set(split.result.weights) == {"model.onnx", "model.cpu.onnx"}
     for weights in split.result.weights.values():
         assert (weights.compressed, weights.patterned, weights.equal) == (LINEARS, LINEARS, True)
     assert {stage: len(rung.dataset) for stage, rung in split.result.rungs.items()} == {
-        Stage.COMPRESSED: 64,
-        Stage.WRITTEN: 64,
-        Stage.SHIFTED: 32,
-        Stage.OPTIMIZED: 64,
+        Stage.COMPRESSED: 24,
+        Stage.WRITTEN: 24,
+        Stage.SHIFTED: 8,
+        Stage.OPTIMIZED: 24,
     }
     for shapes in split.result.shapes:
         assert {each.batch_size for each in shapes.settings} >= {1, 8, 32}
@@ -143,21 +146,23 @@ def test_the_gate_holds_on_sst2(
 
 @pytest.mark.parametrize("task", GLUE, ids=lambda task: task.name)
 def test_the_gate_holds_on_every_glue_task(
-    task: Task, glue_dir: Path, artefact_of: Callable[[str, Placement], Artefact]
+    task: Task, glue_dir: Path, artefact_of: Callable[[str], Artefact]
 ) -> None:
-    artefact = artefact_of(task.name, Placement.SPARSE)
     request = ParityRequest(
         task,
         glue_dir,
         limit=12,
         shift_examples=8,
-        shape_examples=0,  # the shapes of this graph are compared on SST-2
+        shape_examples=0,  # the shapes of these graphs are compared above
         code_examples=0,
+        replay_examples=4,
         max_length=64,
         # As above, and shapes were not compared.
         gate=Gate(require_shapes=False, max_kernel_changed=1.0, max_drop=1.0, terms=ANY_SCORE),
     )
-    splits = check_parity(artefact, request, on_progress=lambda what, done, total: None).splits
+    splits = check_parity(
+        artefact_of(task.name), request, on_progress=lambda what, done, total: None
+    ).splits
     assert [split.result.rungs[Stage.WRITTEN].dataset.split for split in splits] == list(
         task.dev_splits
     )
@@ -167,10 +172,10 @@ def test_the_gate_holds_on_every_glue_task(
 
 
 def test_the_engine_runs_every_linear_and_every_attention_in_int8(
-    artefact_of: Callable[[str, Placement], Artefact],
+    artefact_of: Callable[[str], Artefact],
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="pip install 'nxmi-export[rtx]'")
-    artefact = artefact_of("sst2", Placement.SPARSE)
+    artefact = artefact_of("sst2")
     report = build(
         artefact,
         profiles=[ShapeProfile.default(position_limit=artefact.manifest.position_limit)],
