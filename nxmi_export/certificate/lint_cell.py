@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from nxmi_export.backends.tensorrt_engine import Verdict
+from nxmi_export.backends.tensorrt_engine.configure import DEFAULT_COMPUTE_CAPABILITY
 from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
 from nxmi_export.certificate.claims import Cell, answered
 from nxmi_export.certificate.promises import LinearPromise
@@ -15,7 +16,7 @@ __all__ = ["LintTarget", "lint_cell"]
 
 # Placements short of `sparse` mean these: of a linear's output, and of residual additions.
 _OUTPUT, _RESIDUAL = "missing-int8-output", "float-residual"
-_DEFAULT = 86  # GeForce Ampere, for which plans are built where no GPU is asked
+_DEFAULT = int(DEFAULT_COMPUTE_CAPABILITY.removeprefix("sm"))
 
 
 @dataclass(frozen=True)
