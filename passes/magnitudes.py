@@ -24,6 +24,7 @@ __all__ = ["FLOATS", "Magnitudes"]
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
 _LARGEST_CODE = 128  # of int8, in magnitude
+_POSITIONS = frozenset({ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL})  # and masks
 # What these give is among the numbers that they read, but for its sign.
 _SELECT = frozenset(
     {"Abs", "Concat", "Expand", "Flatten", "Gather", "Identity", "Max", "Min", "Neg", "Reshape"}
@@ -96,10 +97,11 @@ class Magnitudes:
     def _largest_elementwise(self, node: ir.Node) -> float:
         if node.op_type in _AT_MOST_ONE:
             return 1.0
-        # Cast from integers, and Where's condition, have no bound here; the latter needs none.
+        # Shapes and indices need no bound, nor does Where's condition. What has no known type may
+        # be a float, and is unbounded then.
         read = node.inputs[1:] if node.op_type == "Where" else node.inputs
-        floats = [v for v in read if v is not None and _dtype(v) in FLOATS]
-        bounds = [self.largest(value) for value in floats]
+        numbers = [v for v in read if v is not None and _dtype(v) not in _POSITIONS]
+        bounds = [self.largest(value) for value in numbers]
         if not bounds:
             return math.inf
         if node.op_type in _SELECT:

@@ -20,7 +20,7 @@ from nxmi_export.certificate.document import (
 )
 from nxmi_export.certificate.engine import Witness
 from nxmi_export.certificate.engine_cells import EngineReading, attention_cells, linear_cells
-from nxmi_export.certificate.lint_cell import lint_cell
+from nxmi_export.certificate.lint_cell import LintTarget, lint_cell
 from nxmi_export.certificate.products import read_products
 from nxmi_export.certificate.promises import (
     AttentionPromise,
@@ -96,6 +96,7 @@ class _Case:
     files: tuple[GraphFile, ...]
     readings: tuple[EngineReading | None, ...]  # one None where there is no engine
     no_engine: str  # why, in that case
+    lint: LintTarget
 
     @classmethod
     def of(cls, artefact: Artefact, trained: Trained, witnesses: Witnesses) -> "_Case":
@@ -105,7 +106,7 @@ class _Case:
         files = (
             GraphFile(artefact.path(name), trained.structure, trained.model) for name in graphs
         )
-        readings = []
+        readings: list[EngineReading] = []
         for witness in witnesses.present:
             graph = artefact.path(witness.graph if witness.graph in named else MODEL)
             products = read_products(graph, trained.structure)
@@ -117,6 +118,7 @@ class _Case:
             tuple(files),
             tuple(readings) or (None,),
             f"no engine was built; run nxmi-export build {artefact.directory}",
+            LintTarget.of(witnesses.built.facts if witnesses.built else None),
         )
 
     def linear(self, linear: LinearPromise) -> ModuleRecord:
@@ -148,7 +150,7 @@ class _Case:
         runs = self.no_engine if self.readings == (None,) else _NOT_RUN
         return {
             Claim.SCALES: scale_parity(linears, self.files, self.trained.absent),
-            Claim.LINT: worst(lint_cell(path, linears) for path in built),
+            Claim.LINT: worst(lint_cell(path, linears, self.lint) for path in built),
             **_agreed(engine_claims(self.promises, each, self.no_engine) for each in self.readings),
             Claim.RUNS: answered(Verdict.UNPROVEN, runs),
         }
@@ -165,10 +167,17 @@ def _agreed(accounts: Iterable[Mapping[Claim, Cell]]) -> dict[Claim, Cell]:
     first, *others = accounts
     agreed = dict(first)
     for other in others:
-        for claim, cell in other.items():
-            if _WEIGHT[cell.answer] > _WEIGHT[agreed[claim].answer]:
-                agreed[claim] = cell
+        agreed = {claim: _stronger(cell, other[claim]) for claim, cell in agreed.items()}
     return agreed
+
+
+def _stronger(one: Cell, other: Cell) -> Cell:
+    if _WEIGHT[one.answer] != _WEIGHT[other.answer]:
+        return max(one, other, key=lambda cell: _WEIGHT[cell.answer])
+    if one.answer is not Answer.UNPROVEN or one.why == other.why:
+        return one
+    places = dict.fromkeys((*one.evidence, *other.evidence))
+    return Cell(Answer.UNPROVEN, f"{one.why}; {other.why}", tuple(places))
 
 
 _WEIGHT = {Answer.NOT_CLAIMED: 0, Answer.UNPROVEN: 1, Answer.PROVED: 2, Answer.REFUTED: 3}

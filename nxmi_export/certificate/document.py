@@ -63,7 +63,7 @@ class OutsideFile(_Record):
 class Certificate(_Record):
     """The contents of `certificate.json`."""
 
-    schema_: Literal["nxmi-export/certificate/1"] = "nxmi-export/certificate/1"
+    schema_: Literal["nxmi-export/certificate/2"] = "nxmi-export/certificate/2"
     version: str  # of nxmi-export
     files: dict[str, str]  # SHA-256 by name inside the artefact
     checkpoint: OutsideFile | None  # None where there was none to read

@@ -1,58 +1,26 @@
-"""An artefact's engine files in, what its engine consists of by its own build log out."""
+"""An artefact's engine files in, what its engine consists of by its own build log out.
 
-import json
+An account proves something of the plan only where engine.json has its hash. One that is bound to
+nothing may be of any engine: what it refutes stands, and what it would prove is unproven.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from nxmi_export.artefact import BUILD_LOG, ENGINE_FACTS, MODEL, PLAN, Artefact
+from nxmi_export.artefact import BUILD_LOG, ENGINE_FACTS, MODEL, PLAN, Artefact, sha256_of
 from nxmi_export.backends.tensorrt_engine import (
     EngineLayer,
     SparseEvidence,
+    Verdict,
     parse_layers,
     read_layer_info,
     sparse_evidence,
 )
-from nxmi_export.errors import ArtefactError
+from nxmi_export.backends.tensorrt_engine.engine_facts import BuilderFacts, EngineFacts, FileHash
+from nxmi_export.certificate.claims import Answer, Cell, answered
 
-__all__ = ["Builder", "Witness", "built_engine", "inspected_engine"]
-
-_RTX = "tensorrt_rtx"
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class _Facts(BaseModel):
-    """What is read of engine.json; other keys are left to their readers."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Builder(_Facts):
-    """The library that built an engine."""
-
-    name: str
-    version: str
-
-    @property
-    def is_rtx(self) -> bool:
-        """Whether it was TensorRT-RTX, which chooses kernels on the machine that runs them."""
-        return self.name == _RTX
-
-
-class _File(_Facts):
-    name: str
-    sha256: str
-
-
-class _EngineFacts(_Facts):
-    library: Builder
-    plan: _File
-    graph: _File | None = None  # the ONNX file; engines of before it was recorded are of MODEL
-    profiles: tuple[Any, ...] = (None,)  # one where they were not recorded yet
+__all__ = ["Witness", "built_engine", "inspected_engine"]
 
 
 @dataclass(frozen=True)
@@ -62,42 +30,63 @@ class Witness:
     name: str  # of the file
     layers: tuple[EngineLayer, ...]
     sparsity: SparseEvidence
-    builder: Builder | None  # None: unknown, taken for TensorRT
-    graph: str  # the ONNX file whose nodes the layers are named after
+    facts: EngineFacts | None  # None: the artefact has no engine
     objection: str | None  # why it speaks of another engine than one of this artefact's graph
-    places: Mapping[str, str]  # of each layer, by its `line`
-    profiles: int = 1  # each of which has its own layers
+    unbound: str | None  # why nothing says that it speaks of this plan
+    places: Mapping[str, str] = field(default_factory=dict)  # of each layer, by its `line`
+
+    @property
+    def builder(self) -> BuilderFacts | None:
+        """None where it is unknown, and taken for TensorRT."""
+        return None if self.facts is None else self.facts.library
 
     @property
     def is_rtx(self) -> bool:
         """Whether the engine is known to be TensorRT-RTX's."""
         return self.builder is not None and self.builder.is_rtx
 
+    @property
+    def graph(self) -> str:
+        """The ONNX file whose nodes the layers are named after."""
+        return MODEL if self.facts is None else self.facts.graph.name
+
+    @property
+    def profiles(self) -> int:
+        """How many there are, each of which has its own layers."""
+        return 1 if self.facts is None else len(self.facts.profiles)
+
     def places_of(self, layers: tuple[EngineLayer, ...]) -> tuple[str, ...]:
         """Where each of the layers stands: "build.log line 1842"."""
         return tuple(self.places.get(layer.line, layer.line) for layer in layers)
+
+    def vouched(self, cell: Cell) -> Cell:
+        """What was read from this account; nothing is proved by one that is bound to no plan."""
+        if self.unbound is None or cell.answer is not Answer.PROVED:
+            return cell
+        return answered(Verdict.UNPROVEN, f"{self.unbound}; it says: {cell.why}", cell.evidence)
 
 
 def built_engine(artefact: Artefact) -> Witness | None:
     """The engine of the artefact by its build log; None where none was built.
 
     Files that the manifest does not list are none of the artefact's. Raises ArtefactError for an
-    engine.json that cannot be read.
+    engine.json that this version does not read.
     """
-    if not {PLAN, BUILD_LOG, ENGINE_FACTS} <= artefact.manifest.files.keys():
+    facts = EngineFacts.read(artefact)
+    if facts is None:
         return None
-    facts = _read_facts(artefact.path(ENGINE_FACTS))
-    log = artefact.path(BUILD_LOG).read_text(encoding="utf-8", errors="replace")
+    log = ""
+    if BUILD_LOG in artefact.manifest.files:
+        log = artefact.path(BUILD_LOG).read_text(encoding="utf-8", errors="replace")
     layers = parse_layers(log)
     return Witness(
         name=BUILD_LOG,
         layers=layers,
         sparsity=sparse_evidence(log, layers, facts.library),
-        builder=facts.library,
-        graph=MODEL if facts.graph is None else facts.graph.name,
+        facts=facts,
         objection=_objection(artefact, facts),
+        unbound=_unbound_log(artefact, facts),
         places=_places(log),
-        profiles=len(facts.profiles),
     )
 
 
@@ -108,41 +97,60 @@ def inspected_engine(path: Path, built: Witness | None) -> Witness:
     the inspector did not write.
     """
     layers = read_layer_info(path)
-    builder = None if built is None else built.builder
+    facts = None if built is None else built.facts
     return Witness(
         name=path.name,
         layers=layers,
-        sparsity=sparse_evidence("", layers, builder),
-        builder=builder,
-        graph=MODEL if built is None else built.graph,
+        sparsity=sparse_evidence("", layers, None if facts is None else facts.library),
+        facts=facts,
         objection=None if built is None else built.objection,
-        places=_NOTHING,
-        profiles=1 if built is None else built.profiles,
+        unbound=_unbound_layers(path, facts),
     )
 
 
-def _read_facts(path: Path) -> _EngineFacts:
-    try:
-        facts: Any = json.loads(path.read_text(encoding="utf-8"))
-        return _EngineFacts.model_validate(facts)
-    except (ValueError, ValidationError) as error:
-        raise ArtefactError(
-            path,
-            expected="what nxmi-export build wrote of the engine",
-            found="a file that this version cannot read",
-            remedy="build the engine again",
-        ) from error
-
-
-def _objection(artefact: Artefact, facts: _EngineFacts) -> str | None:
-    files = artefact.manifest.files
-    if facts.plan.name != PLAN or files[PLAN].sha256 != facts.plan.sha256:
+def _objection(artefact: Artefact, facts: EngineFacts) -> str | None:
+    if facts.plan.name != PLAN or not _is_in(artefact, facts.plan):
         return f"{ENGINE_FACTS} and its log are of another plan than {PLAN}"
-    graph = facts.graph
-    if graph is None or (graph.name in files and files[graph.name].sha256 == graph.sha256):
+    if not _is_in(artefact, facts.graph):
+        told = _named(facts.graph)
+        return f"the engine was built from another graph: {told}, which is not the artefact's"
+    for tensors in facts.graph.tensors:
+        if not _is_in(artefact, tensors):
+            told = _named(tensors)
+            return f"the engine was built with other weights: {told}, which is not the artefact's"
+    return None
+
+
+def _unbound_log(artefact: Artefact, facts: EngineFacts) -> str | None:
+    if BUILD_LOG not in artefact.manifest.files:
+        return f"the artefact has no {BUILD_LOG}"
+    if facts.log.name == BUILD_LOG and _is_in(artefact, facts.log):
         return None
-    told = f"{graph.name} with SHA-256 {graph.sha256[:12]}…"
-    return f"the engine was built from another graph: {told}, which is not the artefact's"
+    found = artefact.manifest.files[BUILD_LOG].sha256[:12]
+    return (
+        f"{BUILD_LOG} with SHA-256 {found}… is not the log of this build, "
+        f"which {ENGINE_FACTS} has with {facts.log.sha256[:12]}…"
+    )
+
+
+def _unbound_layers(path: Path, facts: EngineFacts | None) -> str | None:
+    if facts is None:
+        return f"nothing binds {path.name} to a plan: the artefact has no engine"
+    if sha256_of(path) == facts.layers.sha256:
+        return None
+    return (
+        f"nothing binds {path.name} to {PLAN}: {ENGINE_FACTS} has no other hash of layers "
+        f"than that of {facts.layers.name}"
+    )
+
+
+def _is_in(artefact: Artefact, file: FileHash) -> bool:
+    record = artefact.manifest.files.get(file.name)
+    return record is not None and record.sha256 == file.sha256
+
+
+def _named(file: FileHash) -> str:
+    return f"{file.name} with SHA-256 {file.sha256[:12]}…"
 
 
 def _places(log: str) -> Mapping[str, str]:

@@ -110,7 +110,7 @@ def _filled(
         elif objection is not None:
             filled[claim] = answered(Verdict.REFUTED, objection)
         else:
-            filled[claim] = found[claim]
+            filled[claim] = reading.witness.vouched(found[claim])
     return filled
 
 

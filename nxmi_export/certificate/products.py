@@ -21,6 +21,10 @@ class Products:
     modules: Mapping[str, str]  # node name → module name, of linears and attentions
     two_of_four: frozenset[str]  # linears, of any scheme, whose stored numbers are 2:4
 
+    def nodes_of(self, module: str) -> tuple[str, ...]:
+        """In the order of the graph; several where a block with shared weights runs repeatedly."""
+        return tuple(node for node, name in self.modules.items() if name == module)
+
 
 def read_products(path: Path, structure: nn.Module) -> Products:
     """Read the graph at `path`; a block with shared weights goes by PyTorch's first name.

@@ -18,7 +18,7 @@ from nxmi_export.certificate.claims import Answer, Cell, answered, not_claimed, 
 from nxmi_export.certificate.promises import LinearPromise
 from nxmi_export.parity.graph_quantizers import module_names, open_graph
 from nxmi_export.parity.layer_weights import Mismatch
-from nxmi_export.parity.weights import weight_parity
+from nxmi_export.parity.weights import WeightParity, weight_parity
 from passes.errors import InvalidGroups, SparsityRefuted
 from passes.linear_layers import LinearLayer, linear_layers
 from passes.sparsity import Groups, check_groups
@@ -50,12 +50,12 @@ class GraphFile:
         return found
 
     @cached_property
-    def mismatches(self) -> tuple[Mismatch, ...]:
-        """Everything that the file has otherwise than the trained model."""
+    def parity(self) -> WeightParity:
+        """What was compared with the trained model, and what the file has otherwise."""
         assert self.trained is not None
         # Floats may be rounded to float16 in that file, and in no other; codes and scales nowhere.
         float16 = self.path.name == FP16_MODEL
-        return weight_parity(self.trained, self.path, float16=float16).mismatches
+        return weight_parity(self.trained, self.path, float16=float16)
 
 
 def stored_pattern(linear: LinearPromise, files: tuple[GraphFile, ...]) -> Cell:
@@ -82,21 +82,32 @@ def integer_parity(linear: LinearPromise, files: tuple[GraphFile, ...], absent: 
 def scale_parity(
     linears: tuple[LinearPromise, ...], files: tuple[GraphFile, ...], absent: str
 ) -> Cell:
-    """Everything that was compared and is no encoder linear's own: activation scales above all."""
+    """Everything that was compared and is no encoder linear's own: activation scales above all.
+
+    Unproven where a file has none of the scales that a quantized linear needs.
+    """
     if any(file.trained is None for file in files):
         return answered(Verdict.UNPROVEN, absent)
     owned = {linear.module for linear in linears}
     rest = [
         (file, each)
         for file in files
-        for each in file.mismatches
+        for each in file.parity.mismatches
         if not any(_belongs(each, name) for name in owned)
     ]
     if rest:
         file, first = rest[0]
         more = f", the first of {len(rest)}" if len(rest) > 1 else ""
         return answered(Verdict.REFUTED, f"{file.path.name}: {first}{more}")
-    return answered(Verdict.PROVED, f"in {_names(files)}")
+    if bare := [file for file in files if not file.parity.quantizers]:
+        if not any(linear.is_quantized for linear in linears):
+            return not_claimed("the recipe quantizes nothing")
+        why = f"no activation scale of {bare[0].path.name} was compared"
+        return answered(Verdict.UNPROVEN, why)
+    counts = {file.parity.quantizers for file in files}
+    return answered(
+        Verdict.PROVED, f"{' and '.join(map(str, sorted(counts)))} scales, in {_names(files)}"
+    )
 
 
 def _pattern_in(linear: LinearPromise, groups: Groups, file: GraphFile) -> Cell:
@@ -125,7 +136,9 @@ def _complaints(linear: LinearPromise, groups: Groups, file: GraphFile) -> Itera
 
 
 def _parity_in(linear: LinearPromise, file: GraphFile) -> Cell:
-    own = [each for each in file.mismatches if _belongs(each, linear.module)]
+    own = [each for each in file.parity.mismatches if _belongs(each, linear.module)]
+    if not own and linear.module not in file.parity.compared:
+        return answered(Verdict.UNPROVEN, f"{file.path.name}: the module was not compared")
     if not own:
         return answered(Verdict.PROVED, "")
     more = f" ({len(own)} mismatches)" if len(own) > 1 else ""

@@ -1,13 +1,10 @@
 """One account of an engine in, what it says about the encoder as a whole out."""
 
-from collections.abc import Iterator
-
-from nxmi_export.backends.tensorrt_engine import EngineLayer, Verdict
+from nxmi_export.backends.tensorrt_engine import Verdict, engine_mapping, merge_evidence
 from nxmi_export.backends.tensorrt_engine.int8_layers import (
     describe,
-    is_fused_attention,
-    is_gemm,
     multiplies_int8,
+    product_nodes,
 )
 from nxmi_export.certificate.claims import Cell, Claim, answered, not_claimed
 from nxmi_export.certificate.engine_cells import EngineReading
@@ -35,28 +32,31 @@ def engine_claims(
         elif reading.witness.objection is not None:
             cells[claim] = answered(Verdict.REFUTED, reading.witness.objection)
         else:
-            cells[claim] = judge(promises, reading)
+            cells[claim] = reading.witness.vouched(judge(promises, reading))
     return cells
 
 
 def _mapping(promises: Promises, reading: EngineReading) -> Cell:
     """Every product of the engine goes back to a node of the graph, and every module is found."""
-    modules, products = reading.products.modules, list(_engine_products(reading))
-    for layer in products:
-        if not set(_nodes(layer)) & modules.keys():
-            named = bool(layer.onnx_nodes)
-            told = "ONNX nodes that are no products of the graph" if named else "no ONNX node"
-            verdict = Verdict.REFUTED if named else Verdict.UNPROVEN
-            places = reading.witness.places_of((layer,))
-            return answered(verdict, f"{describe(layer)}, with {told}", places)
-    missing = [name for name in _promised(promises) if not reading.modules[name].layers]
-    if missing:
+    module_of, profiles = reading.products.modules, reading.witness.profiles
+    promised = _promised(promises)
+    mapping = engine_mapping(
+        reading.witness.layers, module_of, profiles=profiles, required=promised
+    )
+    if mapping.unmapped:
+        worst = min(mapping.unmapped, key=lambda each: each.verdict is not Verdict.REFUTED)
+        places = reading.witness.places_of((worst.layer,))
+        return answered(worst.verdict, f"{describe(worst.layer)}, with {worst.reason}", places)
+    lost = {module_of[node] for node in mapping.missing}
+    if missing := [name for name in promised if name in lost or name not in module_of.values()]:
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         reason = reading.modules[missing[0]].reason
         return answered(Verdict.UNPROVEN, f"{missing[0]} was not found{more}: {reason}")
+    if not mapping.is_complete:
+        return answered(Verdict.UNPROVEN, f"{reading.witness.name} lists no product")
     return answered(
         Verdict.PROVED,
-        f"{len(products)} products of the engine, for {len(promises.linears)} linears and "
+        f"{mapping.products} products of the engine, for {len(promises.linears)} linears and "
         f"{len(promises.attentions)} attentions of the encoder",
     )
 
@@ -69,8 +69,8 @@ def _no_float(promises: Promises, reading: EngineReading) -> Cell:
         return not_claimed("the recipe quantizes nothing")
     products = [
         layer
-        for layer in _engine_products(reading)
-        if quantized & {reading.products.modules.get(node) for node in _nodes(layer)}
+        for layer in reading.witness.layers
+        if quantized & {reading.products.modules.get(node) for node in product_nodes(layer) or ()}
     ]
     unclear = None
     for layer in products:
@@ -94,27 +94,21 @@ def _no_float(promises: Promises, reading: EngineReading) -> Cell:
 
 def _merged(promises: Promises, reading: EngineReading) -> Cell:
     for group in promises.merged:
-        layers = [reading.modules[name].layers for name in group]
         names = ", ".join(group)
-        if not all(layers):
-            return answered(Verdict.UNPROVEN, f"not all of {names} were found in the engine")
-        held = [{layer.line for layer in each} for each in layers]
-        if any(each != held[0] for each in held):
-            count = len(set().union(*held))
-            places = reading.witness.places_of(tuple(layer for each in layers for layer in each))
-            return answered(Verdict.REFUTED, f"{names} are {count} products", places)
+        runs = [reading.products.nodes_of(name) for name in group]
+        if len({len(nodes) for nodes in runs}) > 1 or not runs[0]:
+            return answered(Verdict.UNPROVEN, f"not all of {names} were found in the graph")
+        # Several where a block with shared weights runs repeatedly.
+        for evidence in merge_evidence(
+            reading.witness.layers,
+            zip(*runs, strict=True),
+            reading.products.modules,
+            profiles=reading.witness.profiles,
+        ):
+            if evidence.verdict is not Verdict.PROVED:
+                places = reading.witness.places_of(evidence.layers)
+                return answered(evidence.verdict, f"{names}: {evidence.reason}", places)
     return answered(Verdict.PROVED, f"in all {len(promises.merged)} blocks")
-
-
-def _engine_products(reading: EngineReading) -> Iterator[EngineLayer]:
-    for layer in reading.witness.layers:
-        if is_fused_attention(layer) or is_gemm(layer):
-            yield layer
-
-
-def _nodes(layer: EngineLayer) -> tuple[str, ...]:
-    """A fused attention is named after nothing, and its metadata list both products."""
-    return layer.onnx_nodes if is_fused_attention(layer) else layer.principal_nodes
 
 
 def _promised(promises: Promises) -> list[str]:

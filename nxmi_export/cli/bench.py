@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -11,6 +11,10 @@ from rich.markup import escape
 from nxmi_export.artefact import Artefact, read_artefact
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
 from nxmi_export.cli.parity_files import check_writable
+
+if TYPE_CHECKING:
+    # It loads libraries, and --help should not.
+    from nxmi_export.workflow.bench import BenchRequest
 
 __all__ = ["bench_command"]
 
@@ -91,7 +95,7 @@ def bench_command(
     _run(artefact, request, path, as_json=as_json)
 
 
-def _run(artefact: Artefact, request: Any, path: Path, *, as_json: bool) -> None:
+def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bool) -> None:
     from nxmi_export.report.bench_table import bench_notes, bench_tables
     from nxmi_export.workflow.bench import EngineProfile, bench, profile_engine
 

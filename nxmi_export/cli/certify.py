@@ -19,7 +19,7 @@ Examples
 
     nxmi-export certify model.artefact --strict
 
-    nxmi-export certify model.artefact --layer-info layers.json
+    nxmi-export certify model.artefact --layer-info model.artefact/layers_model.json
 
 Exit codes: 0 nothing is refuted; 1 something is, or under --strict something is unproven; 2 the
 artefact cannot be used; 4 internal error. The certificate is written in either case.
@@ -35,7 +35,9 @@ _Checkpoint = Annotated[
 _LayerInfo = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="What trtexec --exportLayerInfo wrote of the engine, as evidence."
+        metavar="FILE",
+        help="What the engine inspector wrote, as evidence: layers_model.json of a build with a "
+        "GPU or, which can only refute, that of trtexec --exportLayerInfo.",
     ),
 ]
 

@@ -1,7 +1,6 @@
 """`nxmi-export lint FILE`: what TensorRT would refuse, spoil or waste, before any build."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,8 +55,9 @@ def lint_command(
         begin(f"reading {subject}")
         from nxmi_export.report.lint_table import lint_table
         from nxmi_export.workflow.lint import LintRequest, lint_graph
+        from nxmi_export.workflow.lint_gate import capability_of
 
-        capability = _capability(compute_capability)
+        capability = capability_of(compute_capability)
         report = lint_graph(LintRequest(subject, capability, sequence, output, requantize))
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(), indent=1) + "\n")
@@ -88,18 +88,6 @@ def _check_options(fix: bool, output: Path | None, requantize: bool) -> None:
             found="it alone",
             remedy="add --fix -o FILE",
         )
-
-
-def _capability(name: str) -> int:
-    match = re.fullmatch(r"sm(\d{2,3})", name.lower())
-    if match is None:
-        raise UsageError(
-            f"compute capability {name}",
-            expected="sm and two or three digits",
-            found=repr(name),
-            remedy="name a GPU generation such as sm86",
-        )
-    return int(match.group(1))
 
 
 lint_command.__doc__ = f"{lint_command.__doc__}\n{_EXAMPLES}"

@@ -1,6 +1,5 @@
 """`nxmi-export parity ARTEFACT`: does it still run what was trained."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from nxmi_export.artefact import ENGINE_FACTS, Artefact, read_artefact
+from nxmi_export.artefact import Artefact, read_artefact
 from nxmi_export.cli import parity_options as given
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
 from nxmi_export.cli.parity_files import check_writable, write_results
 from nxmi_export.cli.processes import said_once_a_machine
 from nxmi_export.cli.token_cache import token_cache
-from nxmi_export.errors import ArtefactError, GateFailed
+from nxmi_export.errors import GateFailed
 from nxmi_export.glue import task_named
 
 if TYPE_CHECKING:
@@ -161,25 +160,12 @@ def _run(
         )
 
 
-def _engine(artefact: "Artefact") -> dict[str, Any] | None:
-    """The facts of the engine, where one is part of the artefact.
+def _engine(artefact: Artefact) -> dict[str, Any] | None:
+    """The facts of the engine, where one is part of the artefact."""
+    from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
 
-    A file that the manifest does not name is none: `read_artefact` has checked the others' hashes.
-    """
-    from nxmi_export.workflow.build import SCHEMA
-
-    if ENGINE_FACTS not in artefact.manifest.files:
-        return None
-    path = artefact.path(ENGINE_FACTS)
-    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if facts.get("schema") != SCHEMA:
-        raise ArtefactError(
-            path,
-            expected=f"the schema {SCHEMA}",
-            found=str(facts.get("schema")),
-            remedy="build the engine again",
-        )
-    return facts
+    facts = EngineFacts.read(artefact)
+    return None if facts is None else facts.as_json()
 
 
 parity_command.__doc__ = f"{parity_command.__doc__}\n{_EXAMPLES}"

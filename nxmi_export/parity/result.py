@@ -98,7 +98,7 @@ class ParityResult:
             "unproven": {stage.value: asdict(each) for stage, each in self.unproven.items()},
             "steps": [_step(step) for step in self.steps],
             "weights": {
-                name: {"equal": each.equal, **asdict(each)} for name, each in self.weights.items()
+                name: {"equal": each.equal, **_counts(each)} for name, each in self.weights.items()
             },
             "shapes": [_shape(shape) for shape in self.shapes],
             "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],
@@ -143,6 +143,11 @@ def _step(step: Step) -> dict[str, Any]:
         "unexplained": step.unexplained,
         "statistics": _statistics(step.statistics),
     }
+
+
+def _counts(weights: WeightParity) -> dict[str, Any]:
+    """Names are told where something is wrong with them."""
+    return {name: value for name, value in asdict(weights).items() if name != "compared"}
 
 
 def _shape(shape: ShapeParity) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A PyTorch model and its ONNX file in, whether the file stores exactly what was trained out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class WeightParity:
     mismatches: tuple[Mismatch, ...]
     parameters: int = 0  # floats outside the linears: embedding tables, norms' weights and biases
     tables: int = 0  # of embeddings, stored as INT8
+    compared: frozenset[str] = frozenset()  # of the linears: those that both sides have, by name
 
     @property
     def equal(self) -> bool:
@@ -54,11 +55,12 @@ def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -
     """
     onnx_model = open_graph(onnx_path)
     linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    layers = _layers_by_module(model, onnx_model.graph)
     compressed = [m for m in linears.values() if isinstance(m, CompressedLinear)]
     pairing = pair_quantizers(model, onnx_model.graph)
     others = stored_parameters(model, onnx_model.graph, float16=float16)
     mismatches = (
-        *_linear_mismatches(model, linears, onnx_model.graph, float16),
+        *_linear_mismatches(linears, layers, float16),
         *_quantizer_mismatches(model, pairing),
         *table_mismatches(model, onnx_model.graph),
         *others.mismatches,
@@ -72,17 +74,22 @@ def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -
         mismatches=mismatches,
         parameters=others.compared,
         tables=len(quantized_tables(model)),
+        compared=frozenset(linears.keys() & layers.keys()),
     )
 
 
-def _linear_mismatches(
-    model: nn.Module, linears: dict[str, nn.Linear], graph: ir.Graph, float16: bool
-) -> Iterator[Mismatch]:
+def _layers_by_module(model: nn.Module, graph: ir.Graph) -> dict[str, list[LinearLayer]]:
     names = module_names(model)
     found: dict[str, list[LinearLayer]] = {}
     for layer in linear_layers(graph):
         name = names.get(layer.module, layer.module)
         found.setdefault(name, []).append(layer)
+    return found
+
+
+def _linear_mismatches(
+    linears: Mapping[str, nn.Linear], found: Mapping[str, list[LinearLayer]], float16: bool
+) -> Iterator[Mismatch]:
     for name, linear in linears.items():
         for layer in found.get(name, ()):
             yield from layer_mismatches(name, linear, layer, float16=float16)

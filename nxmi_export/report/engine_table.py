@@ -49,6 +49,9 @@ def _coverage(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _said(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What was asked for and not done, and what the linter saw coming."""
+    if assumed := facts["lint"]["assumed"]:
+        names = ", ".join(facts["lint"]["compute_capabilities"])
+        yield "linted", f"[yellow]for {names}[/], which was assumed: {escape(assumed)}"
     for each in facts["ignored"]:
         yield "ignored", f"[yellow]{escape(each['option'])}[/]: {escape(each['reason'])}"
     degraded = [each for each in facts["lint"]["findings"] if each["severity"] == "degrade"]

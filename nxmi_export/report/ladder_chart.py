@@ -1,8 +1,9 @@
 """One dev split of a parity run in, the SVG of its ladder out: rungs, and what each step changed.
 
-The steps lead from the trained model to what is deployed; the file for the CPU, run as it is
-written, hangs beside the ladder, for it must equal its neighbour bit for bit. Signs and words say
-what colours say. The text of the picture is also its description.
+The steps lead from the trained model to what is deployed. What is compared with one rung and leads
+to no other hangs beside the ladder: the graph before any pass, the file for the CPU as it is
+written, which must equal its neighbour bit for bit, and the float16 file. Signs and words say what
+colours say. The text of the picture is also its description.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,15 @@ from typing import NamedTuple
 
 from nxmi_export.parity import Stage
 from nxmi_export.report.markup import Html, element
-from nxmi_export.report.parity_facts import Facts, check_mark, split_name, step_of
+from nxmi_export.report.parity_facts import (
+    FAILS,
+    Facts,
+    Mark,
+    check_mark,
+    holds,
+    split_name,
+    step_of,
+)
 
 __all__ = ["ENGINE", "NARROW", "WIDE", "ladder_chart"]
 
@@ -23,12 +32,30 @@ _BOX = (116, 90)  # pixels
 _LINES = ((20, "name"), (37, "name"), (60, "score"), (79, "note"))  # pixels below a box's edge
 _BELOW = 44  # pixels between two boxes, one above the other
 # The condition of the gate that judges a step; compression is meant to change predictions.
+_EXPLAINED = "changed predictions explained"
 _CHECKS = {
-    (Stage.COMPRESSED, Stage.WRITTEN): "changed predictions explained",
+    (Stage.COMPRESSED, Stage.CAPTURED): _EXPLAINED,
+    (Stage.COMPRESSED, Stage.WRITTEN): _EXPLAINED,
     (Stage.WRITTEN, Stage.OPTIMIZED): "optimized kernels",
     (Stage.WRITTEN, Stage.SHIFTED): "CPU file equal bit for bit",
+    (Stage.WRITTEN, Stage.FLOAT16): "float16 file",
 }
 _MAIN = (Stage.DENSE, Stage.COMPRESSED, Stage.WRITTEN, Stage.OPTIMIZED)
+
+
+class _Side(NamedTuple):
+    """A rung beside the ladder."""
+
+    stage: Stage
+    of: Stage  # the rung that it is compared with
+    at: Stage  # the rung that it hangs beside
+
+
+_SIDES = (
+    _Side(Stage.CAPTURED, Stage.COMPRESSED, at=Stage.COMPRESSED),
+    _Side(Stage.SHIFTED, Stage.WRITTEN, at=Stage.WRITTEN),
+    _Side(Stage.FLOAT16, Stage.WRITTEN, at=Stage.OPTIMIZED),
+)
 
 
 class _Label(NamedTuple):
@@ -56,7 +83,7 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
     stages = [each for each in _MAIN if each is not Stage.DENSE or each.value in split["rungs"]]
     drawing = _wide if width >= WIDE else _narrow
     places, height = drawing(len(stages) + 1)
-    beside = _beside(places[stages.index(Stage.WRITTEN)], upright=width < WIDE)
+    place_of = dict(zip(stages, places, strict=False))  # the last place is the engine's
     parts: list[Html] = []
     for stage, following, (place, target) in zip(
         stages, [*stages[1:], None], pairwise(places), strict=True
@@ -64,12 +91,14 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
         parts += _box(_rung(split, stage), place)
         parts += _edge(place, target, _step_label(split, stage, following))
     parts += _box(_engine_rung(split, engine), places[-1])
-    parts += _box(_rung(split, Stage.SHIFTED), beside)
-    parts += _edge(
-        places[stages.index(Stage.WRITTEN)],
-        beside,
-        _step_label(split, Stage.WRITTEN, Stage.SHIFTED),
-    )
+    for side in _sides(split):
+        beside = _beside(place_of[side.at], upright=width < WIDE)
+        label = _step_label(split, side.of, side.stage)
+        parts += _box(_rung(split, side.stage), beside)
+        if side.at is side.of:
+            parts += _edge(place_of[side.of], beside, label)
+        else:
+            parts += _fork(place_of[side.of], beside, label, upright=width < WIDE)
     return element(
         "svg",
         element("title", f"Ladder of {split_name(split)}"),
@@ -81,6 +110,11 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
         height=str(height),
         role="img",
     )
+
+
+def _sides(split: Facts) -> list[_Side]:
+    """Those that ran, and the one that must."""
+    return [each for each in _SIDES if each.stage is Stage.SHIFTED or each.stage in split["rungs"]]
 
 
 def _wide(count: int) -> tuple[list[_Place], int]:
@@ -95,10 +129,10 @@ def _narrow(count: int) -> tuple[list[_Place], int]:
     return [_Place(1, 1 + each * step) for each in range(count)], count * step - _BELOW + 2
 
 
-def _beside(written: _Place, *, upright: bool) -> _Place:
+def _beside(rung: _Place, *, upright: bool) -> _Place:
     if upright:
-        return _Place(NARROW - _BOX[0] - 1, written.y)
-    return _Place(written.x, written.y + _BOX[1] + _BELOW)
+        return _Place(NARROW - _BOX[0] - 1, rung.y)
+    return _Place(rung.x, rung.y + _BOX[1] + _BELOW)
 
 
 def _rung(split: Facts, stage: Stage) -> _Rung:
@@ -129,9 +163,20 @@ def _step_label(split: Facts, reference: Stage, candidate: Stage | None) -> _Lab
     if step is None or candidate is None:
         return None
     check = _CHECKS.get((reference, candidate))
-    mark = None if check is None else check_mark(split, check)
+    mark = None if check is None else _mark(split, check, step)
     text, style = _step_text(step, candidate), mark.style if mark else ""
     return _Label(f"{mark.sign} {text}" if mark else text, style)
+
+
+def _mark(split: Facts, check: str, step: Facts) -> Mark | None:
+    """What the gate says of one step; the explanations of two are one condition."""
+    if check != _EXPLAINED:
+        return check_mark(split, check)
+    found = check_mark(split, check)
+    if found is not FAILS:
+        return found
+    named = f"{step['comparison']['candidate']} "
+    return holds(not any(each.startswith(named) for each in split["failures"]))
 
 
 def _step_text(step: Facts, candidate: Stage) -> str:
@@ -175,6 +220,25 @@ def _edge(source: _Place, target: _Place, label: _Label | None) -> Iterator[Html
             yield _text(label.text, x + 12, (y + end) / 2 + 4, "start", label.style)
 
 
+def _fork(source: _Place, target: _Place, label: _Label | None, *, upright: bool) -> Iterator[Html]:
+    """An arrow that leaves another one on its way from `source`, to a box beside the next rung."""
+    width, height = _BOX
+    if upright:
+        y, turn, middle = source.y + height / 2, target.x - 18, target.y + height / 2
+        yield element(
+            "path", d=f"M{turn:.1f},{y:.1f} V{middle:.1f} H{target.x - 6:.1f}", class_="arrow"
+        )
+        yield element("path", d=f"M{target.x:.1f},{middle:.1f} l-7,-4 v8 z", class_="tip")
+        if label:
+            yield _around(turn - 32, middle, label)
+    else:
+        x, y, into, end = source.x + width / 2, source.y + height, target.x + width / 2, target.y
+        yield element("path", d=f"M{x:.1f},{y + 8:.1f} H{into:.1f} V{end - 6:.1f}", class_="arrow")
+        yield element("path", d=f"M{into:.1f},{end:.1f} l-4,-7 h8 z", class_="tip")
+        if label:
+            yield _text(label.text, into + 12, (y + end) / 2 + 4, "start", label.style)
+
+
 def _text(text: str, x: float, y: float, anchor: str, style: str) -> Html:
     return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=style)
 
@@ -190,10 +254,11 @@ def _around(x: float, y: float, label: _Label) -> Html:
 
 
 def _told(split: Facts, stages: list[Stage], engine: Facts | None) -> Iterator[str]:
-    for stage in (*stages, Stage.SHIFTED):
+    sides = _sides(split)
+    for stage in (*stages, *(side.stage for side in sides)):
         rung = _rung(split, stage)
         yield f"{', '.join(filter(None, (*rung.name, rung.note)))}: {rung.score}."
-    for reference, candidate in (*pairwise(stages), (Stage.WRITTEN, Stage.SHIFTED)):
+    for reference, candidate in (*pairwise(stages), *((side.of, side.stage) for side in sides)):
         if step := step_of(split, reference, candidate):
             comparison = step["comparison"]
             yield (

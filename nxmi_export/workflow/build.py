@@ -17,12 +17,11 @@ from nxmi_export.backends.tensorrt_engine.progress import OnProgress
 from nxmi_export.errors import ArtefactError, EngineBuildFailed
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.engine_files import IN_ARTEFACT, EngineFiles
-from nxmi_export.workflow.engine_report import SCHEMA, EngineReport, QuantizedModules
+from nxmi_export.workflow.engine_report import EngineReport, QuantizedModules
 from nxmi_export.workflow.make_engine import EngineOrder, make_engine
 
 __all__ = [
     "FAILED_LOG",
-    "SCHEMA",
     "EngineReport",
     "QuantizedModules",
     "build",

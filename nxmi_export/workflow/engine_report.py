@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -17,13 +16,14 @@ from nxmi_export.backends.tensorrt_engine import (
     int8_coverage,
     sparse_evidence,
 )
+from nxmi_export.backends.tensorrt_engine.engine_facts import ENGINE_SCHEMA, FileHash, GraphFacts
 from nxmi_export.workflow.engine_files import EngineFiles
+from nxmi_export.workflow.lint_gate import LintTargets
 from passes.lint import Finding, Severity
 from passes.lint.reading import is_int8
 
-__all__ = ["SCHEMA", "EngineReport", "GraphFile", "QuantizedModules", "coverage_of", "sparsity_of"]
+__all__ = ["EngineReport", "QuantizedModules", "coverage_of", "sparsity_of"]
 
-SCHEMA = "nxmi-export/engine/2"
 _SOFTMAX = ".softmax_quantizer"
 
 
@@ -34,11 +34,6 @@ class QuantizedModules:
     linears: tuple[str, ...]
     attentions: tuple[str, ...]
     node_modules: Mapping[str, str]  # node name → module name
-
-    @classmethod
-    def read(cls, onnx_path: Path) -> "QuantizedModules":
-        """Those of the graph in a file."""
-        return cls.of(ir.load(onnx_path))
 
     @classmethod
     def of(cls, model: ir.Model) -> "QuantizedModules":
@@ -65,20 +60,15 @@ class QuantizedModules:
 
 
 @dataclass(frozen=True)
-class GraphFile:
-    """The ONNX file that a plan was built from."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
 class EngineReport:
     """One build and what its log proves."""
 
     result: BuildResult
     files: EngineFiles
-    graph: GraphFile
+    graph: GraphFacts
+    log: FileHash
+    layers: FileHash
+    targets: LintTargets
     findings: tuple[Finding, ...]  # of the linter; none that TensorRT refuses, or nothing was built
     coverage: Int8Coverage
     sparsity: SparseEvidence
@@ -101,13 +91,15 @@ class EngineReport:
         return tuple(each for each in self.findings if each.severity is Severity.DEGRADE)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data for `engine.json`."""
+        """Plain data for `engine.json`, which `EngineFacts` reads back."""
         result = self.result
         counts = Counter(finding.severity for finding in self.findings)
         return {
-            "schema": SCHEMA,
-            "graph": {"name": self.graph.name, "sha256": self.graph.sha256},
+            "schema": ENGINE_SCHEMA,
+            "graph": self.graph.model_dump(mode="json"),
             "plan": {"name": result.plan.name, "bytes": result.size_bytes, "sha256": result.sha256},
+            "log": self.log.model_dump(),
+            "layers": self.layers.model_dump(),
             "library": {"name": result.library.name, "version": result.library.version},
             "compute_capabilities": list(result.compute_capabilities),
             "inputs": list(result.input_names),
@@ -115,6 +107,7 @@ class EngineReport:
             "options": result.options.as_json(),
             "ignored": [each.as_json() for each in result.ignored],
             "lint": {
+                **self.targets.as_json(),
                 "counts": {str(severity): counts[severity] for severity in Severity},
                 "findings": [finding.as_json() for finding in self.findings],
             },

@@ -19,6 +19,7 @@ from nxmi_export.backends.tensorrt_engine import (
     ShapeProfile,
     build_engine,
 )
+from nxmi_export.backends.tensorrt_engine.engine_facts import FileHash, GraphFacts
 from nxmi_export.backends.tensorrt_engine.layer_info import inspect_plan, layer_info
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
 from nxmi_export.backends.tensorrt_engine.trtexec import TrtexecFiles, trtexec_command
@@ -27,13 +28,12 @@ from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.engine_files import EngineFiles
 from nxmi_export.workflow.engine_report import (
     EngineReport,
-    GraphFile,
     QuantizedModules,
     coverage_of,
     sparsity_of,
 )
 from nxmi_export.workflow.interruptible import interruptible
-from nxmi_export.workflow.lint_gate import capabilities_to_lint_for, lint_before_build
+from nxmi_export.workflow.lint_gate import lint_before_build, lint_targets
 from nxmi_export.workflow.read_graph import read_graph
 
 __all__ = ["EngineOrder", "make_engine"]
@@ -65,8 +65,8 @@ def make_engine(
     """
     driver = look_for_driver()
     model = read_graph(order.graph)
-    capabilities = capabilities_to_lint_for(order.library, order.options, driver)
-    findings = lint_before_build(model, order.graph, capabilities, order.profiles)
+    targets = lint_targets(order.library, order.options, driver)
+    findings = lint_before_build(model, order.graph, targets, order.profiles)
     modules = QuantizedModules.of(model)
     asked, cache = _timing_cache(order, names)
     with interruptible(on_progress) as heard:
@@ -80,22 +80,37 @@ def make_engine(
         )
     kept = _keep_timings(result, asked, workshop / names.timing_cache)
     inspection = inspect_plan(result.plan, order.library, driver)
+    layers = workshop / names.layers
+    _write_json(layers, layer_info(result.layers, _modules(model), inspection))
     report = EngineReport(
         result=replace(result, plan=order.plan),
         files=names,
-        graph=GraphFile(order.graph.name, sha256_of(order.graph)),
+        graph=_graph_facts(order.graph, model),
+        log=_hash_of(workshop / names.log),
+        layers=_hash_of(layers),
+        targets=targets,
         findings=findings,
         coverage=coverage_of(result, modules),
         sparsity=sparsity_of(result),
         trtexec=_command(order, names, result, kept),
         timing_cache=None if kept is None else kept.name,
     )
-    layers = layer_info(result.layers, _modules(model), inspection)
-    _write_json(workshop / names.layers, layers)
     _write_json(workshop / names.facts, report.as_json())
     line = shlex.join(report.trtexec)
     (workshop / names.trtexec).write_text(f"{line}\n", encoding="utf-8")
     return report
+
+
+def _graph_facts(path: Path, model: ir.Model) -> GraphFacts:
+    """The file and those that its tensors lie in: the same graph may come with other weights."""
+    tensors = (value.const_value for g in model.graphs() for value in g.initializers.values())
+    places = {str(each.location) for each in tensors if isinstance(each, ir.ExternalTensor)}
+    files = tuple(_hash_of(path.parent / place, place) for place in sorted(places))
+    return GraphFacts(name=path.name, sha256=sha256_of(path), tensors=files)
+
+
+def _hash_of(path: Path, name: str | None = None) -> FileHash:
+    return FileHash(name=name or path.name, sha256=sha256_of(path))
 
 
 def _timing_cache(order: EngineOrder, names: EngineFiles) -> tuple[Path | None, Path | None]:

@@ -71,14 +71,14 @@ def main() -> None:
 
 def facts_of(result: BuildResult, graph: Path) -> dict[str, Any]:
     """What the build log proves about the engine of `graph`, and each thing that it does not."""
-    quantized = QuantizedModules.read(graph)
+    model = ir.load(graph)
+    quantized = QuantizedModules.of(model)
     coverage = int8_coverage(
         result.layers,
         module_of=quantized.node_modules,
         linears=quantized.linears,
         attentions=quantized.attentions,
     )
-    model = ir.load(graph)
     module_of = product_modules(model)
     mapping = engine_mapping(result.layers, module_of)
     groups = merge_evidence(result.layers, shared_input_nodes(model), module_of)
@@ -95,8 +95,8 @@ def facts_of(result: BuildResult, graph: Path) -> dict[str, Any]:
             "merged": sum(group.verdict is Verdict.PROVED for group in groups),
         },
         "mapping": {
-            "products": len(mapping.modules) + len(mapping.unmapped),
-            "unmapped": list(mapping.unmapped),
+            "products": mapping.products,
+            "unmapped": [each.layer.name for each in mapping.unmapped],
             "missing": list(mapping.missing),
         },
         "exceptions": [each.reason for each in judged if each.verdict is not Verdict.PROVED],

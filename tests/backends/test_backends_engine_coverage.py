@@ -159,6 +159,11 @@ def test_a_neighbours_int8_product_proves_nothing() -> None:
     assert _judge(neighbour).verdict is Verdict.UNPROVEN
 
 
+def test_a_float_convolution_of_rtx_is_a_product_and_refutes() -> None:
+    data = Operand("x", (-1, 64, -1, 1), "Float")
+    assert _judge(_gemm(data, kind="correlation")).verdict is Verdict.REFUTED
+
+
 def test_one_float_layer_among_several_is_not_proved() -> None:
     assert _judge(_gemm(INT8), _gemm(HALF)).verdict is Verdict.UNPROVEN
 

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import onnx_ir as ir
@@ -78,7 +79,12 @@ def test_every_product_of_a_real_engine_has_its_modules() -> None:
 def test_a_product_of_the_engine_that_no_module_accounts_for_is_named() -> None:
     known = {node: module for node, module in MODULE_OF.items() if module != "up"}
     mapping = engine_mapping(FUSED, known)
-    assert mapping.unmapped == ("node_MatMul_144_myl0_10",)
+    [unmapped] = mapping.unmapped
+    assert (unmapped.layer.name, unmapped.verdict, unmapped.reason) == (
+        "node_MatMul_144_myl0_10",
+        Verdict.REFUTED,
+        "ONNX nodes that are no products of the graph",
+    )
     assert not mapping.is_complete
 
 
@@ -97,7 +103,12 @@ def test_half_of_a_fused_attention_is_missing() -> None:
 
 def test_a_node_without_a_module_accounts_for_nothing() -> None:
     mapping = engine_mapping([_gemm("a/MatMul", "b/MatMul")], {"a/MatMul": "a", "b/MatMul": ""})
-    assert mapping.unmapped == ("a/MatMul+b/MatMul_myl0_1",)
+    [unmapped] = mapping.unmapped
+    assert (unmapped.layer.name, unmapped.verdict, unmapped.reason) == (
+        "a/MatMul+b/MatMul_myl0_1",
+        Verdict.UNPROVEN,
+        "a/MatMul has no module in the graph",
+    )
     assert mapping.missing == ()
 
 
@@ -111,6 +122,30 @@ def test_nothing_is_not_complete(module_of: dict[str, str]) -> None:
     assert not engine_mapping((), module_of).is_complete
 
 
+def test_a_product_without_onnx_nodes_is_unproven() -> None:
+    [unmapped] = engine_mapping([_gemm(name="gemm_7")], {}).unmapped
+    assert (unmapped.verdict, unmapped.reason) == (Verdict.UNPROVEN, "no ONNX node")
+
+
+def test_a_convolution_of_rtx_is_a_product() -> None:
+    layer = dataclasses.replace(_gemm("conv"), type="correlation")
+    assert [each.layer for each in engine_mapping([layer], {}).unmapped] == [layer]
+
+
+def test_every_profile_must_list_a_product() -> None:
+    first = _gemm("a/MatMul")
+    second = _gemm("a/MatMul", name="a/MatMul [profile 1]_myl1_1")
+    module_of = {"a/MatMul": "a"}
+    assert engine_mapping([first], module_of, profiles=2).missing == ("a/MatMul",)
+    assert engine_mapping([first, second], module_of, profiles=2).is_complete
+
+
+def test_a_module_that_is_not_required_may_be_missing() -> None:
+    module_of = {"a/MatMul": "a", "scores": "attention"}
+    mapping = engine_mapping([_gemm("a/MatMul")], module_of, required={"a"})
+    assert mapping.is_complete
+
+
 def test_a_mapping_becomes_json() -> None:
     mapping = engine_mapping([_gemm("a/MatMul"), _gemm("x/MatMul")], {"a/MatMul": "a", "b": "b"})
     assert mapping.as_json() == {
@@ -122,12 +157,13 @@ def test_a_mapping_becomes_json() -> None:
 
 
 def test_query_key_and_value_of_a_real_engine_are_merged() -> None:
-    assert merge_evidence(FUSED, [QKV], MODULE_OF) == (
-        MergeEvidence(
-            ("query", "key", "value"),
-            Verdict.PROVED,
-            "one product: node_MatMul_114+node_MatMul_102+node_MatMul_90_myl0_2",
-        ),
+    [evidence] = merge_evidence(FUSED, [QKV], MODULE_OF)
+    name = "node_MatMul_114+node_MatMul_102+node_MatMul_90_myl0_2"
+    assert evidence == MergeEvidence(
+        ("query", "key", "value"),
+        Verdict.PROVED,
+        f"one product: {name}",
+        tuple(layer for layer in FUSED if layer.name == name),
     )
 
 
@@ -138,9 +174,29 @@ def test_separate_products_refute_the_merge() -> None:
     assert evidence.reason == "2 products: a/MatMul+b/MatMul_myl0_1, c/MatMul_myl0_1"
 
 
+def test_products_must_be_merged_in_every_profile() -> None:
+    nodes, module_of = ("a/MatMul", "b/MatMul"), {"a/MatMul": "a", "b/MatMul": "b"}
+    merged = _gemm(*nodes, name="a/MatMul+b/MatMul_myl0_1")
+    other = _gemm(*nodes, name="a/MatMul+b/MatMul [profile 1]_myl1_1")
+    [both] = merge_evidence([merged, other], [nodes], module_of, profiles=2)
+    assert both.verdict is Verdict.PROVED
+    assert both.reason == (
+        "one product in each of 2 profiles: a/MatMul+b/MatMul_myl0_1, "
+        "a/MatMul+b/MatMul [profile 1]_myl1_1"
+    )
+    [one] = merge_evidence([merged], [nodes], module_of, profiles=2)
+    assert (one.verdict, one.reason) == (
+        Verdict.UNPROVEN,
+        "the build log lists no product named after a/MatMul, b/MatMul in each of 2 profiles",
+    )
+    apart = [_gemm(each, name=f"{each} [profile 1]_myl1_1") for each in nodes]
+    [split] = merge_evidence([merged, *apart], [nodes], module_of, profiles=2)
+    assert (split.verdict, len(split.layers)) == (Verdict.REFUTED, 3)
+
+
 def test_a_product_that_is_not_found_leaves_the_merge_unproven() -> None:
     [evidence] = merge_evidence([_gemm("a/MatMul")], [("a/MatMul", "b/MatMul")], {"a/MatMul": "a"})
-    assert evidence == MergeEvidence(
+    assert (evidence.modules, evidence.verdict, evidence.reason) == (
         ("a", "b/MatMul"),
         Verdict.UNPROVEN,
         "the build log lists no product named after b/MatMul",

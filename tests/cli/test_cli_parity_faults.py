@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from nxmi_export.artefact import CPU_MODEL, Artefact, file_record, read_artefact
+from nxmi_export.artefact import CPU_MODEL, Artefact, read_artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.tensorrt_engine import ShapeProfile
-from nxmi_export.errors import CapabilityMissing
+from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.glue import task_named
 from nxmi_export.parity import Gate, ParityResult, Stage, Unproven
 from nxmi_export.parity.bisect import Certainty
@@ -23,6 +23,7 @@ from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.engine_rung import WithinProfile, engine_runner
 from passes import linear_layers
 from tests.cli.command_lines import Command
+from tests.engine_documents import with_engine_document
 from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import write_hugging_face
 
@@ -229,14 +230,8 @@ def test_a_profile_is_kept_to_whatever_the_batch(engine: _EngineInName) -> None:
 
 def _with_engine(project: Project, tmp_path: Path) -> Artefact:
     copy = project.copy(tmp_path / "copy")
-    facts = {"library": {"name": "tensorrt", "version": "10"}, "shapes": str(PROFILE)}
-    facts |= {"schema": "nxmi-export/engine/1"}
     (copy.artefact / "model.plan").write_bytes(b"a plan")
-    (copy.artefact / "engine.json").write_text(json.dumps(facts))
-    files = read_artefact(copy.artefact).manifest.files
-    made = ("model.plan", "engine.json")
-    copy.change(files={**files, **{name: file_record(copy.artefact / name) for name in made}})
-    return read_artefact(copy.artefact)
+    return with_engine_document(read_artefact(copy.artefact), profiles=[PROFILE.as_json()])
 
 
 def test_an_engine_that_cannot_run_here_is_unproven_and_says_why(
@@ -254,6 +249,24 @@ def test_an_engine_that_cannot_run_here_is_unproven_and_says_why(
         result, failures = _result(project, gate=Gate(strict=strict))
         assert result.unproven == {Stage.ENGINE: Unproven(reason, deployed=True)}
         assert (f"The engine is unproven: {reason}" in failures) is strict
+
+
+def test_a_plan_for_another_gpu_is_unproven_and_says_why(
+    sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(plan: Path, **others: object) -> None:
+        raise ArtefactError(plan.name, expected="one", found="another", remedy="build it again")
+
+    artefact = _with_engine(sst2, tmp_path)
+    module = "nxmi_export.workflow.parity.engine_rung"
+    monkeypatch.setattr(f"{module}.find_library", lambda name: None)
+    monkeypatch.setattr(f"{module}.TensorRtRunner", refuse)
+    unproven = Unproven("model.plan: expected one, found another; build it again.", deployed=True)
+    project = Project(artefact.directory.parent)
+    for strict in (False, True):
+        result, failures = _result(project, gate=Gate(strict=strict))
+        assert result.unproven == {Stage.ENGINE: unproven}
+        assert (f"The engine is unproven: {unproven.reason}" in failures) is strict
 
 
 def test_an_engine_for_shorter_texts_than_the_datas_is_unproven(

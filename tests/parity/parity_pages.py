@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from parity_results import artefact_storing, result_of, with_wrong
@@ -22,6 +23,7 @@ from nxmi_export.parity import (
 from nxmi_export.parity.document import run_document
 from nxmi_export.parity.judge import CodeDifference
 from nxmi_export.parity.layer_weights import Mismatch
+from tests.engine_documents import engine_document
 
 HOSTILE = "<script>alert('a')</script> & \"b\" </table> \u202eesrever"
 CHANGED = 60  # of the first dev set, more than a page lists
@@ -77,13 +79,12 @@ def drift() -> dict[str, Any]:
 
 def engine() -> dict[str, Any]:
     """What engine.json says of a build of which not everything is proved."""
-    return {
-        "plan": {"name": "model.plan", "bytes": 2_933_220, "sha256": "ef" * 32},
-        "library": {"name": "tensorrt_rtx", "version": "1.7.1.116"},
-        "graph": {"name": "model.onnx", "sha256": "ab" * 32},
-        "compute_capabilities": ["sm86"],
-        "profiles": [{"min": [1, 1], "opt": [8, 32], "max": [16, 64]}],
-        "int8": {
+    return engine_document(
+        Path("model.artefact"),
+        plan={"name": "model.plan", "bytes": 2_933_220, "sha256": "ef" * 32},
+        library={"name": "tensorrt_rtx", "version": "1.7.1.116"},
+        compute_capabilities=["sm86"],
+        int8={
             "verdict": "refuted",
             "linears": {"total": 6, "int8": 5, "int8_output": 0},
             "attentions": {"total": 1, "int8": 1},
@@ -92,9 +93,14 @@ def engine() -> dict[str, Any]:
                 {"module": "layer.5", "verdict": "refuted", "reason": HOSTILE},
             ],
         },
-        "sparse_kernels": {"verdict": "unproven", "reason": "its plan says nothing"},
-        "runs": {"verdict": "unproven", "reason": "the plan was not run on a GPU"},
-    }
+        sparse_kernels={
+            "verdict": "unproven",
+            "reason": "its plan says nothing",
+            "eligible": None,
+            "chosen": None,
+        },
+        runs={"verdict": "unproven", "reason": "the plan was not run on a GPU"},
+    )
 
 
 def _changed() -> ParityResult:

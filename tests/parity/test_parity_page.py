@@ -9,7 +9,7 @@ import pytest
 from parity_pages import CHANGED, HOSTILE, LAYERS, artefact, document, engine
 from parity_results import deployed
 
-from nxmi_export.parity import Gate, judge_run
+from nxmi_export.parity import Gate, Stage, judge_run
 from nxmi_export.parity.document import run_document
 from nxmi_export.report.changed_examples import MOST_SHOWN
 from nxmi_export.report.drift_chart import drift_chart
@@ -448,6 +448,64 @@ def test_the_ladder_has_a_box_for_every_rung_and_says_what_each_step_changed(wid
         bottom = float(box.attributes["y"]) + float(box.attributes["height"])
         assert right <= width
         assert bottom <= float(picture.all("svg")[0].attributes["height"])
+
+
+def ladder_of_every_rung() -> dict[str, Any]:
+    """A split whose captured and float16 rungs ran too."""
+    split = document()["splits"][0]
+    for stage, reference, name in (
+        (Stage.CAPTURED, Stage.COMPRESSED, "captured graph, unoptimized"),
+        (Stage.FLOAT16, Stage.WRITTEN, "model.fp16.onnx, unoptimized"),
+    ):
+        split["rungs"][stage] = split["rungs"]["written"] | {"name": name}
+        [step] = [each for each in split["steps"] if each["candidate"] == "shifted"]
+        comparison = step["comparison"] | {"candidate": name, "reference": reference}
+        ends = {"reference": reference, "candidate": stage}
+        split["steps"].append(step | {**ends, "comparison": comparison})
+    split["checks"].append({"name": "float16 file", "ok": True, "undecided": None})
+    return split
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_every_rung_that_ran_is_drawn_and_touches_no_other(width: int) -> None:
+    picture = read_html(ladder_chart(ladder_of_every_rung(), engine(), width))
+    names = [each.text for each in picture.all("text", class_="name")]
+    assert {"captured graph", "model.fp16.onnx"} < set(names)
+    words = [each.text for each in picture.all("text", class_="holds")]
+    assert words.count("✓ 0 changed") == 2
+    described = picture.all("desc")[0].text
+    assert "From compressed to captured graph, unoptimized: 0 changed, of 2000." in described
+    assert "From written to model.fp16.onnx, unoptimized: 0 changed, of 2000." in described
+    boxes = [placed(each) for each in picture.all("rect")]
+    assert len(boxes) == 7
+    svg = picture.all("svg")[0].attributes
+    for index, (left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0
+        assert top >= 0
+        assert right <= width
+        assert bottom <= float(svg["height"])
+        for other in boxes[:index]:
+            apart = right < other[0] or other[2] < left or bottom < other[1] or other[3] < top
+            assert apart
+    assert len(picture.all("path", class_="arrow")) == len(boxes) - 1
+    ends = [path_end(each.attributes["d"]) for each in picture.all("path", class_="tip")]
+    # Each arrow ends at an edge of a box of its own.
+    for left, top, right, bottom in boxes[1:]:
+        at_edge = [
+            (x == left and top < y < bottom) or (y == top and left < x < right) for x, y in ends
+        ]
+        assert at_edge.count(True) == 1
+
+
+def placed(rect: Element) -> tuple[float, float, float, float]:
+    x, y, width, height = (float(rect.attributes[n]) for n in ("x", "y", "width", "height"))
+    return x, y, x + width, y + height
+
+
+def path_end(commands: str) -> tuple[float, float]:
+    """Where the tip of an arrow is: its first point."""
+    x, y = commands.split(" ")[0].removeprefix("M").split(",")
+    return float(x), float(y)
 
 
 def test_a_rung_that_was_not_run_is_drawn_dashed_and_named() -> None:

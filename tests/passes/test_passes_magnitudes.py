@@ -103,6 +103,20 @@ def test_nothing_is_claimed_of_what_is_not_understood(lines: tuple[str, ...]) ->
     assert bound(lines[-1], *lines[:-1]) == math.inf
 
 
+@pytest.mark.parametrize("line", ["y = Add(n, t)", "y = Where(c, n, t)", "y = Max(n, t)"])
+def test_an_operand_of_unknown_type_is_unbounded(line: str) -> None:
+    text = f"""g (float[B,S,2] x) => (float[B,S,2] y) <{CONSTANTS}> {{
+ [a__0] n = LayerNormalization(x, gain, bias)
+ [a__1] c = IsNaN(x)
+ [a__2] t = Exp(x)
+ [a__3] {line}
+}}"""
+    model = typed(model_of(text))
+    (unknown,) = (node.outputs[0] for node in model.graph if node.op_type == "Exp")
+    unknown.type = None
+    assert Magnitudes(model.graph).largest(model.graph.outputs[0]) == math.inf
+
+
 def test_a_value_may_be_set_by_hand() -> None:
     model = typed(model_of("g (float[S] x) => (float[S] y) { [a__Neg] y = Neg(x) }"))
     (value,) = model.graph.outputs

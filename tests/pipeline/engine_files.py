@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nxmi_export.artefact import Artefact, read_artefact, replace_files, sha256_of
+from nxmi_export.artefact import Artefact, read_artefact, replace_files
 from nxmi_export.output_files import temporary_directory
+from tests.engine_documents import engine_document
 from tests.pipeline.exports import LAYERS
 
 SPARSE_KERNEL = "sm80_xmma_sparse_gemm_i8i8_i8i32_f32_tn_n_tilesize128x128x128"
 DENSE_KERNEL = "sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize128x128x64"
 FLOAT_KERNEL = "sm80_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize128x128x16"
 PRODUCTS = 4 * LAYERS  # of linears, query, key and value being one
-ENGINE = ("model.plan", "build.log", "engine.json")
+ENGINE = ("model.plan", "build.log", "layers_model.json", "engine.json")
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,20 @@ def with_engine(
     log: str,
     *,
     library: tuple[str, str] = ("tensorrt", "10.14.1"),
-    graph: dict[str, str] | None = None,
-    plan_sha256: str | None = None,
+    layers: str = "{}",
+    **changes: Any,
 ) -> Artefact:
-    """The artefact with a plan, this log and an engine.json about them, as `build` leaves it."""
+    """The artefact with a plan, this log and an engine.json about them, as `build` leaves it.
+
+    `layers` is the text of layers_model.json, `changes` are keys of engine.json.
+    """
     with temporary_directory(artefact.directory) as workshop:
-        plan = workshop / "model.plan"
-        plan.write_bytes(b"a plan")
+        (workshop / "model.plan").write_bytes(b"a plan")
         (workshop / "build.log").write_text(log, encoding="utf-8")
-        facts: dict[str, Any] = {
-            "plan": {"name": plan.name, "bytes": 6, "sha256": plan_sha256 or sha256_of(plan)},
-            "library": {"name": library[0], "version": library[1]},
-        }
-        facts |= {"graph": graph} if graph else {}
+        (workshop / "layers_model.json").write_text(layers, encoding="utf-8")
+        graph = engine_document(artefact.directory)["graph"]
+        named = {"name": library[0], "version": library[1]}
+        facts = engine_document(workshop, **{"graph": graph, "library": named} | changes)
         (workshop / "engine.json").write_text(json.dumps(facts), encoding="utf-8")
         replace_files(artefact, workshop, ENGINE)
     return read_artefact(artefact.directory)

@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 import torch
 
-from nxmi_export.artefact import Artefact, file_record, read_artefact
+from nxmi_export.artefact import Artefact
 from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.cuda_python_device import CudaPythonDevice
 from nxmi_export.bench import Measured, NotRun
 from nxmi_export.bench.dense_model import dense_model
-from nxmi_export.errors import ArtefactError
 from nxmi_export.latency import Workload
 from nxmi_export.workflow.bench import BenchRequest, EngineProfile, bench, profile_engine
 from nxmi_export.workflow.bench import engines as engines_module
-from nxmi_export.workflow.engine_facts import EngineFacts
 from tests.backends.fake_cuda import FakeCudart, Machine
 from tests.backends.fake_tensorrt import fake_library, write_plan
+from tests.engine_documents import profiles_of, with_engine_document
 
 SMALL, LARGE = Workload(2, 8), Workload(9, 8)
 REQUEST = BenchRequest((SMALL, LARGE), threads=1, rounds=3, seconds=0)
 MAX_4 = ((1, 1), (2, 8), (4, 16))
 INPUTS = {"input_ids": "INT64", "attention_mask": "INT64", "token_type_ids": "INT64"}
 PROFILE = "min=1x1,opt=2x8,max=4x16"
+SHAPES = profiles_of(([1, 1], [2, 8], [4, 16]))
 
 
 class Gpu:
@@ -71,18 +71,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
 def with_plan(sparse_copy: Artefact) -> Artefact:
     """An artefact whose plan the stand-in runs."""
     write_plan(sparse_copy.directory / "model.plan", MAX_4, **INPUTS)
-    return with_facts(sparse_copy, shapes=PROFILE)
-
-
-def with_facts(artefact: Artefact, **facts: Any) -> Artefact:
-    """The same artefact with this engine.json."""
-    library = {"name": "tensorrt", "version": "10.14.1"}
-    path = artefact.directory / "engine.json"
-    path.write_text(json.dumps({"library": library, **facts}))
-    files = {name: file_record(artefact.directory / name) for name in ("model.plan", "engine.json")}
-    manifest = artefact.manifest.model_copy(update={"files": artefact.manifest.files | files})
-    manifest.write(artefact.directory)
-    return read_artefact(artefact.directory)
+    return with_engine_document(sparse_copy, profiles=SHAPES)
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -111,16 +100,12 @@ def test_an_engine_runs_with_sparse_kernels_allowed_and_forbidden(
 
 
 def test_the_second_engine_repeats_the_options_of_the_first(with_plan: Artefact, gpu: Gpu) -> None:
-    shapes = {"min": [1, 1], "opt": [2, 8], "max": [4, 16]}
-    options = {"workspace_bytes": 1 << 20, "optimization_level": 5, "tf32": False, "refit": False}
-    graph = {"name": "model.onnx", "sha256": "0"}
-    artefact = with_facts(with_plan, profiles=[shapes], options=options, graph=graph)
+    asked = EngineOptions(workspace_bytes=1 << 20, optimization_level=5, tf32=False)
+    artefact = with_engine_document(with_plan, profiles=SHAPES, options=asked.as_json())
     bench(artefact, dataclasses.replace(REQUEST, workloads=(SMALL,)), on_progress=quiet)
     [(_, [profile], used)] = gpu.built
     assert str(profile) == PROFILE
-    assert used == EngineOptions(
-        workspace_bytes=1 << 20, optimization_level=5, tf32=False, sparse_weights=False
-    )
+    assert used == dataclasses.replace(asked, sparse_weights=False)
 
 
 def test_the_engine_may_be_the_baseline(with_plan: Artefact, gpu: Gpu) -> None:
@@ -134,7 +119,7 @@ def test_the_engine_may_be_the_baseline(with_plan: Artefact, gpu: Gpu) -> None:
 
 def test_a_plan_that_does_not_load_leaves_its_place_empty(with_plan: Artefact, gpu: Gpu) -> None:
     (with_plan.directory / "model.plan").write_bytes(b"of another GPU")
-    artefact = with_facts(with_plan, shapes=PROFILE)
+    artefact = with_engine_document(with_plan, profiles=SHAPES)
     request = dataclasses.replace(REQUEST, workloads=(SMALL,))
     (found,) = bench(artefact, request, on_progress=quiet).workloads
     engine = found.results["tensorrt"]
@@ -173,25 +158,6 @@ def test_no_shape_that_fits_is_a_reason(with_plan: Artefact, gpu: Gpu) -> None:
     profile = profile_engine(with_plan, request)
     assert isinstance(profile, NotRun)
     assert profile.reason.startswith("model.plan: a batch of input_ids 9×8, ")
-
-
-@pytest.mark.parametrize(
-    ("facts", "found"),
-    [
-        ({"shapes": 3}, "AttributeError 'int' object has no attribute 'replace'"),
-        ({}, "KeyError 'profiles'"),
-    ],
-)
-def test_facts_of_another_layout_are_refused(
-    with_plan: Artefact, facts: dict[str, Any], found: str
-) -> None:
-    artefact = with_facts(with_plan, **facts)
-    with pytest.raises(ArtefactError) as caught:
-        EngineFacts.read(artefact)
-    assert str(caught.value) == (
-        f"{artefact.directory / 'engine.json'}: expected the facts of an engine, as nxmi-export "
-        f"build writes them, found {found}; build the engine again"
-    )
 
 
 def test_threads_are_given_back(with_plan: Artefact, gpu: Gpu) -> None:

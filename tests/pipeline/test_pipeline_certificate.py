@@ -14,6 +14,7 @@ import torch
 
 from nxmi_export.artefact import FP16_MODEL, Artefact, file_record, read_artefact
 from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, ShapeProfile
+from nxmi_export.backends.tensorrt_engine.layer_info import Inspection, layer_info
 from nxmi_export.certificate import Answer, Certificate, Claim, read_certificate
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.recipe import Placement
@@ -254,7 +255,8 @@ def test_a_placement_without_int8_outputs_claims_none(
     assert answers(certificate, Claim.INT8_OUT) == {NOT_CLAIMED}
     assert certificate.model[Claim.LINT].answer is PROVED
     assert certificate.model[Claim.LINT].why == (
-        "model.onnx: 12 notes, and 4 values in float that the placement does not promise in INT8"
+        "model.onnx for sm86 and 64 tokens: 12 notes, "
+        "and 4 values in float that the placement does not promise in INT8"
     )
 
 
@@ -275,7 +277,9 @@ def test_attention_that_runs_apart_is_refuted_as_fused_and_still_int8(sparse: Ar
 def test_query_key_and_value_apart_are_refuted(sparse: Artefact) -> None:
     certificate = certified(with_engine(sparse, Log(merged=False).text))
     assert certificate.model[Claim.MERGED_QKV].answer is REFUTED
-    assert certificate.model[Claim.MERGED_QKV].why.endswith("are 3 products")
+    assert certificate.model[Claim.MERGED_QKV].why.startswith(
+        ", ".join(f"{ATTENTION}.{name}" for name in ("query", "key", "value")) + ": 3 products: "
+    )
 
 
 def test_a_module_that_the_engine_does_not_list_is_unproven(sparse: Artefact) -> None:
@@ -344,7 +348,7 @@ def test_a_real_rtx_build_proves_int8_and_the_mapping(sparse: Artefact, rtx: Lib
 
 
 def test_an_engine_of_another_graph_is_refuted(sparse: Artefact) -> None:
-    graph = {"name": "model.onnx", "sha256": "ab" * 32}
+    graph = {"name": "model.onnx", "sha256": "ab" * 32, "tensors": []}
     certificate = certified(with_engine(sparse, Log().text, graph=graph))
     for claim in (*OF_ENGINE, Claim.FUSED):
         assert answers(certificate, claim) == {REFUTED}
@@ -355,15 +359,68 @@ def test_an_engine_of_another_graph_is_refuted(sparse: Artefact) -> None:
     assert answers(certificate, Claim.STORED) == {PROVED}
 
 
-def test_an_engine_whose_graph_is_recorded_is_proved(sparse: Artefact) -> None:
+def test_an_engine_of_the_same_graph_with_other_weights_is_refuted(sparse: Artefact) -> None:
     digest = sparse.manifest.files["model.onnx"].sha256
-    graph = {"name": "model.onnx", "sha256": digest}
+    weights = {"name": "model.onnx.data", "sha256": "ab" * 32}
+    graph = {"name": "model.onnx", "sha256": digest, "tensors": [weights]}
     certificate = certified(with_engine(sparse, Log().text, graph=graph))
-    assert answers(certificate, Claim.INT8_IN) == {PROVED}
+    assert cell(certificate, UP, Claim.INT8_IN) == (
+        REFUTED,
+        "the engine was built with other weights: model.onnx.data with SHA-256 abababababab…, "
+        "which is not the artefact's",
+    )
+
+
+def test_an_engine_without_its_graph_is_refused(sparse: Artefact) -> None:
+    artefact = with_engine(sparse, Log().text, graph=...)
+    with pytest.raises(ArtefactError) as caught:
+        certified(artefact)
+    assert str(caught.value) == (
+        f"{artefact.directory / 'engine.json'}: expected what nxmi-export build writes under the "
+        "schema nxmi-export/engine/3, found graph: Field required; build the engine again"
+    )
+
+
+def with_other_log(artefact: Artefact, log: str) -> Artefact:
+    """The artefact with another build.log, of which its manifest knows and engine.json does not."""
+    (artefact.directory / "build.log").write_text(log, encoding="utf-8")
+    return rebound(as_listed(artefact))
+
+
+def test_another_log_proves_nothing_of_the_engine(sparse: Artefact) -> None:
+    artefact = with_other_log(with_engine(sparse, Log(in_float=(UP,)).text), Log().text)
+    certificate = certified(artefact)
+    for claim in (*OF_ENGINE, Claim.FUSED):
+        assert answers(certificate, claim) == {UNPROVEN}
+    for claim in (Claim.MAPPING, Claim.NO_FLOAT, Claim.MERGED_QKV):
+        assert certificate.model[claim].answer is UNPROVEN
+    now = artefact.manifest.files["build.log"].sha256[:12]
+    then = json.loads((artefact.directory / "engine.json").read_text())["log"]["sha256"][:12]
+    assert cell(certificate, UP, Claim.SPARSE)[1] == (
+        f"build.log with SHA-256 {now}… is not the log of this build, which engine.json has with "
+        f"{then}…; it says: the kernel is {SPARSE_KERNEL}"
+    )
+
+
+def test_what_another_log_refutes_stays_refuted(sparse: Artefact) -> None:
+    log = Log(in_float=(UP,)).text
+    certificate = certified(with_other_log(with_engine(sparse, Log().text), log))
+    assert cell(certificate, UP, Claim.INT8_IN)[0] is REFUTED
+    assert cell(certificate, QUERY, Claim.INT8_IN)[0] is UNPROVEN
+
+
+def test_an_engine_whose_log_is_gone_is_unproven(sparse: Artefact) -> None:
+    artefact = with_engine(sparse, Log().text)
+    files = {name: each for name, each in artefact.manifest.files.items() if name != "build.log"}
+    artefact.manifest.model_copy(update={"files": files}).write(artefact.directory)
+    certificate = certified(read_artefact(artefact.directory))
+    assert answers(certificate, Claim.INT8_IN) == {UNPROVEN}
+    assert certificate.model[Claim.MAPPING].answer is UNPROVEN
 
 
 def test_a_log_of_another_plan_is_refuted(sparse: Artefact) -> None:
-    certificate = certified(with_engine(sparse, Log().text, plan_sha256="cd" * 32))
+    plan = {"name": "model.plan", "bytes": 6, "sha256": "cd" * 32}
+    certificate = certified(with_engine(sparse, Log().text, plan=plan))
     assert cell(certificate, UP, Claim.INT8_IN) == (
         REFUTED,
         "engine.json and its log are of another plan than model.plan",
@@ -424,16 +481,80 @@ def test_a_shifted_zero_point_is_no_stored_pattern(sparse: Artefact) -> None:
 
 
 @pytest.mark.parametrize("release", [10, 11])
-def test_the_inspectors_file_is_evidence_too(
+def test_the_inspectors_file_of_the_build_is_evidence_too(
     sparse: Artefact, tmp_path: Path, release: int
 ) -> None:
-    path = inspector_json(Log(), tmp_path / "layers_x.json", release=release)
-    certificate = certified(sparse, layer_info=path)
+    inspected = inspector_json(Log(), tmp_path / "layers_x.json", release=release).read_text()
+    layers = layer_info((), {}, Inspection(json.loads(inspected)))
+    artefact = with_engine(sparse, "a log of nothing", layers=json.dumps(layers))
+    certificate = certified(artefact, layer_info=artefact.directory / "layers_model.json")
     for claim in (Claim.INT8_IN, Claim.INT8_OUT, Claim.FUSED, Claim.SPARSE):
         assert answers(certificate, claim) == {PROVED}
     assert answers(certificate, Claim.ELIGIBLE) == {UNPROVEN}  # it counts nothing
+    assert certificate.model[Claim.MAPPING].answer is PROVED
     assert certificate.layer_info is not None
-    assert certificate.layer_info.path == "../layers_x.json"
+    assert certificate.layer_info.path == "layers_model.json"
+
+
+@pytest.mark.parametrize("built", [False, True], ids=["no engine", "an engine"])
+def test_an_inspectors_file_that_nothing_binds_to_the_plan_proves_nothing(
+    sparse: Artefact, tmp_path: Path, built: bool
+) -> None:
+    path = inspector_json(Log(), tmp_path / "layers_x.json", release=10)
+    artefact = with_engine(sparse, "a log of nothing") if built else sparse
+    certificate = certified(artefact, layer_info=path)
+    for claim in (*OF_ENGINE, Claim.FUSED):
+        assert answers(certificate, claim) == {UNPROVEN}
+    for claim in (Claim.MAPPING, Claim.NO_FLOAT, Claim.MERGED_QKV):
+        assert certificate.model[claim].answer is UNPROVEN
+    why = (
+        "nothing binds layers_x.json to model.plan: engine.json has no other hash of layers than "
+        "that of layers_model.json"
+        if built
+        else "nothing binds layers_x.json to a plan: the artefact has no engine"
+    )
+    told = cell(certificate, UP, Claim.SPARSE)[1]
+    assert told.endswith(f"{why}; it says: the kernel is {SPARSE_KERNEL}")
+
+
+def test_what_an_unbound_inspectors_file_refutes_is_refuted(
+    sparse: Artefact, tmp_path: Path
+) -> None:
+    path = inspector_json(Log(in_float=(UP,)), tmp_path / "layers_x.json", release=10)
+    certificate = certified(sparse, layer_info=path)
+    assert cell(certificate, UP, Claim.INT8_IN)[0] is REFUTED
+    assert cell(certificate, QUERY, Claim.INT8_IN)[0] is UNPROVEN
+
+
+def test_a_build_without_a_gpu_has_no_inspectors_account(sparse: Artefact) -> None:
+    layers = layer_info((), {}, Inspection(reason="no NVIDIA driver"))
+    artefact = with_engine(sparse, Log().text, layers=json.dumps(layers))
+    path = artefact.directory / "layers_model.json"
+    with pytest.raises(UsageError) as caught:
+        certified(artefact, layer_info=path)
+    assert str(caught.value) == (
+        f"{path}: expected the inspector's account of the plan, beside that of the build log, "
+        "found none: no NVIDIA driver; build the engine on a machine with its GPU, or leave "
+        "--layer-info out"
+    )
+
+
+def test_the_linter_is_asked_about_the_gpu_and_the_lengths_of_the_engine(sparse: Artefact) -> None:
+    linted = {"assumed": None, "counts": {}, "findings": []}
+    turing = linted | {"compute_capabilities": ["sm86", "sm75"]}
+    found = certified(with_engine(sparse, Log().text, lint=turing)).model[Claim.LINT]
+    assert found.answer is REFUTED
+    assert found.why.startswith("model.onnx for sm86, sm75 and 64 tokens: ")
+    assert "turing-float" in found.why
+
+
+def test_the_linter_proves_nothing_of_an_engine_for_a_gpu_that_is_not_known(
+    sparse: Artefact,
+) -> None:
+    guess = {"compute_capabilities": ["sm86"], "assumed": "no driver", "counts": {}, "findings": []}
+    found = certified(with_engine(sparse, Log().text, lint=guess)).model[Claim.LINT]
+    assert found.answer is UNPROVEN
+    assert found.why.startswith("no driver; model.onnx for sm86 and 64 tokens: ")
 
 
 def test_what_the_inspector_refutes_the_log_cannot_prove(sparse: Artefact, tmp_path: Path) -> None:
@@ -475,7 +596,7 @@ def test_the_certificate_is_a_file_of_the_artefact_and_reads_back(sparse: Artefa
     artefact = read_artefact(sparse.directory)
     assert read_certificate(artefact) == certificate
     facts = json.loads((sparse.directory / "certificate.json").read_text())
-    assert facts["schema"] == "nxmi-export/certificate/1"
+    assert facts["schema"] == "nxmi-export/certificate/2"
     assert facts["totals"]["mask"] == {
         "proved": ENCODER_LINEARS,
         "refuted": 0,

@@ -7,6 +7,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 
 from nxmi_export.artefact import Artefact, file_record, read_artefact, sha256_of
@@ -18,6 +19,7 @@ from nxmi_export.backends.tensorrt_engine import (
     ShapeProfile,
     Verdict,
 )
+from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
 from nxmi_export.errors import ArtefactError, EngineBuildFailed, OutputError, UsageError
 from nxmi_export.workflow.build import EngineReport, QuantizedModules, build, build_file
 from tests.backends.fake_builder_library import fake_library
@@ -52,7 +54,7 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Exported, rtx: Lib
     facts = json.loads((copy.directory / "engine.json").read_text())
     assert facts == report.as_json()
     plan = copy.directory / "model.plan"
-    assert facts["schema"] == "nxmi-export/engine/2"
+    assert facts["schema"] == "nxmi-export/engine/3"
     assert facts["plan"] == {
         "name": "model.plan",
         "bytes": plan.stat().st_size,
@@ -60,7 +62,14 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Exported, rtx: Lib
     }
     assert facts["library"] == {"name": "tensorrt_rtx", "version": rtx.version}
     graph = copy.directory / "model.onnx"
-    assert facts["graph"] == {"name": "model.onnx", "sha256": sha256_of(graph)}
+    weights = copy.directory / "model.onnx.data"
+    assert facts["graph"] == {
+        "name": "model.onnx",
+        "sha256": sha256_of(graph),
+        "tensors": [{"name": "model.onnx.data", "sha256": sha256_of(weights)}],
+    }
+    for key, name in (("log", "build.log"), ("layers", "layers_model.json")):
+        assert facts[key] == {"name": name, "sha256": sha256_of(copy.directory / name)}
     assert facts["compute_capabilities"] == ["sm86"]
     assert facts["profiles"] == [{"min": [1, 1], "opt": [8, 32], "max": [16, 64]}]
     assert facts["int8"]["linears"] == {
@@ -77,13 +86,19 @@ def test_the_engine_runs_every_quantized_module_in_int8(copy: Exported, rtx: Lib
     assert facts["sparse_kernels"]["verdict"] == "unproven"
     assert facts["runs"] == {"verdict": "unproven", "reason": "the plan was not run on a GPU"}
 
-    files = read_artefact(copy.directory).manifest.files
+    built = read_artefact(copy.directory)
+    read = EngineFacts.read(built)
+    assert read is not None
+    assert read.as_json() == facts
+    assert read.lint.compute_capabilities == ("sm86",)
+    assert read.lint.assumed is None
+    files = built.manifest.files
     assert files.keys() == copy.artefact.manifest.files.keys() | ENGINE_FILES
     assert {path.name for path in copy.directory.iterdir()} == {"manifest.json", *files}
 
 
 def test_what_must_run_in_int8_is_read_from_the_graph(exported: Exported) -> None:
-    modules = QuantizedModules.read(exported.directory / "model.onnx")
+    modules = QuantizedModules.of(ir.load(exported.directory / "model.onnx"))
     assert len(modules.linears) == ENCODER_LINEARS
     expected = ATTENTIONS if exported.quantized_attentions else set()
     assert set(modules.attentions) == expected
@@ -223,7 +238,8 @@ def test_the_float16_graph_is_the_one_that_is_built(sparse_copy: Artefact, rtx: 
         options=EngineOptions(),
         precision=Precision.FP16,
     )
-    assert report.as_json()["graph"] == {"name": "model.fp16.onnx", "sha256": sha256_of(graph)}
+    found = report.as_json()["graph"]
+    assert (found["name"], found["sha256"]) == ("model.fp16.onnx", sha256_of(graph))
     assert report.trtexec[1] == "--onnx=model.fp16.onnx"
 
 
@@ -236,7 +252,10 @@ def test_timings_are_kept_in_the_artefact_and_read_the_next_time(sparse_copy: Ar
     path = sparse_copy.directory / "timing.cache"
     assert path.read_bytes() == b"timed:timed:"
     assert read_artefact(sparse_copy.directory).manifest.files["timing.cache"] == file_record(path)
-    facts = json.loads((sparse_copy.directory / "engine.json").read_text())
+    read = EngineFacts.read(read_artefact(sparse_copy.directory))
+    assert read is not None
+    facts = read.as_json()
+    assert facts == json.loads((sparse_copy.directory / "engine.json").read_text())
     assert facts["timing_cache"] == {"file": "timing.cache", "was_read": True, "refused": None}
     assert "--timingCacheFile=timing.cache" in facts["trtexec"]
 

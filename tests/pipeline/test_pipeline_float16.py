@@ -158,7 +158,7 @@ def test_the_engine_keeps_int8_and_fuses_every_attention(
         library=rtx,
         options=EngineOptions(compute_capabilities=("sm86",)),
     )
-    modules = QuantizedModules.read(lowered)
+    modules = QuantizedModules.of(ir.load(lowered))
     coverage = int8_coverage(
         result.layers,
         module_of=modules.node_modules,

@@ -369,13 +369,14 @@ def test_engine_facts_of_another_schema_are_refused(
     parity: Command, sst2: Project, tmp_path: Path
 ) -> None:
     project = sst2.copy(tmp_path / "copy")
-    path = project.artefact / "engine.json"
+    path, plan = project.artefact / "engine.json", project.artefact / "model.plan"
     path.write_text('{"schema": "nxmi-export/engine/0"}')
-    files = Manifest.read(project.artefact).files | {"engine.json": file_record(path)}
-    project.change(files=files)
+    plan.write_bytes(b"a plan")
+    files = Manifest.read(project.artefact).files
+    project.change(files=files | {each.name: file_record(each) for each in (path, plan)})
     outcome = parity(project.artefact, "--task", "sst2", "--data", project.data)
     assert (outcome.code, outcome.sentence) == (
         2,
-        f"{path}: expected the schema nxmi-export/engine/2, found nxmi-export/engine/0; "
+        f"{path}: expected the schema nxmi-export/engine/3, found nxmi-export/engine/0; "
         "build the engine again",
     )

@@ -1,5 +1,4 @@
 import errno
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,14 @@ import onnxruntime as ort
 import pytest
 from google.protobuf.text_format import ParseError
 
-from nxmi_export.artefact import Artefact, file_record, read_artefact
+from nxmi_export.artefact import Artefact
 from nxmi_export.errors import ArtefactError, NxmiError, OutputError, UsageError
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.triton import TritonRequest
 from nxmi_export.workflow.triton import repository as repository_module
 from nxmi_export.workflow.triton.pbtxt import Symbol, to_pbtxt
 from nxmi_export.workflow.triton.repository import write_repository
+from tests.engine_documents import profiles_of, with_engine_document
 from tests.pipeline.exports import Exported
 from tests.pipeline.triton_schema import name_of, parse_config
 
@@ -42,17 +42,12 @@ def with_plan(
     artefact: Artefact, *profiles: tuple[list[int], ...], library: str = "tensorrt"
 ) -> Artefact:
     """The same artefact with a plan that nothing here reads."""
-    facts = {
-        "library": {"name": library, "version": "10.14.1"},
-        "profiles": [dict(zip(("min", "opt", "max"), each, strict=True)) for each in profiles],
-    }
-    directory = artefact.directory
-    (directory / "model.plan").write_bytes(b"a plan")
-    (directory / "engine.json").write_text(json.dumps(facts))
-    made = {name: file_record(directory / name) for name in ("model.plan", "engine.json")}
-    files = artefact.manifest.files | made
-    artefact.manifest.model_copy(update={"files": files}).write(directory)
-    return read_artefact(directory)
+    (artefact.directory / "model.plan").write_bytes(b"a plan")
+    return with_engine_document(
+        artefact,
+        library={"name": library, "version": "10.14.1"},
+        profiles=profiles_of(*profiles),
+    )
 
 
 def files_in(folder: Path) -> list[str]:

@@ -1,8 +1,9 @@
 """The engine inspector's JSON in, the engine's layers out, as a build log gives them.
 
 `trtexec --exportLayerInfo=layers.json` writes it, for an engine that was built with
-`--profilingVerbosity=detailed`. TensorRT 10 and earlier name the engine's tensors in `Bindings` and
-write one `Format/Datatype`; 11 describes them in `I/O Tensors` and writes `Datatype` and `Format`.
+`--profilingVerbosity=detailed`; `nxmi-export build` keeps it in `layers_*.json` where a GPU is.
+TensorRT 10 and earlier name the engine's tensors in `Bindings` and write one `Format/Datatype`; 11
+describes them in `I/O Tensors` and writes `Datatype` and `Format`.
 """
 
 import json
@@ -16,6 +17,7 @@ from nxmi_export.backends.tensorrt_engine.build_log import (
     datatype_in,
     onnx_nodes_in,
 )
+from nxmi_export.backends.tensorrt_engine.layer_info import SCHEMA
 from nxmi_export.errors import UsageError
 
 __all__ = ["read_layer_info"]
@@ -29,14 +31,29 @@ def read_layer_info(path: Path) -> tuple[EngineLayer, ...]:
     Raises UsageError for what is no such file, and for one that lists names only.
     """
     try:
-        layers = json.loads(path.read_text(encoding="utf-8"))["Layers"]
+        layers = _inspected(path, json.loads(path.read_text(encoding="utf-8")))["Layers"]
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(path, "something else") from error
     if not isinstance(layers, list) or not layers:
         raise _unreadable(path, "no layers")
     return tuple(_layer(path, number, each) for number, each in enumerate(layers, start=1))
+
+
+def _inspected(path: Path, content: Any) -> Any:
+    """The inspector's own JSON, also within the file that a build leaves."""
+    if content.get("schema") != SCHEMA:
+        return content
+    inspector = content["inspector"]
+    if inspector["engine"] is None:
+        raise UsageError(
+            path,
+            expected="the inspector's account of the plan, beside that of the build log",
+            found=f"none: {inspector['unavailable']}",
+            remedy="build the engine on a machine with its GPU, or leave --layer-info out",
+        )
+    return inspector["engine"]
 
 
 def _layer(path: Path, number: int, facts: object) -> EngineLayer:

@@ -4,9 +4,17 @@ import re
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand
 
-__all__ = ["FLOATS", "describe", "is_fused_attention", "is_gemm", "multiplies_int8"]
+__all__ = [
+    "FLOATS",
+    "describe",
+    "is_fused_attention",
+    "is_gemm",
+    "multiplies_int8",
+    "product_nodes",
+]
 
-_GEMM_TYPE = re.compile(r"gemm|conv|^matmul$|^fc$|^(runtime_)?fusion$", re.IGNORECASE)
+# TensorRT-RTX calls a convolution a correlation, which it is.
+_GEMM_TYPE = re.compile(r"gemm|conv|^correlation$|^matmul$|^fc$|^(runtime_)?fusion$", re.IGNORECASE)
 _FUSED_ATTENTION = re.compile(r"gemm_mha|fused_mha|_mha_v\d", re.IGNORECASE)
 # cask names kernels <operand><output>_<operand><accumulator>: i8i8_i8i32, i8f32_i8i32.
 _INT8_KERNEL = re.compile(r"_i8(i8|f16|bf16|f32|i32)_i8i32")
@@ -32,6 +40,16 @@ def is_gemm(layer: EngineLayer) -> bool:
     if is_fused_attention(layer) or not _GEMM_TYPE.search(layer.type):
         return False
     return not _FUSION.search(layer.type) or _steps_before_product(layer) is not None
+
+
+def product_nodes(layer: EngineLayer) -> tuple[str, ...] | None:
+    """The ONNX nodes that a product computes; None for a layer that is none.
+
+    A fused attention is named after nothing, and its metadata list both products.
+    """
+    if is_fused_attention(layer):
+        return layer.onnx_nodes
+    return layer.principal_nodes if is_gemm(layer) else None
 
 
 def multiplies_int8(layer: EngineLayer) -> bool | None:

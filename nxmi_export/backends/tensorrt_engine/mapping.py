@@ -1,23 +1,34 @@
 """An engine's products held against the graph's: which module each runs, which one runs nowhere.
 
 Coverage asks about modules; this asks the other way round as well, so that a product of the engine
-that no module accounts for cannot go unnoticed.
+that no module accounts for cannot go unnoticed. Each profile of an engine has layers of its own.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
-from nxmi_export.backends.tensorrt_engine.int8_layers import is_fused_attention, is_gemm
+from nxmi_export.backends.tensorrt_engine.int8_layers import is_gemm, product_nodes
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
 
 __all__ = [
     "EngineMapping",
     "MergeEvidence",
+    "UnmappedLayer",
     "engine_mapping",
     "merge_evidence",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class UnmappedLayer:
+    """A product of the engine that no module accounts for."""
+
+    layer: EngineLayer
+    verdict: Verdict  # refuted where it is of another graph, unproven where nothing names it
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +36,13 @@ class EngineMapping:
     """Every product of the engine with its modules, and what either side has alone."""
 
     modules: Mapping[str, tuple[str, ...]]  # engine layer → modules, in the order of the engine
-    unmapped: tuple[str, ...]  # engine layers that are products and hold no module's
-    missing: tuple[str, ...]  # nodes of the graph that are products and in no engine layer's
+    unmapped: tuple[UnmappedLayer, ...]
+    missing: tuple[str, ...]  # nodes of the graph that are products and not in every profile
+
+    @property
+    def products(self) -> int:
+        """Of the engine, in all profiles."""
+        return len(self.modules) + len(self.unmapped)
 
     @property
     def is_complete(self) -> bool:
@@ -38,7 +54,7 @@ class EngineMapping:
         return {
             "complete": self.is_complete,
             "modules": {layer: list(names) for layer, names in self.modules.items()},
-            "unmapped": list(self.unmapped),
+            "unmapped": [each.layer.name for each in self.unmapped],
             "missing": list(self.missing),
         }
 
@@ -50,28 +66,43 @@ class MergeEvidence:
     modules: tuple[str, ...]
     verdict: Verdict
     reason: str
+    layers: tuple[EngineLayer, ...] = ()  # the products that were found
 
 
-def engine_mapping(layers: Sequence[EngineLayer], module_of: Mapping[str, str]) -> EngineMapping:
+def engine_mapping(
+    layers: Sequence[EngineLayer],
+    module_of: Mapping[str, str],
+    *,
+    profiles: int = 1,
+    required: Collection[str] | None = None,
+) -> EngineMapping:
     """Give every product of the engine its modules.
 
     `module_of` maps each MatMul and Gemm of the graph to its module (`product_modules`); a node
-    with an empty module accounts for nothing, so the layer that runs it is unmapped.
+    with an empty module accounts for nothing, so the layer that runs it is unmapped. Nodes of
+    modules that are not `required` (None: all are) may be missing: float attentions fuse in ways of
+    their own.
     """
     modules: dict[str, tuple[str, ...]] = {}
-    unmapped, held = [], set[str]()
-    for layer in layers:
-        nodes = _product_nodes(layer)
+    unmapped = []
+    held = Counter[str]()
+    for number, layer in enumerate(layers):
+        nodes = product_nodes(layer)
         if nodes is None:
             continue
         known = [node for node in nodes if node in module_of]
-        held.update(known)
+        held.update(set(known))
         names = tuple(dict.fromkeys(module_of[node] for node in known))
         if names and all(names):
-            modules[layer.name] = names
+            # The inspector may give layers of several profiles one name.
+            modules[layer.name if layer.name not in modules else f"{layer.name} {number}"] = names
         else:
-            unmapped.append(layer.name)
-    missing = tuple(node for node in module_of if node not in held)
+            unmapped.append(_unmapped(layer, nodes, known))
+    missing = tuple(
+        node
+        for node, module in module_of.items()
+        if held[node] < profiles and (required is None or module in required)
+    )
     return EngineMapping(modules, tuple(unmapped), missing)
 
 
@@ -79,34 +110,42 @@ def merge_evidence(
     layers: Sequence[EngineLayer],
     groups: Iterable[Collection[str]],
     module_of: Mapping[str, str],
+    *,
+    profiles: int = 1,
 ) -> tuple[MergeEvidence, ...]:
     """Judge every group of nodes that read one value (`shared_input_nodes`).
 
-    Proved if one product is named after all of them, refuted if each is found and they are not
-    together, unproven if one is not found.
+    Proved if in each profile one product is named after all of them and none after some, refuted if
+    each is found and they are not together, unproven if one is not found.
     """
     products = [layer for layer in layers if is_gemm(layer)]
-    return tuple(_merged(products, tuple(nodes), module_of) for nodes in groups)
+    return tuple(_merged(products, tuple(nodes), module_of, profiles) for nodes in groups)
+
+
+def _unmapped(layer: EngineLayer, nodes: Sequence[str], known: Sequence[str]) -> UnmappedLayer:
+    if known:
+        return UnmappedLayer(layer, Verdict.UNPROVEN, f"{known[0]} has no module in the graph")
+    if nodes:
+        told = "ONNX nodes that are no products of the graph"
+        return UnmappedLayer(layer, Verdict.REFUTED, told)
+    return UnmappedLayer(layer, Verdict.UNPROVEN, "no ONNX node")
 
 
 def _merged(
-    products: Sequence[EngineLayer], nodes: tuple[str, ...], module_of: Mapping[str, str]
+    products: Sequence[EngineLayer],
+    nodes: tuple[str, ...],
+    module_of: Mapping[str, str],
+    profiles: int,
 ) -> MergeEvidence:
     modules = tuple(module_of.get(node, "") or node for node in nodes)
-    found = [layer for layer in products if set(nodes) & set(layer.principal_nodes)]
+    found = tuple(layer for layer in products if set(nodes) & set(layer.principal_nodes))
+    held = Counter(node for layer in found for node in set(layer.principal_nodes))
+    if lost := [node for node in nodes if held[node] < profiles]:
+        where = f" in each of {profiles} profiles" if profiles > 1 else ""
+        reason = f"the build log lists no product named after {', '.join(lost)}{where}"
+        return MergeEvidence(modules, Verdict.UNPROVEN, reason, found)
     names = ", ".join(layer.name for layer in found)
-    if any(set(nodes) <= set(layer.principal_nodes) for layer in found):
-        return MergeEvidence(modules, Verdict.PROVED, f"one product: {names}")
-    held = {node for layer in found for node in layer.principal_nodes}
-    lost = [node for node in nodes if node not in held]
-    if lost:
-        reason = f"the build log lists no product named after {', '.join(lost)}"
-        return MergeEvidence(modules, Verdict.UNPROVEN, reason)
-    return MergeEvidence(modules, Verdict.REFUTED, f"{len(found)} products: {names}")
-
-
-def _product_nodes(layer: EngineLayer) -> tuple[str, ...] | None:
-    """The ONNX nodes that a product computes; None for a layer that is none."""
-    if is_fused_attention(layer):
-        return layer.onnx_nodes
-    return layer.principal_nodes if is_gemm(layer) else None
+    if all(set(nodes) <= set(layer.principal_nodes) for layer in found):
+        told = "one product" if profiles == 1 else f"one product in each of {profiles} profiles"
+        return MergeEvidence(modules, Verdict.PROVED, f"{told}: {names}", found)
+    return MergeEvidence(modules, Verdict.REFUTED, f"{len(found)} products: {names}", found)

@@ -17,9 +17,9 @@ from nxmi_export.backends.tensorrt_engine import (
     find_library,
     open_device,
 )
+from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
 from nxmi_export.bench import Contender, NotRun
 from nxmi_export.errors import ArtefactError, CapabilityMissing
-from nxmi_export.workflow.engine_facts import EngineFacts
 from nxmi_export.workflow.interruptible import interruptible
 
 __all__ = ["DENSE_KERNELS", "ENGINE", "engine_contenders"]
@@ -36,12 +36,12 @@ def engine_contenders(artefact: Artefact, *, cuda_graph: bool) -> tuple[Contende
     record = artefact.manifest.files.get(PLAN)
     known = {} if record is None else {"file": PLAN, "sha256": record.sha256}
     if facts is not None:
-        known |= {"library": f"{facts.library} {facts.version}"}
+        known |= {"library": f"{facts.library.name} {facts.library.version}"}
 
     def engine() -> AbstractContextManager[TensorRtRunner] | NotRun:
         if facts is None:
             return _NO_PLAN
-        library = find_library(facts.library)
+        library = find_library(facts.library.name)
         return TensorRtRunner(
             artefact.path(PLAN), library=library, name=ENGINE, cuda_graph=cuda_graph
         )
@@ -62,7 +62,7 @@ def engine_contenders(artefact: Artefact, *, cuda_graph: bool) -> tuple[Contende
 
 def _no_comparison(artefact: Artefact, facts: EngineFacts | None) -> NotRun | None:
     """Why a build without sparse kernels would show nothing, if it would not."""
-    if facts is not None and facts.library == "tensorrt_rtx":
+    if facts is not None and facts.library.is_rtx:
         return NotRun("TensorRT-RTX builds the same plan with and without sparse kernels")
     if not any(each.storage.startswith("2:4") for each in artefact.manifest.linears.values()):
         return NotRun("no linear of the artefact is 2:4, so that no sparse kernel could be chosen")
@@ -73,18 +73,18 @@ def _no_comparison(artefact: Artefact, facts: EngineFacts | None) -> NotRun | No
 def _without_sparse_kernels(
     artefact: Artefact, facts: EngineFacts, *, cuda_graph: bool
 ) -> Iterator[TensorRtRunner]:
-    library = find_library(facts.library)
+    library = find_library(facts.library.name)
     # First, because a plan that cannot be run need not be built.
     open_device(f"running {PLAN} without sparse kernels").close()
     with TemporaryDirectory() as folder:
         plan = Path(folder) / PLAN
         with interruptible(None) as heard:
             build_engine(
-                artefact.path(facts.graph),
+                artefact.path(facts.graph.name),
                 plan,
-                profiles=facts.profiles,
+                profiles=facts.shape_profiles(artefact.manifest.position_limit),
                 library=library,
-                options=replace(facts.options, sparse_weights=False),
+                options=replace(facts.engine_options(), sparse_weights=False),
                 on_progress=heard,
             )
         with TensorRtRunner(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from nxmi_export.artefact import PLAN, Artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.tensorrt_engine import ShapeProfile, TensorRtRunner, find_library
-from nxmi_export.errors import CapabilityMissing
+from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
+from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.parity import Unproven
-from nxmi_export.workflow.engine_facts import EngineFacts
 
 __all__ = ["WithinProfile", "engine_runner"]
 
@@ -20,23 +20,27 @@ __all__ = ["WithinProfile", "engine_runner"]
 def engine_runner(artefact: Artefact, name: str, longest: int) -> Runner | Unproven:
     """The engine over batches of any size, of at most `longest` tokens an example.
 
-    Raises ArtefactError for a plan that is not of this library or GPU.
+    A plan of another library or GPU is nothing that the data could show. Raises ArtefactError for
+    an engine.json that this version does not read.
     """
     facts = EngineFacts.read(artefact)
     if facts is None:
         return Unproven("No engine was built.", deployed=False)
-    profile = max(facts.profiles, key=lambda each: (each.max.sequence, each.max.batch))
+    profile = max(
+        facts.shape_profiles(artefact.manifest.position_limit),
+        key=lambda each: (each.max.sequence, each.max.batch),
+    )
     if longest > profile.max.sequence:
         reason = (
             f"The data have examples of {longest} tokens, and the engine was built for "
             f"{profile.max.sequence}; compare with a lower --max-length, or build it for more."
         )
         return Unproven(reason, deployed=True)
+    plan = artefact.path(PLAN)
     try:
-        library = find_library(facts.library)
-        runner = TensorRtRunner(artefact.path(PLAN), library=library, name=name)
-    except CapabilityMissing as missing:
-        return Unproven(f"{missing}.", deployed=True)
+        runner = TensorRtRunner(plan, library=find_library(facts.library.name), name=name)
+    except (CapabilityMissing, ArtefactError) as refusal:
+        return Unproven(f"{refusal}.", deployed=True)
     return WithinProfile(runner, profile)
 
 

@@ -27,9 +27,8 @@ class ParityRequest:
     batch_tokens: int = 1024  # of a batch at most, padding included
     max_length: int = 128  # tokens
     limit: int | None = None  # examples a split; None: all
-    # Examples of the shifted and the float16 rung, the first ones: the former must equal the
-    # written one bit for bit, and
-    # a wrong constant shows in any example.
+    # The first ones, of the shifted and the float16 rung: the former must equal the written rung
+    # bit for bit, and a wrong constant shows in any example.
     shift_examples: int = 128
     shape_examples: int = 32  # 0: shapes are not compared, which the gate must allow
     code_examples: int = 64  # 0: activation codes are not compared

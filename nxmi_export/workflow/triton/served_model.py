@@ -6,9 +6,9 @@ import onnx
 
 from nxmi_export.artefact import CPU_MODEL, PLAN, WEIGHTS, Artefact
 from nxmi_export.backends.tensorrt_engine import Shape, ShapeProfile
+from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
 from nxmi_export.backends.tensorrt_engine.profile import MAX_BATCH, OPT_BATCH, OPT_SEQUENCE
 from nxmi_export.errors import ArtefactError, UsageError
-from nxmi_export.workflow.engine_facts import EngineFacts
 from nxmi_export.workflow.triton.request import TritonRequest
 
 __all__ = ["ServedModel", "Tensor"]
@@ -64,26 +64,28 @@ def _engine(artefact: Artefact, request: TritonRequest) -> ServedModel:
             found="none",
             remedy="build it with nxmi-export build, or serve with --backend onnxruntime",
         )
-    if facts.library != "tensorrt":
+    if facts.library.is_rtx:
         raise UsageError(
             artefact.directory / PLAN,
             expected="a plan of TensorRT, the only ones that Triton's backend loads",
-            found=f"one of {facts.library}",
+            found=f"one of {facts.library.name}",
             remedy="build it with --library tensorrt, or serve with --backend onnxruntime",
         )
-    _check_profiles(artefact, facts.profiles)
-    largest = _largest(artefact, facts.profiles, request)
-    inputs, output = _interface(artefact, facts.graph)
-    tuned = max((each.opt for each in facts.profiles), key=lambda shape: shape.batch)
+    profiles = facts.shape_profiles(artefact.manifest.position_limit)
+    _check_profiles(artefact, profiles)
+    largest = _largest(artefact, profiles, request)
+    inputs, output = _interface(artefact, facts.graph.name)
+    tuned = max((each.opt for each in profiles), key=lambda shape: shape.batch)
     return ServedModel(
         files=(PLAN,),
         inputs=inputs,
         output=output,
         largest=largest,
-        longest=max(each.max.sequence for each in facts.profiles),
+        longest=facts.longest,
         tuned=Shape(min(tuned.batch, largest), tuned.sequence),
-        profiles=len(facts.profiles),
-        needs=f"Triton's tensorrt backend with TensorRT {facts.version}, and the GPU of the build",
+        profiles=len(profiles),
+        needs=f"Triton's tensorrt backend with TensorRT {facts.library.version}, "
+        "and the GPU of the build",
     )
 
 
