@@ -1,13 +1,12 @@
-"""A whole search as a process of its own, so that tests can kill it or launch several.
+"""A whole search as a process of its own, so that tests can kill it or run several.
 
-python -m tests.pipeline.search_program MODEL DATA FOLDER [--resume] [--kill-at NUMBER] ...
+Arguments: MODEL DATA FOLDER [--resume] [--kill-at-probe NUMBER] ...
 """
 
 import argparse
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nxmi_export.compression.training import join_processes
@@ -15,10 +14,10 @@ from nxmi_export.glue import task_named
 from nxmi_export.recipe import ActivationSettings, Recipe, Scheme
 from nxmi_export.search.progress import CandidateScored, Progress, SensitivityDone
 from nxmi_export.workflow.search import LatencyRequest, SearchRequest, search_model
+from tests.pipeline.forked import Ended, run_forked
 
 __all__ = ["request_for", "run_search"]
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMES = tuple(map(Scheme.parse, ("int8", "int4", "2:4+int8")))
 
 
@@ -31,7 +30,7 @@ def request_for(
         task=task_named(task),
         output=folder,
         recipe=Recipe(activations=ActivationSettings(calibration_batches=1)),
-        target=0.2,
+        target=0.16,
         latency=LatencyRequest(device="a100", share=0.65, batch=4096, sequence=64),
         schemes=SCHEMES,
         keep=3,
@@ -43,26 +42,12 @@ def request_for(
     )
 
 
-def run_search(
-    model: Path, data: Path, folder: Path, *arguments: str, processes: int = 1
-) -> subprocess.CompletedProcess[str]:
-    """Run this program in `processes` processes joined by gloo."""
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.run(
-        [
-            *(sys.executable, *(launch if processes > 1 else [])),
-            *("-m", __name__, str(model), str(data), str(folder), *arguments),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def run_search(model: Path, data: Path, folder: Path, *arguments: str, processes: int = 1) -> Ended:
+    """Search in `processes` processes joined by gloo."""
+    return run_forked(main, [*map(str, (model, data, folder)), *arguments], processes=processes)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Search, and die on the way where that is asked for."""
     parser = argparse.ArgumentParser()
     for name in ("model", "data", "folder"):
@@ -73,7 +58,7 @@ def main() -> None:
     parser.add_argument("--kill-at-proposal", type=int)
     parser.add_argument("--kill-at-marginal", type=int)
     parser.add_argument("--kill-at-refined", type=int)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
 
     def on_progress(progress: Progress) -> None:
         match progress:
@@ -91,7 +76,3 @@ def main() -> None:
     request = request_for(given.model, given.data, given.folder, resume=given.resume)
     search_model(request, on_progress)
     join_processes().end_training()
-
-
-if __name__ == "__main__":
-    main()

@@ -92,9 +92,8 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "sparsity",
     [
-        SparsitySettings(updates_per_epoch=2),
+        SparsitySettings(updates_per_epoch=2, initial="reconstruction"),
         SparsitySettings(method="sr-ste"),
-        SparsitySettings(method="magnitude", initial="reconstruction"),
     ],
     ids=lambda sparsity: sparsity.method,
 )

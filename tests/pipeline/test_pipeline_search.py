@@ -36,7 +36,7 @@ from tests.cli.compress.compress_runs import write_dense, write_task
 from tests.pipeline.search_program import SCHEMES, request_for, run_search
 from tests.tiny_models import tiny_model
 
-EXAMPLES = 256  # half of them the slice
+EXAMPLES = 128  # half of them the slice
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_the_ranking_is_by_divergence_and_within_the_budget(finished: Finished) 
     assert divergences == sorted(divergences)
     assert divergences == [entry["divergence"] for entry in facts["measured"][:3]]
     for entry in facts["measured"]:
-        assert entry["with_metadata"] <= 0.2 + 1e-9
+        assert entry["with_metadata"] <= 0.16 + 1e-9
         assert entry["seconds"] <= facts["budget"]["latency"]["seconds"] * (1 + 1e-9)
         assert entry["nominal"] <= entry["with_metadata"]
     assert facts["budget"]["latency"]["share"] == pytest.approx(0.65)
@@ -442,8 +442,7 @@ def test_a_journal_that_nobody_wrote_is_refused(finished: Finished, tmp_path: Pa
 def test_a_search_killed_again_and_again_ends_with_the_same_result(
     finished: Finished, dense: Path, data: Path, tmp_path: Path
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert (done := run_search(dense, data, whole)).returncode == 0, done.stderr
+    whole, killed = finished.request.output, tmp_path / "killed"
     for kill in (
         ("--kill-at-probe", "7"),
         ("--kill-at-score", "30"),  # in the middle of a round
@@ -457,7 +456,7 @@ def test_a_search_killed_again_and_again_ends_with_the_same_result(
             journal.write(b'{"event": "sco')  # the line that the kill cut short
     assert not (killed / "search.json").exists()
     assert (done := run_search(dense, data, killed, "--resume")).returncode == 0, done.stderr
-    assert _facts(killed) == _facts(whole)
+    assert _facts(killed) == finished.facts
     for path in (whole / "ranked").iterdir():
         assert (killed / "ranked" / path.name).read_bytes() == path.read_bytes()
     lines = [(folder / "search.jsonl").read_text().splitlines() for folder in (whole, killed)]
@@ -465,14 +464,13 @@ def test_a_search_killed_again_and_again_ends_with_the_same_result(
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(dense: Path, data: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert (done := run_search(dense, data, one)).returncode == 0, done.stderr
-    assert (done := run_search(dense, data, two, processes=2)).returncode == 0, done.stderr
-    assert _facts(two) == _facts(one)
-    # and a search that one process began may be finished by two
-    killed = tmp_path / "killed"
-    assert run_search(dense, data, killed, "--kill-at-score", "30").returncode == -signal.SIGKILL
-    done = run_search(dense, data, killed, "--resume", processes=2)
+def test_two_processes_find_what_one_finds(
+    finished: Finished, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    """Also where one process has begun."""
+    together = tmp_path / "together"
+    died = run_search(dense, data, together, "--kill-at-probe", "7")
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    done = run_search(dense, data, together, "--resume", processes=2)
     assert done.returncode == 0, done.stderr
-    assert _facts(killed) == _facts(one)
+    assert _facts(together) == finished.facts

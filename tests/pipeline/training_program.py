@@ -1,6 +1,6 @@
-"""A whole compression run as a process of its own, so that tests can kill it or launch several.
+"""A whole compression run as a process of its own, so that tests can kill it or run several.
 
-    python -m tests.pipeline.training_program RECIPE.yaml FOLDER [--resume] [--kill-at STEP] ...
+Arguments: RECIPE.yaml FOLDER [--resume] [--kill-at STEP] ...
 
 Writes FOLDER/weights.pt (the final state dict; that of process N > 0 as weights-N.pt) and
 FOLDER/losses.json, and keeps snapshots in FOLDER/snapshots: one after every step, so that every
@@ -11,9 +11,7 @@ import argparse
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from nxmi_export.compression.progress import Progress, StepDone
 from nxmi_export.compression.pruning import Sparsifier
 from nxmi_export.compression.training import join_processes, quantization, snapshots
 from nxmi_export.recipe import Recipe
+from tests.pipeline.forked import Ended, run_forked
 from tests.tiny_models import tiny_model, toy_data
 
 __all__ = ["run_program"]
@@ -33,33 +32,17 @@ __all__ = ["run_program"]
 # by the package, whose name the function has taken
 compression: Any = import_module("nxmi_export.compression.compress")
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def run_program(
-    recipe: Recipe, folder: Path, *arguments: str, processes: int = 1
-) -> subprocess.CompletedProcess[str]:
+def run_program(recipe: Recipe, folder: Path, *arguments: str, processes: int = 1) -> Ended:
     """Run this program on `recipe`, in `processes` processes joined by gloo."""
     folder.mkdir(exist_ok=True)
     path = folder / "recipe.json"
     path.write_text(json.dumps(recipe.as_mapping()))
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.run(
-        [
-            *(sys.executable, *(launch if processes > 1 else [])),
-            *("-m", __name__, path, folder, *arguments),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_forked(main, [str(path), str(folder), *arguments], processes=processes)
 
 
-def main() -> None:
-    """Compress the tiny model."""
+def main(given: Sequence[str]) -> None:
+    """Compress one block of the tiny model."""
     parser = argparse.ArgumentParser()
     parser.add_argument("recipe", type=Path)
     parser.add_argument("folder", type=Path)
@@ -69,7 +52,7 @@ def main() -> None:
     parser.add_argument("--kill-at", type=int, help="as soon as this step is reported")
     parser.add_argument("--kill-in-save", type=int, help="in the middle of writing this snapshot")
     parser.add_argument("--disturb", action="store_true", help="all processes but the first")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if arguments.disturb and os.environ["RANK"] != "0":
         _compute_differently()
     if arguments.kill_in_save:
@@ -82,7 +65,7 @@ def main() -> None:
             if progress.number == arguments.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    model = tiny_model()
+    model = tiny_model(num_hidden_layers=1)
     options = RunOptions(
         accumulation=arguments.accumulation,
         snapshots=arguments.folder / "snapshots",
@@ -145,7 +128,3 @@ def _compute_differently() -> None:
     compression.sparsifier = disturbed
     quantization.calibrate = stretched(calibrate)
     quantization.calibrate_activations = stretched(calibrate_activations)
-
-
-if __name__ == "__main__":
-    main()

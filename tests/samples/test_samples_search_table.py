@@ -94,7 +94,7 @@ def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_configurations_of_a_budget_are_chosen_once(tmp_path: Path) -> None:
-    data = write_task(tmp_path / "glue", task_named("mrpc"), train=160)
+    data = write_task(tmp_path / "glue", task_named("mrpc"), train=64)
     model = write_dense(tmp_path / "dense")
     folder = tmp_path / "search_mrpc_metadata"
     first = chosen("mrpc", "metadata", model=model, data=data, folder=folder)

@@ -64,11 +64,14 @@ def _inputs_of(linear: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @pytest.mark.parametrize(
-    "scheme", ["2:4", "2:4+int8", "2:4+int4", "1:4", "4:8+int4", "8:16", "int4"]
+    ("model_type", "scheme"),
+    [
+        *(("bert", scheme) for scheme in ("2:4", "2:4+int8", "1:4", "4:8+int4", "8:16", "int4")),
+        ("distilbert", "2:4+int4"),
+    ],
 )
-@pytest.mark.parametrize("model_type", ["bert", "distilbert"])
 def test_every_layer_is_on_its_pattern_and_better_than_magnitude(
-    scheme: str, model_type: str
+    model_type: str, scheme: str
 ) -> None:
     model = _model(scheme, model_type=model_type)
     data = toy_data(96, model_type=model_type)

@@ -55,7 +55,7 @@ def _compressed(
     stop_after: int = 0,
     evaluate: Evaluate | None = None,
 ) -> tuple[dict[str, Tensor], list[Progress]]:
-    model, heard = tiny_model(), list[Progress]()
+    model, heard = tiny_model(num_hidden_layers=1), list[Progress]()
     listen = _stop_after(stop_after, heard)
     compress(model, toy_data(30), recipe, options, evaluate=evaluate, on_progress=listen)
     return model.state_dict(), heard
@@ -74,8 +74,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, name: str, preci
     whole, heard = _compressed(recipe, RunOptions(precision=precision))
     options = RunOptions(precision=precision, snapshots=tmp_path, snapshot_seconds=0, resume=True)
     # before and after the switch to quantizers, within both epochs, right before the projection,
-    # which comes after 6 steps, and after it
-    for stop in (2, 5, 7, 8):
+    # which comes after 6 steps, and after it; of a precision, what it may change once it is there
+    for stop in (2, 5, 7, 8) if precision == "fp32" else (5, 8):
         with pytest.raises(Stopped):
             _compressed(recipe, options, stop_after=stop)
         assert snapshot_step(tmp_path) == stop - 1
@@ -84,8 +84,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, name: str, preci
     assert _reports(heard_last) == _reports(heard)[-2:]
 
 
-@pytest.mark.parametrize("sparsity", ["admm", "magnitude"])
-@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize(("sparsity", "learned"), [("admm", False), ("magnitude", True)])
 def test_a_run_from_reconstruction_that_is_measured_goes_on_to_the_same_bits(
     tmp_path: Path, sparsity: Any, learned: bool
 ) -> None:
@@ -102,7 +101,7 @@ def test_a_run_from_reconstruction_that_is_measured_goes_on_to_the_same_bits(
 
     whole, heard = _compressed(recipe, RunOptions(), evaluate=evaluate)
     options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
-    for stop in (3, 6, 8):
+    for stop in (3, 8):
         with pytest.raises(Stopped):
             _compressed(recipe, options, stop, evaluate)
     resumed, heard_last = _compressed(recipe, options, evaluate=evaluate)
@@ -114,7 +113,7 @@ def test_a_run_from_reconstruction_that_is_measured_goes_on_to_the_same_bits(
 
 
 def test_the_moments_of_scales_start_anew_at_the_projection(tmp_path: Path) -> None:
-    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
     ages: list[set[int]] = []
     for stop in (7, 8):  # the projection comes after 6 steps
         with pytest.raises(Stopped):
@@ -130,7 +129,7 @@ def test_the_moments_of_scales_start_anew_at_the_projection(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["deploy", "paper", "sr-ste"])
 def test_pruned_weights_have_no_moments_after_the_projection(tmp_path: Path, name: str) -> None:
-    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
     recipe = _short(name)
     sparsity = recipe.sparsity.model_copy(update={"recovery": 0.3})
     recipe = recipe.model_copy(update={"sparsity": sparsity})
@@ -144,7 +143,7 @@ def test_pruned_weights_have_no_moments_after_the_projection(tmp_path: Path, nam
             for each in state["optimizer"]["state"].values()
             if each["exp_avg"].dim() == 2
         }
-        weight = "bert.encoder.layer.1.intermediate.dense"  # the last of its shape
+        weight = "bert.encoder.layer.0.intermediate.dense"  # the only one of its shape
         of_weight, masks = moments[64, 32], state["sparsifier"]["masks"]
         if stop == 8:
             gone = ~masks[weight]

@@ -1,0 +1,11 @@
+"""What the server of tests/pipeline/forked.py imports once, for all processes that it forks."""
+
+import gc
+
+import nxmi_export.compression
+import nxmi_export.workflow.search  # noqa: F401
+import tests.tiny_models  # noqa: F401
+
+# Every collection of a fork would look through these again, and copy their pages.
+gc.collect()
+gc.freeze()
