@@ -35,6 +35,7 @@ from nxmi_export.workflow.export import ExportRequest, export
 from passes import MODULE_KEY
 from tests.pipeline.exports import ONNX_FILES
 from tests.tiny_models import (
+    PLACEMENTS,
     POSITION_LIMIT,
     compressed_model,
     logits_of,
@@ -100,7 +101,7 @@ def model_type(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=list(Placement), ids=str)
+@pytest.fixture(params=PLACEMENTS, ids=str)
 def case(request: pytest.FixtureRequest, model_type: str, export_of_type: ExportOf) -> Case:
     return export_of_type(model_type, request.param)
 
