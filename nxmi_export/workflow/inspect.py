@@ -1,7 +1,7 @@
 """A checkpoint or an artefact in, a table of its linears out: what is really stored in each."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from nxmi_export.compression import compressed_linears, restore
 from nxmi_export.compression.tables import quantized_tables
 from passes import Float16OutsideIslands
 
-__all__ = ["Float16Graph", "Inspection", "StoredLinear", "StoredTable", "inspect"]
+__all__ = ["Float16Graph", "Inspection", "PackedLinear", "StoredLinear", "StoredTable", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ class Float16Graph:
 
 
 @dataclass(frozen=True)
+class PackedLinear:
+    """One linear as `model.int4.onnx` stores it."""
+
+    block: int  # inputs that share one scale
+    bytes: int  # of its codes and scales
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What a model is made of."""
 
@@ -54,6 +62,9 @@ class Inspection:
     embeddings: Mapping[str, StoredTable]  # by module name
     files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
     float16: Float16Graph | None = None  # of an artefact that was exported with --fp16
+    packed: Mapping[str, PackedLinear] = field(
+        default_factory=dict
+    )  # with --int4-blocks, by module
 
     def as_json(self) -> dict[str, Any]:
         """Plain data with a versioned schema."""
@@ -80,6 +91,9 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
             },
             files={name: record.bytes for name, record in manifest.files.items()},
             float16=_float16(manifest),
+            packed={
+                name: PackedLinear(each.block, each.bytes) for name, each in manifest.packed.items()
+            },
         )
     checkpoint = read_checkpoint(subject, base=base)
     model = restore(checkpoint)

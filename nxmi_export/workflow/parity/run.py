@@ -7,7 +7,7 @@ from functools import partial
 
 from accelerate import Accelerator
 
-from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
 from nxmi_export.compression.training.processes import failing_together, join_processes
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.parity import (
@@ -79,10 +79,12 @@ def _judged(
     ladder: Ladder, climbed: Sequence[Climbed], known: Sequence[Mapping[Stage, Replays]]
 ) -> ParityRun:
     artefact, request = ladder.artefact, ladder.request
+    named = artefact.manifest.files
+    halved = {FP16_MODEL, INT4_MODEL} if FP16_MODEL in named else set()
     weights = {
-        name: weight_parity(ladder.model, artefact.path(name), float16=name == FP16_MODEL)
-        for name in (MODEL, CPU_MODEL, FP16_MODEL)
-        if name != FP16_MODEL or name in artefact.manifest.files
+        name: weight_parity(ladder.model, artefact.path(name), float16=name in halved)
+        for name in (MODEL, CPU_MODEL, FP16_MODEL, INT4_MODEL)
+        if name in {MODEL, CPU_MODEL} or name in named
     }
     results = [
         _result(ladder, each, replayed, weights)
