@@ -26,6 +26,8 @@ from passes.quantizer_invariants import UNSIGNED_ZERO_POINT, every_quantize_has_
 
 __all__ = ["Mismatch", "WeightParity", "weight_parity"]
 
+_MOST = 2 / 3  # of all; small tensors lie in the graph itself, and so may be the right ones
+
 
 @dataclass(frozen=True)
 class WeightParity:
@@ -43,6 +45,30 @@ class WeightParity:
     def equal(self) -> bool:
         """Whether something was compared and nothing differs."""
         return self.linears > 0 and not self.mismatches
+
+    @property
+    def foreign(self) -> str | None:
+        """Why this looks like the file of another checkpoint; None where it does not.
+
+        A fault of one place reaches one layer. Where most linears hold other weights, or most
+        quantizers other scales, whatever made the file was given other numbers.
+        """
+        weights = {each.module for each in self.mismatches if each.what in ("code", "weight")}
+        scales = {
+            each.module
+            for each in self.mismatches
+            if each.what == "scale" and each.module.endswith("_quantizer")
+        }
+        for what, differing, total in (
+            ("linears", weights, self.linears),
+            ("activation scales", scales, self.quantizers),
+        ):
+            if len(differing) > max(1, _MOST * total):
+                return (
+                    f"{len(differing)} of its {total} {what} differ, as in a file of another "
+                    "checkpoint"
+                )
+        return None
 
 
 def weight_parity(model: nn.Module, onnx_path: Path, *, float16: bool = False) -> WeightParity:

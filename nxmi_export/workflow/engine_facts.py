@@ -47,7 +47,7 @@ class EngineFacts:
         limit = artefact.manifest.position_limit
         try:
             facts = json.loads(path.read_bytes())
-            return cls(
+            found = cls(
                 library=facts["library"]["name"],
                 version=facts["library"]["version"],
                 graph=facts.get("graph", {}).get("name", MODEL),
@@ -61,6 +61,25 @@ class EngineFacts:
                 found=f"{type(error).__name__} {error}",
                 remedy="build the engine again",
             ) from error
+        _check_hashes(artefact, facts, found.graph)
+        return found
+
+
+def _check_hashes(artefact: Artefact, facts: Mapping[str, Any], graph: str) -> None:
+    """Refuse facts of another plan, or of one that was built from another graph.
+
+    Versions before the hashes were recorded tell none, and bind nothing.
+    """
+    for name, told in ((PLAN, facts.get("plan")), (graph, facts.get("graph"))):
+        digest = told.get("sha256") if isinstance(told, Mapping) else None
+        record = artefact.manifest.files.get(name)
+        if digest is not None and (record is None or record.sha256 != digest):
+            raise ArtefactError(
+                artefact.path(ENGINE_FACTS),
+                expected=f"the facts of an engine of this artefact's {name}",
+                found=f"one of a {name} with SHA-256 {digest[:12]}…",
+                remedy="build the engine again",
+            )
 
 
 def _options(told: Mapping[str, Any]) -> EngineOptions:

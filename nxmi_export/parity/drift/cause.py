@@ -31,6 +31,9 @@ class Cause(StrEnum):
     SOFTMAX = "softmax numerics"
     LAYER_NORM = "LayerNorm numerics"
     PADDING = "padding"
+    MASK = "attention mask"  # one that hides real tokens
+    SCORES = "attention scores"  # products of query and key, in another layout or of other operands
+    SUM = "residual sum"  # what a norm reads, where what is added was right
     OPERATOR = "operator numerics"  # any other operation, its stored numbers being right
 
 

@@ -1,0 +1,29 @@
+"""An artefact in, what its manifest says of linears and tables otherwise than its graph out."""
+
+from collections.abc import Iterator
+
+from nxmi_export.artefact import MANIFEST, MODEL, Artefact
+from nxmi_export.artefact.records import linear_records, table_records
+from nxmi_export.parity.graph_quantizers import open_graph
+from nxmi_export.parity.weights import Mismatch
+
+__all__ = ["record_mismatches"]
+
+_NONE = "none"
+
+
+def record_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
+    """One for each record that is wrong, missing, or of a module that the graph lacks.
+
+    `nxmi-export inspect` shows these records. Raises ArtefactError for a graph that cannot be read.
+    """
+    graph = open_graph(artefact.path(MODEL))
+    manifest = artefact.manifest
+    stored = {**linear_records(graph), **table_records(graph)}
+    told = {**manifest.linears, **manifest.embeddings}
+    for name in sorted(stored.keys() | told.keys()):
+        expected, found = stored.get(name), told.get(name)
+        if expected != found:
+            yield Mismatch(
+                name, f"record in {MANIFEST}", str(expected or _NONE), str(found or _NONE)
+            )
