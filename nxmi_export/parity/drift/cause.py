@@ -98,6 +98,7 @@ _CAUSES = {
     "zero-point": Cause.SCALE,
     "pair": Cause.SCALE,
     "quantizer": Cause.QUANTIZER,
+    "float16": Cause.OPERATOR,
     "norm weight": Cause.LAYER_NORM,
     "norm bias": Cause.LAYER_NORM,
     "norm epsilon": Cause.LAYER_NORM,

@@ -9,14 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nxmi_export.artefact import CPU_MODEL, MANIFEST, Artefact
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
-from nxmi_export.backends.onnxruntime_session import sums_can_be_exact
+from nxmi_export.artefact import MANIFEST, Artefact
 from nxmi_export.checkpoint import TOKENIZER_FILES, CompressedCheckpoint
 from nxmi_export.errors import ArtefactError
 from nxmi_export.model_facts import model_facts
 
-__all__ = ["CONFIG", "check_recipe", "check_session_options", "check_what_travels"]
+__all__ = ["CONFIG", "check_recipe", "check_what_travels"]
 
 CONFIG = "config.json"
 _REMEDY = "export it again"
@@ -41,24 +39,6 @@ def check_recipe(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
             artefact.directory,
             expected="the recipe of the checkpoint in the manifest",
             found="none" if artefact.manifest.recipe is None else "another one",
-            remedy=_REMEDY,
-        )
-
-
-def check_session_options(artefact: Artefact) -> None:
-    """Refuse a manifest that recommends other session options than its CPU file needs.
-
-    Without them products of integers may saturate on a processor that lacks VNNI; with them a file
-    that shares zero-points does not load.
-    """
-    path = artefact.path(CPU_MODEL)
-    wanted = dict(EXACT_PRODUCTS) if sums_can_be_exact(path) else {}
-    found = artefact.manifest.session_options
-    if dict(found) != wanted:
-        raise ArtefactError(
-            artefact.directory / MANIFEST,
-            expected=f"session_options {_told(wanted)}, which {CPU_MODEL} needs",
-            found=_told(found),
             remedy=_REMEDY,
         )
 
