@@ -172,9 +172,10 @@ def _weight_failures(result: ParityResult) -> Iterator[str]:
         yield "The stored weights were not compared."
     for name, weights in result.weights.items():
         if weights.mismatches:
+            whose = f"; {weights.foreign}" if weights.foreign else ""
             yield (
                 f"{name} differs from the PyTorch model in {len(weights.mismatches)} places, "
-                f"the first being {weights.mismatches[0]}."
+                f"the first being {weights.mismatches[0]}{whose}."
             )
         elif not weights.equal:
             yield f"{name}: no stored weight was compared, because the model has no linear layer."

@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
-import passes
 from nxmi_export._version import __version__
 from nxmi_export.artefact import (
     CPU_MODEL,
@@ -22,15 +20,13 @@ from nxmi_export.artefact import (
     MODEL,
     WEIGHTS,
     Artefact,
-    LinearRecord,
     Manifest,
-    PackedRecord,
     Source,
-    TableRecord,
     file_record,
     is_artefact,
     read_artefact,
 )
+from nxmi_export.artefact.records import linear_records, packed_records, table_records
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
 from nxmi_export.backends.onnxruntime_session import sums_can_be_exact
 from nxmi_export.capture import capture
@@ -48,6 +44,7 @@ from nxmi_export.lowering import (
 )
 from nxmi_export.model_facts import ModelFacts, model_facts
 from nxmi_export.output_files import atomic_directory
+from passes import GraphPass
 
 __all__ = ["ExportRequest", "export"]
 
@@ -162,7 +159,7 @@ def _write_beside(
     folder: Path,
     source: str,
     names: tuple[str, str],
-    steps: Sequence[passes.GraphPass],
+    steps: Sequence[GraphPass],
     failed: Path,
 ) -> LoweredGraph:
     """Write the first of `names`, lowered further from the graph `source`.
@@ -229,9 +226,9 @@ def _write_facts(
         provenance=dict(checkpoint.provenance),
         session_options=dict(EXACT_PRODUCTS) if sums_can_be_exact(folder / CPU_MODEL) else {},
         versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
-        linears=_linears(graphs["tensorrt"].model),
-        packed=_packed(graphs["tensorrt_int4"].model) if "tensorrt_int4" in graphs else {},
-        embeddings=_tables(graphs["tensorrt"].model),
+        linears=linear_records(graphs["tensorrt"].model),
+        packed=packed_records(graphs["tensorrt_int4"].model) if "tensorrt_int4" in graphs else {},
+        embeddings=table_records(graphs["tensorrt"].model),
         ledgers={target: graph.ledger.as_json() for target, graph in graphs.items()},
         files={path.name: file_record(path) for path in sorted(folder.iterdir())},
     )
@@ -251,47 +248,3 @@ def _reference(name: str, output: Path) -> str:
     """A local path as seen from the artefact, so that both can move together; else a hub name."""
     path = Path(name)
     return os.path.relpath(path.resolve(), output.resolve()) if path.exists() else name
-
-
-def _linears(model: ir.Model) -> dict[str, LinearRecord]:
-    """What is stored for each linear, read from the lowered graph rather than from the recipe."""
-    records = {}
-    for layer in passes.linear_layers(model.graph):
-        inputs, outputs = layer.weight.shape
-        stored = layer.weight.matrix
-        pattern = layer.node.metadata_props.get(passes.SPARSITY_KEY)
-        parts = [pattern] if pattern else []
-        parts += [str(stored.dtype)] if layer.weight.is_integer else []
-        records[layer.module] = LinearRecord(
-            storage="+".join(parts) or "dense",
-            inputs=inputs,
-            outputs=outputs,
-            zeros=float(np.mean(stored == 0)),
-        )
-    return records
-
-
-def _packed(model: ir.Model) -> dict[str, PackedRecord]:
-    """What is stored for each linear in INT4, read from the lowered graph."""
-    records = {}
-    for layer in passes.linear_layers(model.graph):
-        weight = layer.weight
-        if weight.is_int4 and weight.block is not None and weight.scale is not None:
-            codes = weight.constant.const_value
-            size = weight.scale.nbytes + (0 if codes is None else codes.nbytes)
-            records[layer.module] = PackedRecord(block=weight.block, bytes=size)
-    return records
-
-
-def _tables(model: ir.Model) -> dict[str, TableRecord]:
-    """What is stored for each embedding table, read from the lowered graph."""
-    records = {}
-    for table in passes.embedding_tables(model.graph):
-        rows, width = table.stored.shape
-        records[table.module] = TableRecord(
-            storage=str(table.stored.dtype) if table.is_integer else "dense",
-            rows=rows,
-            width=width,
-            bytes=table.stored.nbytes + (0 if table.scale is None else table.scale.nbytes),
-        )
-    return records

@@ -20,6 +20,7 @@ from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import Observed, RungResult, Stage
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.source import exported_checkpoint
+from nxmi_export.workflow.parity.what_travels import check_recipe
 from nxmi_export.workflow.task_head import InTaskOrder, label_order
 
 __all__ = ["NAMES", "OF_THE_FIRST", "GraphFile", "Ladder", "spread"]
@@ -69,6 +70,7 @@ class Ladder:
         And OutputError for a cache that cannot be made.
         """
         checkpoint = exported_checkpoint(artefact, request.checkpoint)
+        check_recipe(artefact, checkpoint)
         source = None if request.dense is None else read_checkpoint(request.dense)
         heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
         if source is not None:

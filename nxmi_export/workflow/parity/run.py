@@ -28,6 +28,7 @@ from nxmi_export.workflow.parity.captured_graph import with_captured_graph
 from nxmi_export.workflow.parity.climb import Climbed, climb
 from nxmi_export.workflow.parity.drifts import rung_drifts
 from nxmi_export.workflow.parity.ladder import Ladder, spread
+from nxmi_export.workflow.parity.records import record_mismatches, session_mismatches
 from nxmi_export.workflow.parity.replays import Replays, replays
 from nxmi_export.workflow.parity.request import OnProgress, ParityRequest
 from nxmi_export.workflow.parity.source import unfamiliar_tasks
@@ -86,6 +87,9 @@ def _judged(
         for name in (MODEL, CPU_MODEL, FP16_MODEL, INT4_MODEL)
         if name in {MODEL, CPU_MODEL} or name in named
     }
+    for name, told in ((MODEL, record_mismatches), (CPU_MODEL, session_mismatches)):
+        if weights[name].equal:  # else the manifest differs as well, and the weights say more
+            weights[name] = replace(weights[name], mismatches=tuple(told(artefact)))
     results = [
         _result(ladder, each, replayed, weights)
         for each, replayed in zip(climbed, known, strict=True)
