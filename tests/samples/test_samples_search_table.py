@@ -7,6 +7,7 @@ import pytest
 
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import preset
+from samples.fine_tune import PRECISION
 from samples.glue_table.run import Place
 from samples.search_table import run as running
 from samples.search_table.cells import BUDGETS, KINDS, TARGET, TASKS, Cell, cell_named, cells
@@ -88,7 +89,7 @@ def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path) -
     choice = Choice(preset("deploy"), 0.1, 0.8)
     request = running._request(Cell("rte", "metadata", "random"), place, tmp_path, choice)
     assert request.recipe.training == preset("deploy").training
-    assert (request.seed, request.precision, request.resume) == (0, "bf16", True)
+    assert (request.seed, request.precision, request.resume) == (0, PRECISION, True)
     assert request.output == tmp_path / "search_rte_metadata" / "random.pt"
 
 
