@@ -10,13 +10,13 @@ TensorRT-RTX, which needs no GPU. Each result is a JSON file in samples/results/
 without one reads "not run".
 """
 
-import argparse
 import sys
 from pathlib import Path
 
+from samples.cell_table import list_names, table_parser
 from samples.engine_table.artefacts import Place
 from samples.engine_table.cells import cell_named, cells
-from samples.engine_table.run import read_result, run
+from samples.engine_table.run import run
 from samples.engine_table.table import markdown
 
 RESULTS = Path(__file__).parents[1] / "results" / "engines"
@@ -24,17 +24,10 @@ RESULTS = Path(__file__).parents[1] / "results" / "engines"
 
 def main() -> None:
     """Run, list or print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--models", type=Path, default=Path("runs/engines"))
-    parser.add_argument("--only", nargs="+", metavar="CELL", help="names as --list prints them")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="show")
+    parser = table_parser(__doc__, "runs/engines")
     arguments = parser.parse_args()
     if arguments.list:
-        for cell in cells():
-            done = "engine" in (read_result(cell, RESULTS) or {})
-            print(f"{cell.name}{'  done' if done else ''}")
+        list_names((cell.name for cell in cells()), RESULTS, lambda found: "engine" in found)
         return
     if arguments.show:
         print(markdown(RESULTS))

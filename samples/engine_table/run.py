@@ -11,29 +11,21 @@ from typing import Any
 
 from nxmi_export.artefact import Artefact
 from nxmi_export.output_files import atomic_file
+from samples.cell_table import read_result
 from samples.engine_table.artefacts import Place, artefact_of
 from samples.engine_table.cells import Cell
 
-__all__ = ["build", "read_result", "run"]
+__all__ = ["build", "run"]
 
 
 def run(cell: Cell, place: Place, results: Path) -> dict[str, Any]:
     """Build the cell unless its engine is there; what cannot be built is tried again next time."""
-    found = read_result(cell, results)
+    found = read_result(cell.name, results)
     if found is None or "engine" not in found:
         found = {"cell": asdict(cell)} | build(cell, artefact_of(cell, place))
         with atomic_file(results / f"{cell.name}.json") as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
-
-
-def read_result(cell: Cell, results: Path) -> dict[str, Any] | None:
-    """What was written of the cell, if anything."""
-    path = results / f"{cell.name}.json"
-    if not path.exists():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
 
 
 def build(cell: Cell, artefact: Artefact) -> dict[str, Any]:

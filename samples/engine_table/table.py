@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from samples.cell_table import read_result
 from samples.engine_table.cells import MODELS, cells
-from samples.engine_table.run import read_result
 
 __all__ = ["markdown"]
 
@@ -20,7 +20,7 @@ def markdown(results: Path) -> str:
     lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
     libraries = set()
     for cell in cells():
-        found = read_result(cell, results) or {"not_run": ""}
+        found = read_result(cell.name, results) or {"not_run": ""}
         entries = _entries(found)
         place = (cell.model, cell.precision.upper(), cell.placement, cell.capability)
         lines.append(f"| {' | '.join((*place, *entries))} |")

@@ -10,12 +10,12 @@ Interrupt it at will: the next start goes on from the last snapshot. Each result
 samples/results/glue; a cell without one reads "not run".
 """
 
-import argparse
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from samples.cell_table import list_names, table_parser
 from samples.fine_tune import CONSOLE
 from samples.glue_table.cells import cell_named, cells
 from samples.glue_table.run import Place, run_cell
@@ -26,19 +26,12 @@ RESULTS = Path(__file__).parents[1] / "results" / "glue"
 
 def main() -> None:
     """Run, list or print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--models", type=Path, default=Path("runs/glue"))
-    parser.add_argument("--only", nargs="+", metavar="CELL", help="names as --list prints them")
+    parser = table_parser(__doc__, "runs/glue")
     parser.add_argument("--holdout", action="store_true", help="evaluate on a tenth of train")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="show")
     arguments = parser.parse_args()
     if arguments.list:
-        for cell in cells():
-            done = (RESULTS / f"{cell.name}.json").exists()
-            print(f"{cell.name}{'  done' if done else ''}")
+        list_names((cell.name for cell in cells()), RESULTS)
         return
     if arguments.show:
         print(markdown(RESULTS))

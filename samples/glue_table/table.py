@@ -1,10 +1,10 @@
 """Result files in, the table in Markdown out."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
+from samples.cell_table import read_result
 from samples.glue_table.cells import TASKS, Cell, cells
 
 __all__ = ["markdown"]
@@ -21,7 +21,7 @@ def markdown(results: Path) -> str:
     Each run's retention is against the dense model that it started from. The average retention is
     over the tasks that every method is run on, and only where all of them were run.
     """
-    found = {cell: _read(results, cell) for cell in cells()}
+    found = {cell: read_result(cell.name, results) for cell in cells()}
     names = list(dict.fromkeys(cell.method for cell in cells()))
     lines = [
         "| method | " + " | ".join(COLUMNS) + " | average retention |",
@@ -58,11 +58,3 @@ def _average(found: Found, method: str) -> str:
             return ""
         means.append(statistics.fmean(kept))
     return f"{statistics.fmean(means):.1%}"
-
-
-def _read(results: Path, cell: Cell) -> dict[str, Any] | None:
-    path = results / f"{cell.name}.json"
-    if not path.exists():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result

@@ -9,12 +9,12 @@ gates are the defaults. Interrupt it at will, and run several at once with `--on
 is kept. Each result is a JSON file in samples/results/parity; a cell without one reads "not run".
 """
 
-import argparse
 import sys
 from pathlib import Path
 
+from samples.cell_table import list_names, table_parser
 from samples.parity_table.cells import cell_named, cells
-from samples.parity_table.run import Place, read_result, run
+from samples.parity_table.run import Place, run
 from samples.parity_table.table import markdown
 
 RESULTS = Path(__file__).parents[1] / "results" / "parity"
@@ -22,16 +22,10 @@ RESULTS = Path(__file__).parents[1] / "results" / "parity"
 
 def main() -> None:
     """Run, list or print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--models", type=Path, default=Path("runs/parity"))
-    parser.add_argument("--only", nargs="+", metavar="CELL", help="names as --list prints them")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="show")
+    parser = table_parser(__doc__, "runs/parity")
     arguments = parser.parse_args()
     if arguments.list:
-        for cell in cells():
-            print(f"{cell.name}{'  done' if read_result(cell, RESULTS) else ''}")
+        list_names((cell.name for cell in cells()), RESULTS)
         return
     if arguments.show:
         print(markdown(RESULTS))

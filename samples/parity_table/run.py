@@ -19,10 +19,11 @@ from nxmi_export.artefact import read_artefact
 from nxmi_export.doctor import examine
 from nxmi_export.output_files import atomic_file
 from nxmi_export.recipe import preset
+from samples.cell_table import read_result
 from samples.parity_table.cells import Cell
 from samples.parity_table.summary import summary_of
 
-__all__ = ["Place", "changed_settings", "read_result", "run"]
+__all__ = ["Place", "changed_settings", "run"]
 
 DENSE_EPOCHS = "1"
 # Of training, for the dense model and its compression: parity does not need a good model.
@@ -44,7 +45,7 @@ def run(cell: Cell, place: Place) -> dict[str, Any]:
 
     A failed gate is a result. Parity runs in a process of its own, whose peak memory is recorded.
     """
-    found = read_result(cell, place.results)
+    found = read_result(cell.name, place.results)
     if found is not None:
         if found["cell"] != asdict(cell):
             raise SystemExit(f"{cell.name}: made of another recipe; delete its result to run it")
@@ -53,15 +54,6 @@ def run(cell: Cell, place: Place) -> dict[str, Any]:
     place.results.mkdir(parents=True, exist_ok=True)
     with atomic_file(place.results / f"{cell.name}.json") as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return result
-
-
-def read_result(cell: Cell, results: Path) -> dict[str, Any] | None:
-    """What was written of the cell, if anything."""
-    path = results / f"{cell.name}.json"
-    if not path.exists():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from nxmi_export.glue import task_named
+from samples.cell_table import read_result
 from samples.parity_table.cells import Cell, cells, ladder
-from samples.parity_table.run import read_result
 
 __all__ = ["markdown"]
 
@@ -21,7 +21,7 @@ HONEST = ("export", "recipe", "examples", "changed", "unexplained", "gates")
 
 def markdown(results: Path) -> str:
     """The ladder of every task, then one line for each export; missing ones say so."""
-    done = {cell.name: read_result(cell, results) for cell in cells()}
+    done = {cell.name: read_result(cell.name, results) for cell in cells()}
     ladders = [row for cell in ladder() for row in _ladder_rows(cell, done[cell.name])]
     honest = [_honest_row(cell, done[cell.name]) for cell in cells()]
     finished = [each for each in done.values() if each is not None]
@@ -81,7 +81,7 @@ def _honest_row(cell: Cell, result: Mapping[str, Any] | None) -> tuple[str, ...]
     failures = [failure for each in splits for failure in each["failures"]]
     return (
         cell.name,
-        f"{cell.recipe}, {cell.epochs} epochs",
+        f"{cell.recipe}, {cell.epochs or 'no'} epoch",
         str(sum(each["examples"] for each in splits)),
         str(sum(step["changed"] for step in steps)),
         str(sum(step["unexplained"] for step in steps)),

@@ -9,9 +9,9 @@ configuration, and the winners of both searches, each trained as `deploy` is in 
 Interrupt it at will. Each result is a JSON file in samples/results/search.
 """
 
-import argparse
 from pathlib import Path
 
+from samples.cell_table import list_names, table_parser
 from samples.fine_tune import CONSOLE
 from samples.glue_table.__main__ import RESULTS as GLUE_RESULTS
 from samples.glue_table.run import Place
@@ -24,17 +24,10 @@ RESULTS = Path(__file__).parents[1] / "results" / "search"
 
 def main() -> None:
     """Run, list or print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--models", type=Path, default=Path("runs/glue"))
-    parser.add_argument("--only", nargs="+", metavar="CELL", help="names as --list prints them")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--print", action="store_true", dest="show")
+    parser = table_parser(__doc__, "runs/glue")
     arguments = parser.parse_args()
     if arguments.list:
-        for cell in cells():
-            done = (RESULTS / f"{cell.name}.json").exists()
-            print(f"{cell.name}{'  done' if done else ''}")
+        list_names((cell.name for cell in cells()), RESULTS)
         return
     if arguments.show:
         print(markdown(RESULTS))

@@ -6,29 +6,19 @@ from typing import Any
 
 import pytest
 
-from nxmi_export.artefact import Artefact, Manifest, Source, file_record
+from nxmi_export.artefact import Artefact, file_record
 from nxmi_export.backends.tensorrt_engine import EngineOptions, HardwareCompatibility, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
 from nxmi_export.errors import ArtefactError, ShapeError
 from tests.engine_documents import engine_document, profiles_of, with_engine_document
+from tests.sample_manifest import sample_manifest
 
 
 @pytest.fixture
 def artefact(tmp_path: Path) -> Artefact:
     """A plan and nothing else."""
     (tmp_path / "model.plan").write_bytes(b"a plan")
-    manifest = Manifest(
-        created="2026-01-01T00:00:00+00:00",
-        architecture="BertForSequenceClassification",
-        model_type="bert",
-        input_names=("input_ids",),
-        position_limit=64,
-        labels=("negative", "positive"),
-        source=Source(path="model.pt", sha256=None),
-        recipe=None,
-        provenance={},
-        versions={},
-    )
+    manifest = sample_manifest()
     manifest.write(tmp_path)
     return Artefact(tmp_path, manifest)
 

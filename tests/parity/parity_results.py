@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from parity_models import rung
 
-from nxmi_export.artefact import Artefact, LinearRecord, Manifest, Source
+from nxmi_export.artefact import Artefact, LinearRecord
 from nxmi_export.parity import (
     Explanation,
     ParityResult,
@@ -20,6 +20,7 @@ from nxmi_export.parity import (
 )
 from nxmi_export.parity.shapes import ShapeSetting
 from nxmi_export.parity.statistics import Terms
+from tests.sample_manifest import sample_manifest
 
 RIGHT = [[1, 0], [0, 1]]  # for the labels 0, 1, 0, 1, …
 EXAMPLES = 2000
@@ -88,17 +89,4 @@ def artefact_storing(*storages: str) -> Artefact:
         f"layer.{number}": LinearRecord(storage=storage, inputs=4, outputs=4, zeros=0.5)
         for number, storage in enumerate(storages)
     }
-    manifest = Manifest(
-        created="2026-01-01T00:00:00+00:00",
-        architecture="BertForSequenceClassification",
-        model_type="bert",
-        input_names=("input_ids",),
-        position_limit=64,
-        labels=("negative", "positive"),
-        source=Source(path="model.pt", sha256=None),
-        recipe=None,
-        provenance={},
-        versions={},
-        linears=linears,
-    )
-    return Artefact(Path("model.artefact"), manifest)
+    return Artefact(Path("model.artefact"), sample_manifest(linears))

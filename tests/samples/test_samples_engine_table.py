@@ -13,12 +13,13 @@ from nxmi_export.artefact import FP16_MODEL, Artefact
 from nxmi_export.backends.tensorrt_engine import find_library
 from nxmi_export.errors import CapabilityMissing
 from nxmi_export.workflow.export import ExportRequest, export
+from samples.cell_table import read_result
 from samples.engine_table import run as running
 from samples.engine_table.__main__ import RESULTS
 from samples.engine_table.artefacts import Place, artefact_of
 from samples.engine_table.build_one import peak_megabytes
 from samples.engine_table.cells import CAPABILITIES, MODELS, PLACEMENTS, Cell, cell_named, cells
-from samples.engine_table.run import read_result, run
+from samples.engine_table.run import run
 from samples.engine_table.table import markdown
 from samples.random_bert import write_random_bert
 
@@ -106,7 +107,7 @@ def test_a_graph_that_the_artefact_lacks_is_not_run_and_tried_again(
     cell = replace(CELL, precision="fp16")
     result = run(cell, place, tmp_path)
     assert result["not_run"] == f"the artefact has no {FP16_MODEL}"
-    assert read_result(cell, tmp_path) == result
+    assert read_result(cell.name, tmp_path) == result
     assert f"| FP16 | sparse | sm86 | not run: the artefact has no {FP16_MODEL} |" in markdown(
         tmp_path
     )

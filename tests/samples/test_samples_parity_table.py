@@ -86,7 +86,7 @@ def test_the_tables_show_scores_changes_and_verdicts(tmp_path: Path) -> None:
         "| wnli | 71 | accuracy | 50.00 | 50.00 | 50.00 | 50.00 | 50.00 | 1 (0) | 1 (0) | +0.00 "
         "| 3 (1) | passed | 1.5 | 1200 |" in text
     )
-    assert "| wnli_deploy | deploy, 1 epochs | 71 | 2 | 0 | all hold |" in text
+    assert "| wnli_deploy | deploy, 1 epoch | 71 | 2 | 0 | all hold |" in text
     assert "; 0 failed one of 3 checks." in text
 
 
