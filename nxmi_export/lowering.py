@@ -3,7 +3,7 @@
 Each target is one tuple of passes, applied from top to bottom.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ __all__ = [
     "lower",
     "onnxruntime_passes",
     "tensorrt_fp16_passes",
+    "tensorrt_int4_passes",
     "tensorrt_passes",
 ]
 
@@ -53,6 +54,21 @@ def tensorrt_fp16_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passe
     return (
         passes.CertifySparsity(patterns),
         passes.Float16OutsideIslands(),
+        passes.NameNodes(),
+    )
+
+
+def tensorrt_int4_passes(
+    patterns: Mapping[str, tuple[int, int]], modules: Collection[str], block_size: int
+) -> tuple[passes.GraphPass, ...]:
+    """`model.int4.onnx`, made from `model.fp16.onnx` where there is one, else from `model.onnx`:
+    the same numbers, those of `modules` as INT4 with one scale per `block_size` inputs.
+
+    The weights are certified again, because this file is deployed on its own.
+    """
+    return (
+        passes.CertifySparsity(patterns),
+        passes.PackInt4Blocks(modules, block_size),
         passes.NameNodes(),
     )
 

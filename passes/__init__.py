@@ -25,6 +25,7 @@ from passes.ledger import Change, Entry, Ledger, PassRecord, Skip
 from passes.linear_layers import LinearLayer, Weight, attention_matmuls, linear_layers
 from passes.name_nodes import NameNodes
 from passes.own_zero_points import OwnZeroPoints
+from passes.pack_int4_blocks import PackInt4Blocks
 from passes.pipeline import lower
 from passes.provenance import MODULE_KEY, module_of
 from passes.scale_gathered_rows import ScaleGatheredRows
@@ -53,6 +54,7 @@ __all__ = [
     "LinearLayer",
     "NameNodes",
     "OwnZeroPoints",
+    "PackInt4Blocks",
     "PassError",
     "PassFailed",
     "PassRecord",

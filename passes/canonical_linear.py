@@ -98,9 +98,13 @@ def _dequantize_transposed(graph: ir.Graph, old: ir.Node, *, before: ir.Node) ->
     codes, *parameters = old.inputs
     assert codes is not None, "_transposes_a_weight saw a constant"
     attributes = {name: attribute for name, attribute in old.attributes.items() if name != "axis"}
-    axis = read_quantizer(old).axis
-    if axis is not None:
-        attributes["axis"] = ir.AttrInt64("axis", 1 - axis)
+    quantizer = read_quantizer(old)
+    if quantizer.axis is not None:
+        attributes["axis"] = ir.AttrInt64("axis", 1 - quantizer.axis)
+    if quantizer.block is not None:  # a matrix each, as the codes are
+        parameters = [
+            None if each is None else _store_transposed(graph, each) for each in parameters
+        ]
     node = ir.Node(
         "",
         "DequantizeLinear",
@@ -125,9 +129,10 @@ def _retire(old: ir.Value, new: ir.Value) -> None:
         drop_unread(old)
         new.name = old.name
         return
-    codes, stored = producer.inputs[0], successor.inputs[0]
+    pairs = tuple(zip(producer.inputs, successor.inputs, strict=True))
     assert producer.graph is not None, "the old DequantizeLinear is still part of its graph"
     producer.graph.remove(producer, safe=True)
     successor.name, new.name = producer.name, old.name
-    if codes is not None and stored is not None:
-        _retire(codes, stored)
+    for stored, replacement in pairs:
+        if stored is not None and replacement is not None and stored is not replacement:
+            _retire(stored, replacement)

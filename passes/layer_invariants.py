@@ -59,10 +59,15 @@ def linear_layers_are_canonical(model: ir.Model) -> None:
 
 @invariant
 def weight_scales_lie_on_the_output_axis(model: ir.Model) -> None:
-    """A weight has one scale, or one per output channel; on the other axis engines go float."""
+    """A weight has one scale, one per output channel, or in each of them one per block of inputs;
+    on the other axis engines go float.
+    """
     for layer in _layers(model):
         weight = layer.weight
         if weight.dequantize is None or weight.scale_axis is None:
+            continue
+        if weight.block is not None:
+            _check_blocks(layer, weight.block)
             continue
         channels = None if weight.scale is None else weight.scale.size
         if weight.scale_axis != weight.output_axis or channels != weight.shape[1]:
@@ -112,6 +117,23 @@ def expected_layers_are_stamped(expected: Mapping[str, Groups]) -> Invariant:
                 )
 
     return Invariant("expected_layers_are_stamped", check)
+
+
+def _check_blocks(layer: LinearLayer, block: int) -> None:
+    """Raise unless every `block` inputs of each output channel have a scale of their own."""
+    weight, (inputs, outputs) = layer.weight, layer.weight.shape
+    found = None if weight.scale is None else weight.scale.shape
+    expected = (
+        (inputs // block, outputs) if weight.reduction_axis == 0 else (outputs, inputs // block)
+    )
+    if weight.scale_axis != weight.reduction_axis or inputs % block or found != expected:
+        raise InvariantViolated(
+            describe(layer.node),
+            expected=f"weight scales of shape {expected} for blocks of {block} along axis "
+            f"{weight.reduction_axis}, that of the {inputs} inputs",
+            found=f"{'computed ones' if found is None else found} along axis {weight.scale_axis}",
+            remedy="quantize the weight in blocks of its inputs",
+        )
 
 
 def _layers(model: ir.Model) -> Iterator[LinearLayer]:

@@ -41,11 +41,10 @@ class LinearBounds:
             return None
         matrix = weight.matrix.astype(np.float64)
         if weight.dequantize is not None:
-            if weight.scale is None:
+            steps = weight.steps
+            if steps is None:
                 return None
-            scale = weight.scale.astype(np.float64).reshape(-1)
-            by_row = weight.scale_axis == weight.reduction_axis
-            matrix *= scale[:, None] if by_row else scale
+            matrix *= steps.astype(np.float64)
         if node.op_type != "Gemm" or layer.bias is None:
             return cls(matrix, np.zeros(1))
         bias = constant_array(layer.bias)

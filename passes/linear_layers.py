@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -32,12 +33,17 @@ class Weight:
     reduction_axis: int  # of the stored matrix: the one that the product sums over (K)
     output_axis: int  # of the stored matrix: one slice per output channel (N)
     dequantize: Quantizer | None  # None: the product reads floats as they are stored
-    scale_axis: int | None  # of the stored matrix; None without a scale or with a single one
+    # Of the stored matrix: that of the channels, or with `block` that of the blocks; None without a
+    # scale or with a single one.
+    scale_axis: int | None
 
     @property
     def stored(self) -> npt.NDArray[Any]:
-        """The numbers as stored: (K, N) where `reduction_axis` is 0, else (N, K)."""
-        return self._tensor.numpy()
+        """The numbers as stored, INT4 codes as int8: (K, N) where `reduction_axis` is 0, else
+        (N, K).
+        """
+        numbers = self._tensor.numpy()
+        return numbers.astype(np.int8) if self.is_int4 else numbers
 
     @property
     def matrix(self) -> npt.NDArray[Any]:
@@ -56,9 +62,32 @@ class Weight:
         return self._tensor.dtype.is_integer()
 
     @property
+    def is_int4(self) -> bool:
+        """Whether two codes are stored in a byte."""
+        return self._tensor.dtype == ir.DataType.INT4
+
+    @property
     def scale(self) -> npt.NDArray[Any] | None:
-        """The dequantization scale, shape () or (N,); None for a float weight."""
+        """The dequantization scale, shape () or (N,), or with `block` one value per block of the
+        stored matrix; None for a float weight.
+        """
         return None if self.dequantize is None else self.dequantize.scale
+
+    @property
+    def block(self) -> int | None:
+        """How many codes along `scale_axis` share one scale; None without blocks."""
+        return None if self.dequantize is None else self.dequantize.block
+
+    @property
+    def steps(self) -> npt.NDArray[Any] | None:
+        """The scale of every number of `matrix`, in a shape that broadcasts to (K, N)."""
+        scale, axis = self.scale, self.scale_axis
+        if scale is None or axis is None:
+            return scale
+        if self.block is not None:
+            every = np.repeat(scale, self.block, axis=axis)
+            return every if self.reduction_axis == 0 else every.T
+        return scale[:, None] if axis == self.reduction_axis else scale
 
     @property
     def _tensor(self) -> ir.TensorProtocol:

@@ -23,7 +23,7 @@ from passes.quantizers import is_dequantize, is_quantize, read_quantizer
 __all__ = ["FLOATS", "Magnitudes"]
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16})
-_LARGEST_CODE = 128  # of int8, in magnitude
+_LARGEST_CODE = {ir.DataType.INT8: 128, ir.DataType.INT4: 8}  # in magnitude
 _POSITIONS = frozenset({ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL})  # and masks
 # What these give is among the numbers that they read, but for its sign.
 _SELECT = frozenset(
@@ -175,12 +175,12 @@ class Magnitudes:
 
 
 def _largest_dequantized(node: ir.Node) -> float:
-    """Of int8 codes around 0; other codes are not a deployed graph's."""
+    """Of int8 and int4 codes around 0; other codes are not a deployed graph's."""
     quantizer = read_quantizer(node)
     scale, point = quantizer.scale, quantizer.zero_point
-    if scale is None or point is None or point.any() or quantizer.codes != ir.DataType.INT8:
+    if scale is None or point is None or point.any() or quantizer.codes not in _LARGEST_CODE:
         return math.inf
-    return _LARGEST_CODE * float(np.abs(scale.astype(np.float64)).max())
+    return _LARGEST_CODE[quantizer.codes] * float(np.abs(scale.astype(np.float64)).max())
 
 
 def _normalized(

@@ -61,8 +61,9 @@ def quantize(
 ) -> Codes:
     """ONNX QuantizeLinear: `saturate(round_half_to_even(x / scale) + zero_point)`.
 
-    `scale` is one value, or one per slice of `axis`. The codes are int8, or uint8 where `limits`
-    has no negative integers. Raises `InvalidScale`, and `InvalidWeight` for a NaN in `x`, which
+    `scale` is one value, one per slice of `axis`, or of the rank of `x`: one per block along
+    `axis`. The codes are int8, or uint8 where `limits` has no negative integers.
+    Raises `InvalidScale`, and `InvalidWeight` for a NaN in `x`, which
     has no code; an infinity saturates.
     """
     check_scale("scale", scale)
@@ -192,6 +193,8 @@ def _grouped(
 
 def _along(scale: Float32Array, x: npt.NDArray[Any], axis: int | None) -> Float32Array:
     """`scale` shaped so that it broadcasts along `axis` of `x`."""
+    if axis is not None and scale.ndim == x.ndim > 1:
+        return _over_blocks(scale, x, axis)
     if scale.size != (1 if axis is None else x.shape[axis]):
         raise InvalidScale(
             "scale",
@@ -204,3 +207,17 @@ def _along(scale: Float32Array, x: npt.NDArray[Any], axis: int | None) -> Float3
     shape = [1] * x.ndim
     shape[axis] = -1
     return scale.reshape(shape)
+
+
+def _over_blocks(scale: Float32Array, x: npt.NDArray[Any], axis: int) -> Float32Array:
+    """ONNX's blocked quantization: each value of `scale` serves equally many along `axis`."""
+    blocks, length = scale.shape[axis], x.shape[axis]
+    others = (scale.shape[:axis], scale.shape[axis + 1 :]) == (x.shape[:axis], x.shape[axis + 1 :])
+    if not others or not blocks or length % blocks:
+        raise InvalidScale(
+            "scale",
+            expected=f"one value per block along axis {axis} of {x.shape}",
+            found=f"shape {scale.shape}",
+            remedy="check the axis and the blocks of the quantizer",
+        )
+    return np.repeat(scale, length // blocks, axis=axis)

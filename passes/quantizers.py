@@ -9,8 +9,6 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from passes.constants import constant, constant_array
-from passes.errors import RefusedGraph
-from passes.provenance import describe
 
 __all__ = ["Quantizer", "is_dequantize", "is_quantize", "read_quantizer"]
 
@@ -24,6 +22,7 @@ class Quantizer:
     zero_point: npt.NDArray[np.int64] | None  # None where computed; zeros where absent
     codes: ir.DataType  # of the integers
     axis: int | None  # the channel of the scale; None for one scale per tensor
+    block: int | None = None  # with one scale per block: the codes along `axis` that share it
 
     @property
     def key(self) -> Hashable:
@@ -49,7 +48,7 @@ class Quantizer:
             self._constant_key(1, self.scale) == other._constant_key(1, other.scale)
             and self._constant_key(2, self.zero_point) == other._constant_key(2, other.zero_point)
             and self.codes == other.codes
-            and self.axis == other.axis
+            and (self.axis, self.block) == (other.axis, other.block)
         )
 
     def _constant_key(self, index: int, array: npt.NDArray[Any] | None) -> Hashable:
@@ -69,14 +68,7 @@ def is_dequantize(node: ir.Node | None) -> bool:
 
 
 def read_quantizer(node: ir.Node) -> Quantizer:
-    """Read a QuantizeLinear or DequantizeLinear; raises `RefusedGraph` for one scale per block."""
-    if node.attributes.get_int("block_size", 0):
-        raise RefusedGraph(
-            describe(node),
-            expected="one scale per tensor or per channel",
-            found=f"blocks of {node.attributes.get_int('block_size')}",
-            remedy="quantize per channel",
-        )
+    """Read a QuantizeLinear or DequantizeLinear, with one scale per tensor, channel or block."""
     scale = constant_array(node.inputs[1])
     point_value = node.inputs[2] if len(node.inputs) > 2 else None
     codes = _codes(node, point_value)
@@ -85,7 +77,8 @@ def read_quantizer(node: ir.Node) -> Quantizer:
     else:
         point = constant_array(point_value)
     zero_point = None if point is None else point.astype(np.int64)
-    return Quantizer(node, scale, zero_point, codes, _axis(node, scale))
+    block = node.attributes.get_int("block_size", 0) or None
+    return Quantizer(node, scale, zero_point, codes, _axis(node, scale), block)
 
 
 def _codes(node: ir.Node, zero_point: ir.Value | None) -> ir.DataType:

@@ -23,13 +23,19 @@ SEED = 0
 
 
 def write_random_bert(
-    path: Path, placement: Placement = Placement.SPARSE, config: BertConfig | None = None
+    path: Path,
+    placement: Placement = Placement.SPARSE,
+    config: BertConfig | None = None,
+    recipe: Recipe | None = None,
 ) -> None:
-    """Write model.pt of a BERT of `config` (default: BERT-base) under `placement`."""
+    """Write model.pt of a BERT of `config` (default: BERT-base) under `recipe`.
+
+    Without one it is 2:4 + INT8 under `placement`.
+    """
     torch.manual_seed(SEED)
     config = config or BertConfig()
     model = BertForSequenceClassification(config).eval()
-    recipe = Recipe(placement=placement)
+    recipe = recipe or Recipe(placement=placement)
     insert_quantizers(model, recipe)
     linears = compressed_linears(model)
     project(linears)

@@ -92,6 +92,7 @@ def test_public_names_of_passes() -> None:
         "LinearLayer",
         "NameNodes",
         "OwnZeroPoints",
+        "PackInt4Blocks",
         "PassError",
         "PassFailed",
         "PassRecord",

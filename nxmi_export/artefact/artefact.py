@@ -15,6 +15,8 @@ __all__ = [
     "ENGINE_FACTS",
     "FP16_MODEL",
     "FP16_WEIGHTS",
+    "INT4_MODEL",
+    "INT4_WEIGHTS",
     "MODEL",
     "PLAN",
     "WEIGHTS",
@@ -28,12 +30,15 @@ __all__ = [
 MODEL = "model.onnx"  # for TensorRT, and portable
 CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
 FP16_MODEL = "model.fp16.onnx"  # for TensorRT: model.onnx with float16 where that is safe
+INT4_MODEL = "model.int4.onnx"  # for TensorRT: model.fp16.onnx, or model.onnx, with INT4 blocks
 WEIGHTS = "model.onnx.data"  # the tensors of all; each file refers to the same bytes
 FP16_WEIGHTS = "model.fp16.onnx.data"  # what FP16_MODEL alone has: its float16 tensors
+INT4_WEIGHTS = "model.int4.onnx.data"  # what INT4_MODEL alone has: its codes and scales
 PLAN = "model.plan"  # the engine
 BUILD_LOG = "build.log"  # of the engine
 ENGINE_FACTS = "engine.json"  # what was built, by what, and what its log proves
 CERTIFICATE = "certificate.json"  # what is proved of each of the files above
+_OPTIONS = {FP16_MODEL: " with --fp16", INT4_MODEL: " with --int4-blocks 64"}  # of export
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
 
@@ -47,7 +52,7 @@ class Artefact:
     def path(self, name: str) -> Path:
         """The file `name`; raises ArtefactError where the artefact has none."""
         if name not in self.manifest.files:
-            option = " with --fp16" if name == FP16_MODEL else ""
+            option = _OPTIONS.get(name, "")
             raise ArtefactError(
                 self.directory,
                 expected=f"an artefact with {name}",

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nxmi_export.errors import ArtefactError
 from nxmi_export.output_files import atomic_file
 
-__all__ = ["MANIFEST", "FileRecord", "LinearRecord", "Manifest", "Source", "TableRecord"]
+__all__ = [
+    "MANIFEST",
+    "FileRecord",
+    "LinearRecord",
+    "Manifest",
+    "PackedRecord",
+    "Source",
+    "TableRecord",
+]
 
 MANIFEST = "manifest.json"
 
@@ -41,6 +49,13 @@ class LinearRecord(_Record):
     zeros: float  # share of stored values that are zero, 0…1
 
 
+class PackedRecord(_Record):
+    """One encoder linear as it is stored in `model.int4.onnx`."""
+
+    block: int  # inputs that share one scale
+    bytes: int  # of its codes and scales
+
+
 class TableRecord(_Record):
     """One embedding table as it is stored."""
 
@@ -67,6 +82,7 @@ class Manifest(_Record):
     # What an onnxruntime session over model.cpu.onnx must be told, or its products may saturate.
     session_options: dict[str, str] = Field(default_factory=dict)
     linears: dict[str, LinearRecord] = Field(default_factory=dict)  # by module name
+    packed: dict[str, PackedRecord] = Field(default_factory=dict)  # by module name
     embeddings: dict[str, TableRecord] = Field(default_factory=dict)  # by module name
     ledgers: dict[str, Any] = Field(default_factory=dict)  # by target name
     files: dict[str, FileRecord] = Field(default_factory=dict)  # by name inside the artefact

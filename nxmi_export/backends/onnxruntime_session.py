@@ -164,12 +164,40 @@ def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, .
                 found="none of that name",
                 remedy="take the name from the graph as it was lowered",
             ) from error
+        _check_external_files(path)
         raise ArtefactError(
             path,
             expected="a model that onnxruntime can load",
             found=" ".join(str(error).split()),
             remedy="export it again, or update onnxruntime where it names an unknown operator",
         ) from error
+
+
+def _check_external_files(path: Path) -> None:
+    """Refuse a file of weights that is gone or ends before the tensors that `path` reads from it.
+
+    onnxruntime names the tensor and not the file.
+    """
+    try:
+        values = list(ir.load(path).graph.initializers.values())
+    except (OSError, DecodeError):
+        return  # then it is the graph that cannot be read
+    ends: dict[Path, int] = {}
+    for value in values:
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor):
+            place = Path(tensor.path)
+            end = (tensor.offset or 0) + (tensor.length or 0)
+            ends[place] = max(ends.get(place, 0), end)
+    for place, end in ends.items():
+        size = place.stat().st_size if place.is_file() else None
+        if size is None or size < end:
+            raise ArtefactError(
+                place,
+                expected=f"a file of at least {end} bytes, which {path.name} reads",
+                found="no file" if size is None else f"{size} bytes",
+                remedy="restore the file, or export the model again",
+            )
 
 
 def _more_outputs(names: tuple[str, ...]) -> bytes:

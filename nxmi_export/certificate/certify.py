@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from nxmi_export._version import __version__
-from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
 from nxmi_export.backends.tensorrt_engine import Verdict
 from nxmi_export.certificate.checkpoint import mask_in_checkpoint
 from nxmi_export.certificate.claims import Answer, Cell, Claim, answered, worst
@@ -102,9 +102,12 @@ class _Case:
     def of(cls, artefact: Artefact, trained: Trained, witnesses: Witnesses) -> "_Case":
         promises = promises_of(trained.structure, trained.placement)
         named = artefact.manifest.files
-        graphs = (MODEL, *(name for name in (CPU_MODEL, FP16_MODEL) if name in named))
+        others = (CPU_MODEL, FP16_MODEL, INT4_MODEL)
+        graphs = (MODEL, *(name for name in others if name in named))
+        halved = {FP16_MODEL, INT4_MODEL} if FP16_MODEL in named else set()
         files = (
-            GraphFile(artefact.path(name), trained.structure, trained.model) for name in graphs
+            GraphFile(artefact.path(name), trained.structure, trained.model, float16=name in halved)
+            for name in graphs
         )
         readings: list[EngineReading] = []
         for witness in witnesses.present:

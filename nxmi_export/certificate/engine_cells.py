@@ -24,6 +24,7 @@ from nxmi_export.certificate.promises import AttentionPromise, LinearPromise
 __all__ = ["EngineReading", "attention_cells", "linear_cells"]
 
 _RTX_OUTPUT = "TensorRT-RTX has no sparse kernels to write INT8 for; build with TensorRT"
+_ALONE = "the recipe quantizes its weight alone, for a product of floats"
 _GAINS_FROM = 256  # inputs and outputs; below it 2:4 is not expected to gain anything
 
 
@@ -115,6 +116,8 @@ def _filled(
 
 
 def _int8_in(linear: LinearPromise) -> Cell | None:
+    if linear.weight_alone:
+        return not_claimed(_ALONE)
     return None if linear.is_quantized else not_claimed(f"the scheme is {linear.scheme}")
 
 
@@ -123,6 +126,8 @@ def _int8_out(linear: LinearPromise) -> Cell | None:
 
 
 def _two_of_four(linear: LinearPromise) -> Cell | None:
+    if linear.weight_alone:
+        return not_claimed(f"{_ALONE}, and kernels that skip zeros unpack no codes")
     if linear.is_two_of_four:
         return None
     return not_claimed(f"the scheme is {linear.scheme}, and sparse kernels need 2:4")

@@ -17,6 +17,8 @@ __all__ = ["LintTarget", "lint_cell"]
 # Placements short of `sparse` mean these: of a linear's output, and of residual additions.
 _OUTPUT, _RESIDUAL = "missing-int8-output", "float-residual"
 _DEFAULT = int(DEFAULT_COMPUTE_CAPABILITY.removeprefix("sm"))
+# And `weights` these: of a linear's input.
+_ALONE = {"float-input", "int8-blocks"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ def lint_cell(path: Path, linears: tuple[LinearPromise, ...], target: LintTarget
     Unproven for an engine whose GPU is not known.
     """
     promised = {linear.module for linear in linears if linear.int8_output}
+    alone = {linear.module for linear in linears if linear.weight_alone}
     graph = open_graph(path)
     found = (lint(graph, sm=sm, sequence=target.sequence) for sm in target.capabilities)
     findings = tuple(dict.fromkeys(finding for each in found for finding in each))
-    counted = [each for each in findings if _counts(each, promised)]
+    counted = [each for each in findings if _counts(each, promised, alone)]
     if counted:
         more = f", the first of {len(counted)}" if len(counted) > 1 else ""
         return answered(Verdict.REFUTED, f"{path.name} {target}: {counted[0]}{more}")
@@ -64,8 +67,10 @@ def lint_cell(path: Path, linears: tuple[LinearPromise, ...], target: LintTarget
     return answered(Verdict.PROVED, told)
 
 
-def _counts(finding: Finding, promised: set[str]) -> bool:
+def _counts(finding: Finding, promised: set[str], alone: set[str]) -> bool:
     if finding.severity is Severity.NOTE:
+        return False
+    if finding.rule in _ALONE and finding.module.removesuffix(".weight_quantizer") in alone:
         return False
     if finding.rule == _RESIDUAL:
         return bool(promised)

@@ -1,6 +1,6 @@
 """The structure of a compressed model in, what its recipe promises of every encoder GEMM out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -26,11 +26,17 @@ class LinearPromise:
     inputs: int  # K
     outputs: int  # N
     int8_output: bool  # whatever reads it reads INT8, in the placement that promises it
+    weight_alone: bool = False  # the placement leaves what it reads in float
 
     @property
     def is_quantized(self) -> bool:
-        """Whether INT8 codes are to be stored and multiplied."""
+        """Whether codes are to be stored."""
         return self.scheme.bits is not None
+
+    @property
+    def multiplies_int8(self) -> bool:
+        """Whether they are to be multiplied as well."""
+        return self.is_quantized and not self.weight_alone
 
     @property
     def is_two_of_four(self) -> bool:
@@ -71,8 +77,12 @@ def promises_of(model: PreTrainedModel, placement: Placement | None) -> Promises
     schemes = {name: linear.scheme for name, linear in compressed_linears(model).items()}
     quantized = {name for name, scheme in schemes.items() if scheme.bits is not None}
     outputs = _int8_outputs(model, placement, quantized)
+    alone = placement is Placement.WEIGHTS
     linears = [
-        _linear(model, name, block, schemes.get(name, Scheme()), int8_output=name in outputs)
+        replace(
+            _linear(model, name, block, schemes.get(name, Scheme()), int8_output=name in outputs),
+            weight_alone=alone and name in quantized,
+        )
         for block in blocks
         for name in block.linears
     ]
@@ -80,7 +90,8 @@ def promises_of(model: PreTrainedModel, placement: Placement | None) -> Promises
         AttentionPromise(block.attention, _name_of(block), _has_softmax_quantizer(model, block))
         for block in blocks
     ]
-    merged = [group for block in blocks for group in _merged(block, quantized)]
+    multiplied = set() if alone else quantized
+    merged = [group for block in blocks for group in _merged(block, multiplied)]
     return Promises(tuple(linears), tuple(attentions), tuple(merged))
 
 

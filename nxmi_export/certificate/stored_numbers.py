@@ -12,7 +12,6 @@ from pathlib import Path
 import onnx_ir as ir
 from torch import nn
 
-from nxmi_export.artefact import FP16_MODEL
 from nxmi_export.backends.tensorrt_engine import Verdict
 from nxmi_export.certificate.claims import Answer, Cell, answered, not_claimed, worst
 from nxmi_export.certificate.promises import LinearPromise
@@ -33,6 +32,7 @@ class GraphFile:
     path: Path
     structure: nn.Module  # of the model that it was exported from
     trained: nn.Module | None  # the same with its weights, where the checkpoint is there
+    float16: bool  # whether floats may be rounded to float16 in it; codes may nowhere
 
     @cached_property
     def graph(self) -> ir.Graph:
@@ -53,9 +53,7 @@ class GraphFile:
     def parity(self) -> WeightParity:
         """What was compared with the trained model, and what the file has otherwise."""
         assert self.trained is not None
-        # Floats may be rounded to float16 in that file, and in no other; codes and scales nowhere.
-        float16 = self.path.name == FP16_MODEL
-        return weight_parity(self.trained, self.path, float16=float16)
+        return weight_parity(self.trained, self.path, float16=self.float16)
 
 
 def stored_pattern(linear: LinearPromise, files: tuple[GraphFile, ...]) -> Cell:

@@ -63,10 +63,11 @@ def _mapping(promises: Promises, reading: EngineReading) -> Cell:
 
 def _no_float(promises: Promises, reading: EngineReading) -> Cell:
     """Each engine product that a quantized module takes part in."""
-    quantized = {each.module for each in promises.linears if each.is_quantized}
+    quantized = {each.module for each in promises.linears if each.multiplies_int8}
     quantized |= {each.module for each in promises.attentions if each.quantized}
     if not quantized:
-        return not_claimed("the recipe quantizes nothing")
+        stored = any(each.is_quantized for each in promises.linears)
+        return not_claimed(f"the recipe quantizes {'weights alone' if stored else 'nothing'}")
     products = [
         layer
         for layer in reading.witness.layers
@@ -84,7 +85,7 @@ def _no_float(promises: Promises, reading: EngineReading) -> Cell:
         return answered(Verdict.UNPROVEN, f"its types do not decide: {describe(unclear)}", places)
     if missing := [name for name in sorted(quantized) if not reading.modules[name].layers]:
         return answered(Verdict.UNPROVEN, f"{missing[0]} was not found in the engine")
-    linears = sum(not each.is_quantized for each in promises.linears)
+    linears = sum(not each.multiplies_int8 for each in promises.linears)
     attentions = sum(not each.quantized for each in promises.attentions)
     told = f"{len(products)} products, all INT8"
     if linears or attentions:

@@ -89,7 +89,8 @@ PrecisionChoice: TypeAlias = Annotated[
     Precision,
     typer.Option(
         rich_help_panel=_RUN,
-        help="What runs outside of INT8: fp16 builds model.fp16.onnx of an artefact.",
+        help="What runs outside of INT8: fp16 builds model.fp16.onnx of an artefact, int4 "
+        "model.int4.onnx.",
     ),
 ]
 NoTf32: TypeAlias = Annotated[

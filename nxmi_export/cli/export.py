@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from nxmi_export.cli.console import RESULTS, stages
+from nxmi_export.errors import UsageError
 from nxmi_export.report.tables import artefact_table
 
 __all__ = ["export_command"]
 
+_BLOCKS = (16, 32, 64, 128)  # as TensorRT-RTX was seen to build
 _EXAMPLES = """
 Examples
 
@@ -22,6 +24,8 @@ Examples
     nxmi-export ./my-fine-tuned-bert -o deploy/dense
 
     nxmi-export model.pt --fp16
+
+    nxmi-export weights-only.pt --int4-blocks 128
 """
 
 
@@ -49,13 +53,31 @@ def export_command(
             help="Also write model.fp16.onnx: for TensorRT, floats in float16 where they fit.",
         ),
     ] = False,
+    int4_blocks: Annotated[
+        int | None,
+        typer.Option(
+            "--int4-blocks",
+            metavar="SIZE",
+            help="Also write model.int4.onnx: 4-bit weights of float products packed two to a "
+            f"byte, with a scale for every {', '.join(map(str, _BLOCKS))} inputs.",
+        ),
+    ] = None,
 ) -> None:
     """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""
+    if int4_blocks is not None and int4_blocks not in _BLOCKS:
+        raise UsageError(
+            f"--int4-blocks {int4_blocks}",
+            expected=f"{', '.join(map(str, _BLOCKS[:-1]))} or {_BLOCKS[-1]} inputs",
+            found=str(int4_blocks),
+            remedy="take 64 or 128, which kernels are made for",
+        )
     with stages() as begin:
         begin("loading PyTorch")
         from nxmi_export.workflow.export import ExportRequest, export
 
-        request = ExportRequest(model, output or _default_output(model), base, overwrite, fp16)
+        request = ExportRequest(
+            model, output or _default_output(model), base, overwrite, fp16, int4_blocks
+        )
         artefact = export(request, on_stage=begin)
     RESULTS.print(artefact_table(artefact))
 

@@ -2,9 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from nxmi_export.cli.console import RESULTS, stages
 from nxmi_export.report import inspection_table
@@ -17,6 +19,8 @@ Examples
     nxmi-export inspect model.pt
 
     nxmi-export inspect model.artefact --json
+
+    nxmi-export inspect model.artefact --report model.artefact/parity-sst2.json
 """
 
 
@@ -28,6 +32,12 @@ def inspect_command(
         str | None,
         typer.Option(help="For a bare state dict: the directory or hub name of its configuration."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A parity report that must be of the artefact's files as they are."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """List every linear as it is stored; verifies hashes, scales and sparsity patterns."""
@@ -35,11 +45,18 @@ def inspect_command(
         begin(f"reading {subject}")
         from nxmi_export.workflow.inspect import inspect
 
-        inspection = inspect(subject, base=base)
+        inspection = inspect(subject, base=base, report=report)
     if as_json:
         sys.stdout.write(json.dumps(inspection.as_json(), indent=1) + "\n")
     else:
         RESULTS.print(inspection_table(inspection.as_json()))
+        if report is not None:
+            RESULTS.print(
+                f"{escape(str(report))} is of these files, and its gate "
+                f"{'holds' if inspection.parity else 'failed'}",
+                soft_wrap=True,
+                highlight=False,
+            )
 
 
 inspect_command.__doc__ = f"{inspect_command.__doc__}\n{_EXAMPLES}"

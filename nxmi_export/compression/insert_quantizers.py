@@ -2,6 +2,7 @@
 
 Quantizers sit on values, one per value, so that readers of one value share one scale:
 
+    weights     none: the weights alone are rounded, and every product runs on floats
     linear      q = linear(Q(x)); linears that read one x (query, key and value) share the quantizer
     attention   + query, key, value and the softmax output, as the attention matmuls read them
     sparse      + the outputs of linears, after a GELU or NoNorm, and the norm outputs that linears
@@ -55,8 +56,9 @@ def insert_quantizers(model: PreTrainedModel, recipe: Recipe) -> None:
         if scheme != Scheme()
     }
     quantized = {name: linear for name, linear in compressed.items() if linear.weight_quantizer}
-    for block in blocks:
-        _insert_into(model, block, quantized, recipe)
+    if recipe.placement is not Placement.WEIGHTS:
+        for block in blocks:
+            _insert_into(model, block, quantized, recipe)
     if recipe.embeddings == "int8":
         quantize_tables(model, recipe.weights)
     model.set_attn_implementation(ATTENTION)

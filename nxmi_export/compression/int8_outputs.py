@@ -32,6 +32,8 @@ def int8_output_needs(model: PreTrainedModel, placement: Placement) -> dict[str,
     needs: dict[str, Needs | None] = {}
     for block in layout_of(model):
         needs |= dict.fromkeys(block.linears)
+        if placement is Placement.WEIGHTS:
+            continue
         needs |= _before_a_gelu(model, block)
         if placement is Placement.LINEAR:
             continue

@@ -44,6 +44,7 @@ class Stage(StrEnum):
     SHIFTED = "shifted"  # model.cpu.onnx, its activations uint8, on onnxruntime as WRITTEN
     OPTIMIZED = "optimized"  # model.cpu.onnx on onnxruntime, optimizations on
     FLOAT16 = "float16"  # model.fp16.onnx, where there is one, on onnxruntime as WRITTEN
+    INT4 = "int4"  # model.int4.onnx, where there is one, on onnxruntime as WRITTEN
     ENGINE = "engine"  # model.plan on TensorRT
 
 

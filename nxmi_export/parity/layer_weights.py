@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nxmi_export.compression.layers import CompressedLinear
+from nxmi_export.compression.quantizers import WeightQuantizer
 from passes.constants import constant_array
 from passes.linear_layers import LinearLayer, Weight
 from passes.numerics import group_violations
@@ -90,15 +91,31 @@ def _quantized_mismatches(
     if weight.scale is None:
         yield Mismatch(name, "scale", "constants", "values that the graph computes")
     else:
-        if weight.scale_axis != weight.output_axis:
-            yield Mismatch(name, "axis of the scale", "the output axis", str(weight.scale_axis))
-        expected = _array(linear.weight_quantizer.scale)
-        yield from array_mismatches(name, "scale", expected, weight.scale)
+        yield from _scale_mismatches(name, linear.weight_quantizer, weight)
     point = weight.dequantize.zero_point
     if point is None:
         yield Mismatch(name, "zero-point", "0", "a value that the graph computes")
     else:
         yield from array_mismatches(name, "zero-point", np.zeros_like(point), point)
+
+
+def _scale_mismatches(name: str, quantizer: WeightQuantizer, weight: Weight) -> Iterator[Mismatch]:
+    """One per channel; blocks repeat it, or PyTorch's own for each of them, in every block."""
+    assert weight.scale is not None, "the caller saw constants"
+    expected, wanted = _array(quantizer.scale), weight.output_axis
+    found = weight.scale
+    if weight.block is not None:
+        wanted = weight.reduction_axis
+        found = found.T if wanted == 0 else found  # (out, blocks)
+        blocks = found.shape[-1]
+        if expected.ndim == 1:
+            expected = np.repeat(expected[:, None], blocks, axis=1)
+        elif blocks % expected.shape[1] == 0:
+            expected = np.repeat(expected, blocks // expected.shape[1], axis=1)
+    if weight.scale_axis != wanted:
+        where = "the output axis" if weight.block is None else "the reduction axis"
+        yield Mismatch(name, "axis of the scale", where, str(weight.scale_axis))
+    yield from array_mismatches(name, "scale", expected, found)
 
 
 def _pattern_mismatches(name: str, keep: int, group: int, weight: Weight) -> Iterator[Mismatch]:

@@ -7,7 +7,7 @@ separates a fault from noise; what codes prove is in the explanation of each cha
 
 from collections.abc import Iterator
 
-from nxmi_export.artefact import FP16_MODEL
+from nxmi_export.artefact import FP16_MODEL, INT4_MODEL
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import Stage
 from nxmi_export.parity.replay_checks import (
@@ -32,6 +32,7 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
     None judges the result as the only one.
     """
     float16 = Check("float16 file", tuple(_float16_failures(result, gate)))
+    packed = Check("INT4 file equal bit for bit", tuple(_packed_failures(result)))
     return Verdict(
         (
             Check("all rungs ran", tuple(_rung_failures(result))),
@@ -39,6 +40,7 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
             Check("CPU file equal bit for bit", tuple(_shift_failures(result))),
             Check("optimized kernels", tuple(_kernel_failures(result, gate))),
             *([float16] if _has_float16(result) else []),
+            *([packed] if _has_packed(result) else []),
             Check("changed predictions", tuple(flip_failures(result, gate))),
             Check("score", tuple(drop_failures(result, gate))),
             non_inferiority(result, gate, member),
@@ -52,7 +54,9 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
 
 
 def _rung_failures(result: ParityResult) -> Iterator[str]:
-    needed = (*_NEEDED, Stage.FLOAT16) if _has_float16(result) else _NEEDED
+    needed = [*_NEEDED]
+    needed += [Stage.FLOAT16] if _has_float16(result) else []
+    needed += [Stage.INT4] if _has_packed(result) else []
     for stage in needed:
         if stage not in result.rungs:
             yield f"The rung {stage.value!r} was not run."
@@ -98,6 +102,10 @@ def _shift_failures(result: ParityResult) -> Iterator[str]:
     if step is None or not step.comparison.examples:
         yield "The ONNX file for the CPU was not compared with the ONNX file as written."
         return
+    yield from _differing_bits(step)
+
+
+def _differing_bits(step: Step) -> Iterator[str]:
     comparison = step.comparison
     if comparison.different:
         yield (
@@ -145,14 +153,29 @@ def _float16_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
         )
 
 
+def _has_packed(result: ParityResult) -> bool:
+    """Whether the artefact has the file: its weights are compared whether it was run or not."""
+    return INT4_MODEL in result.weights or Stage.INT4 in result.rungs
+
+
+def _packed_failures(result: ParityResult) -> Iterator[str]:
+    source = Stage.FLOAT16 if _has_float16(result) else Stage.WRITTEN
+    step = result.step(source, Stage.INT4)
+    if step is None or not step.comparison.examples:
+        yield "The INT4 file was not compared with the ONNX file that it was packed from."
+        return
+    yield from _differing_bits(step)
+
+
 def _weight_failures(result: ParityResult) -> Iterator[str]:
     if not result.weights:
         yield "The stored weights were not compared."
     for name, weights in result.weights.items():
         if weights.mismatches:
+            whose = f"; {weights.foreign}" if weights.foreign else ""
             yield (
                 f"{name} differs from the PyTorch model in {len(weights.mismatches)} places, "
-                f"the first being {weights.mismatches[0]}."
+                f"the first being {weights.mismatches[0]}{whose}."
             )
         elif not weights.equal:
             yield f"{name}: no stored weight was compared, because the model has no linear layer."

@@ -49,11 +49,13 @@ class Component(StrEnum):
 class Placement(StrEnum):
     """Which values carry an activation quantizer; each placement includes the one before.
 
+    `weights`    none: the weights alone are quantized, and products run on floats
     `linear`     the inputs of quantized linears
     `attention`  + query, key, softmax output and value: the four inputs of the attention matmuls
     `sparse`     + every linear's output and both inputs of every residual addition
     """
 
+    WEIGHTS = "weights"
     LINEAR = "linear"
     ATTENTION = "attention"
     SPARSE = "sparse"

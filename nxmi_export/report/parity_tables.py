@@ -28,6 +28,7 @@ _REFERENCES = {
     Stage.COMPRESSED: Stage.DENSE,
     Stage.SHIFTED: Stage.WRITTEN,
     Stage.FLOAT16: Stage.WRITTEN,
+    Stage.INT4: Stage.WRITTEN,
 }  # else compressed
 # What is said of a changed example, the worst first.
 _UNEXPLAINED, _NOT_OBSERVABLE, _EXPLAINED = "unexplained", "not observable", "explained"
@@ -63,6 +64,8 @@ def ladder_table(result: ParityResult) -> Table:
     )
     if Stage.FLOAT16 in result.rungs:
         table.caption += "; model.fp16.onnx from model.onnx, too"
+    if Stage.INT4 in result.rungs:
+        table.caption += "; model.int4.onnx from what it was packed from, equal bit for bit or not"
     table.caption_justify = "left"
     for stage, rung in result.rungs.items():
         scores = [f"{rung.scores[metric]:.4f}" for metric in dataset.task.metrics]
@@ -215,11 +218,13 @@ def _known(explanation: Explanation | None) -> str:
 
 def _differences(result: ParityResult, stage: Stage) -> tuple[str, str]:
     step = result.step(_REFERENCES.get(stage, Stage.COMPRESSED), stage)
+    if stage is Stage.INT4:
+        step = result.step(Stage.FLOAT16, stage) or step
     if step is None:
         return "", ""
     comparison = step.comparison
     gap = f"{comparison.largest_logit_gap:.2g}"
-    if stage is Stage.SHIFTED:
+    if stage in {Stage.SHIFTED, Stage.INT4}:
         gap = f"[bold red]{gap}[/]" if comparison.different else "[green]equal[/]"
     return str(len(comparison.changes)), gap
 

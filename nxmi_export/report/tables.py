@@ -1,7 +1,7 @@
 """Facts in, rich tables out; each table says where the files are and what was not proved."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -74,13 +74,20 @@ def inspection_table(facts: Mapping[str, Any]) -> Table:
         table.add_row(name, each["storage"], f"{each['rows']} x {each['width']}", "")
     if not facts["linears"]:
         table.add_row("none compressed", "", "", "")
-    if facts["float16"] is not None:
-        kept = (f"{module} {why}" for module, why in facts["float16"]["kept"].items())
-        table.caption = escape(
-            "; ".join((f"model.fp16.onnx: {facts['float16']['nodes']} nodes in float16", *kept))
-        )
-        table.caption_justify = "left"
+    table.caption = escape("; ".join(_further_files(facts))) or None
+    table.caption_justify = "left"
     return table
+
+
+def _further_files(facts: Mapping[str, Any]) -> Iterator[str]:
+    if facts["float16"] is not None:
+        yield f"model.fp16.onnx: {facts['float16']['nodes']} nodes in float16"
+        yield from (f"{module} {why}" for module, why in facts["float16"]["kept"].items())
+    by_block = Counter(each["block"] for each in facts["packed"].values())
+    for block, count in by_block.items():
+        stored = [each["bytes"] for each in facts["packed"].values() if each["block"] == block]
+        size = megabytes(sum(stored))
+        yield f"model.int4.onnx: {count} linears as int4 in blocks of {block}, {size} with scales"
 
 
 def megabytes(size: int) -> str:

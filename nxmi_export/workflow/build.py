@@ -7,6 +7,7 @@ from pathlib import Path
 from nxmi_export.artefact import (
     BUILD_LOG,
     FP16_MODEL,
+    INT4_MODEL,
     MODEL,
     PLAN,
     Artefact,
@@ -31,7 +32,12 @@ __all__ = [
 FAILED_LOG = IN_ARTEFACT.failed_log
 
 # The file of the artefact that is typed so.
-_GRAPHS = {Precision.FP32: MODEL, Precision.FP16: FP16_MODEL}
+_GRAPHS = {Precision.FP32: MODEL, Precision.FP16: FP16_MODEL, Precision.INT4: INT4_MODEL}
+# What an artefact may lack: what it is for, and the option of export that writes it.
+_ON_DEMAND = {
+    Precision.FP16: ("which runs in float16 what is not quantized", "--fp16"),
+    Precision.INT4: ("which packs weights in INT4 blocks", "--int4-blocks 64"),
+}
 
 
 def build(
@@ -107,12 +113,13 @@ def build_file(
 
 def _graph(artefact: Artefact, precision: Precision) -> Path:
     name, files = _GRAPHS[precision], artefact.manifest.files
-    if precision is Precision.FP16 and name not in files:
+    if precision in _ON_DEMAND and name not in files:
+        purpose, option = _ON_DEMAND[precision]
         raise ArtefactError(
             artefact.directory,
-            expected=f"{name}, which runs in float16 what is not quantized",
+            expected=f"{name}, {purpose}",
             found=", ".join(sorted(each for each in files if each.endswith(".onnx"))),
-            remedy="export the model again with --fp16",
+            remedy=f"export the model again with {option}",
         )
     return artefact.path(name)
 

@@ -24,10 +24,9 @@ from nxmi_export.errors import ArtefactError, CheckpointError, InvalidScale, Uns
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.parity.source import exported_checkpoint
+from nxmi_export.workflow.parity.what_travels import CONFIG, check_recipe
 
 __all__ = ["CertifyRequest", "certify_artefact"]
-
-_CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _trained(request: CertifyRequest) -> Trained:
         checkpoint = exported_checkpoint(artefact, request.checkpoint)
     except (ArtefactError, CheckpointError) as error:
         return _untrained(artefact, str(error))
-    _check_recipe(artefact, checkpoint)
+    check_recipe(artefact, checkpoint)
     path = Path(request.checkpoint or artefact.source())
     structure = without_weights(checkpoint)
     model, why = _restored(checkpoint)
@@ -106,7 +105,7 @@ def _restored(checkpoint: CompressedCheckpoint) -> tuple[PreTrainedModel | None,
 def _untrained(artefact: Artefact, why: str) -> Trained:
     """The structure alone, from what the artefact says of it."""
     manifest = artefact.manifest
-    path = artefact.path(_CONFIG)
+    path = artefact.path(CONFIG)
     recipe = None
     if manifest.recipe is not None:
         recipe = Recipe.from_mapping(manifest.recipe, source=artefact.directory)
@@ -119,18 +118,6 @@ def _untrained(artefact: Artefact, why: str) -> Trained:
     )
     placement = recipe.placement if recipe else None
     return Trained(without_weights(outline), placement, None, None, why, None)
-
-
-def _check_recipe(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
-    """Refuse a manifest whose recipe promises something else than the checkpoint's."""
-    trained = checkpoint.recipe.as_mapping() if checkpoint.recipe else None
-    if artefact.manifest.recipe != trained:
-        raise ArtefactError(
-            artefact.directory,
-            expected="the recipe of the checkpoint in the manifest",
-            found="another one",
-            remedy="export it again",
-        )
 
 
 def _outside(artefact: Artefact, path: Path, digest: str) -> OutsideFile:

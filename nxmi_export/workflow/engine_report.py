@@ -19,8 +19,10 @@ from nxmi_export.backends.tensorrt_engine import (
 from nxmi_export.backends.tensorrt_engine.engine_facts import ENGINE_SCHEMA, FileHash, GraphFacts
 from nxmi_export.workflow.engine_files import EngineFiles
 from nxmi_export.workflow.lint_gate import LintTargets
+from passes.constants import constant, constant_values
 from passes.lint import Finding, Severity
 from passes.lint.reading import is_int8
+from passes.quantizers import is_quantize
 
 __all__ = ["EngineReport", "QuantizedModules", "coverage_of", "sparsity_of"]
 
@@ -40,13 +42,19 @@ class QuantizedModules:
         """The quantized linears and attentions of a graph.
 
         A linear that no module is recorded for, as in the files of other tools, goes by the name
-        of its node; attentions are known by their modules alone.
+        of its node; attentions are known by their modules alone. A graph that quantizes weights and
+        no activation promises no INT8 product: its codes are there to be small.
         """
         graph = model.graph
+        fixed = constant_values(graph)
+        rounds = any(
+            is_quantize(node) and not (node.inputs[0] in fixed or constant(node.inputs[0]))
+            for node in graph
+        )
         linears = {
             layer.node.name: layer.module or str(layer.node.name or layer.node.outputs[0].name)
             for layer in passes.linear_layers(graph)
-            if layer.weight.is_integer or is_int8(layer)
+            if (layer.weight.is_integer and rounds) or is_int8(layer)
         }
         softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
         attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}

@@ -2,53 +2,55 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
-import passes
 from nxmi_export._version import __version__
 from nxmi_export.artefact import (
     CPU_MODEL,
     FP16_MODEL,
     FP16_WEIGHTS,
+    INT4_MODEL,
+    INT4_WEIGHTS,
     MODEL,
     WEIGHTS,
     Artefact,
-    LinearRecord,
     Manifest,
     Source,
-    TableRecord,
     file_record,
     is_artefact,
     read_artefact,
 )
+from nxmi_export.artefact.records import linear_records, packed_records, table_records
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
 from nxmi_export.backends.onnxruntime_session import sums_can_be_exact
 from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
 from nxmi_export.compression.restore import check_deployable
-from nxmi_export.errors import OutputError
+from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.lowering import (
     LoweredGraph,
     lower,
     onnxruntime_passes,
     tensorrt_fp16_passes,
+    tensorrt_int4_passes,
     tensorrt_passes,
 )
 from nxmi_export.model_facts import ModelFacts, model_facts
 from nxmi_export.output_files import atomic_directory
+from passes import GraphPass
 
 __all__ = ["ExportRequest", "export"]
 
 _LIBRARIES = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 _OUR_NOTES = "nxmi."
+_PACKED_BITS = 4
 _INLINE_BELOW = 256  # bytes; scales and shapes stay in the ONNX file, where a reader sees them
 
 
@@ -61,6 +63,9 @@ class ExportRequest:
     base: str | None = None  # the configuration of a bare state dict
     overwrite: bool = False  # an artefact; any other folder with files in it is refused
     fp16: bool = False  # whether to write model.fp16.onnx as well
+    int4_blocks: int | None = (
+        None  # inputs that share a scale in model.int4.onnx; None: no such file
+    )
 
 
 def export(
@@ -81,6 +86,7 @@ def export(
         model = restore(checkpoint)
         check_deployable(model, request.model)
         patterns = _patterns(compressed_linears(model))
+        packed = _four_bit(compressed_linears(model), request)
         on_stage("capturing the graph")
         graph = capture(
             model, input_names=facts.input_names, position_limit=facts.position_limit
@@ -97,7 +103,18 @@ def export(
         graphs = {"tensorrt": tensorrt}
         if request.fp16:
             on_stage("lowering for TensorRT in float16")
-            graphs["tensorrt_fp16"] = _write_float16(folder, patterns, failed)
+            graphs["tensorrt_fp16"] = _write_beside(
+                folder, MODEL, (FP16_MODEL, FP16_WEIGHTS), tensorrt_fp16_passes(patterns), failed
+            )
+        if request.int4_blocks is not None:
+            on_stage("packing INT4 blocks")
+            graphs["tensorrt_int4"] = _write_beside(
+                folder,
+                FP16_MODEL if request.fp16 else MODEL,
+                (INT4_MODEL, INT4_WEIGHTS),
+                tensorrt_int4_passes(patterns, packed, request.int4_blocks),
+                failed,
+            )
         on_stage("lowering for onnxruntime")
         # Read back, so that the tensors stay on disk and both files share them.
         cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns), work_dir=failed)
@@ -138,28 +155,47 @@ def _drop_exporter_notes(model: ir.Model) -> None:
             del notes[key]
 
 
-def _write_float16(
-    folder: Path, patterns: dict[str, tuple[int, int]], failed: Path
+def _write_beside(
+    folder: Path,
+    source: str,
+    names: tuple[str, str],
+    steps: Sequence[GraphPass],
+    failed: Path,
 ) -> LoweredGraph:
-    """Write `model.fp16.onnx` beside the `model.onnx` that it is made from.
+    """Write the first of `names`, lowered further from the graph `source`.
 
-    Its float16 tensors go to a file of their own; all others it reads from that of `model.onnx`.
+    Tensors that it alone has go to the second; all others it reads from where `source` does.
     """
-    graph = lower(ir.load(folder / MODEL), tensorrt_fp16_passes(patterns), work_dir=failed)
+    model, weights = names
+    graph = lower(ir.load(folder / source), steps, work_dir=failed)
     new = [
         (value, tensor)
         for value in graph.model.graph.initializers.values()
         if (tensor := value.const_value) is not None
-        and tensor.dtype == ir.DataType.FLOAT16
+        and not isinstance(tensor, ir.ExternalTensor)
         and tensor.nbytes > _INLINE_BELOW
     ]
     stored = ir.external_data.convert_tensors_to_external(
-        [tensor for _, tensor in new], folder, FP16_WEIGHTS
+        [tensor for _, tensor in new], folder, weights
     )
     for (value, _), tensor in zip(new, stored, strict=True):
         value.const_value = tensor
-    ir.save(graph.model, folder / FP16_MODEL)
+    ir.save(graph.model, folder / model)
     return graph
+
+
+def _four_bit(linears: dict[str, CompressedLinear], request: ExportRequest) -> tuple[str, ...]:
+    """The linears whose codes are of 4 bits; raises UsageError where there are none to pack."""
+    found = tuple(name for name, linear in linears.items() if linear.scheme.bits == _PACKED_BITS)
+    if request.int4_blocks is not None and not found:
+        schemes = sorted({str(linear.scheme) for linear in linears.values()}) or ["no scheme"]
+        raise UsageError(
+            f"--int4-blocks {request.int4_blocks}",
+            expected="linears with an int4 scheme",
+            found=", ".join(schemes),
+            remedy="leave the option out, or compress the model to int4 with placement: weights",
+        )
+    return found
 
 
 def _patterns(linears: dict[str, CompressedLinear]) -> dict[str, tuple[int, int]]:
@@ -190,8 +226,9 @@ def _write_facts(
         provenance=dict(checkpoint.provenance),
         session_options=dict(EXACT_PRODUCTS) if sums_can_be_exact(folder / CPU_MODEL) else {},
         versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
-        linears=_linears(graphs["tensorrt"].model),
-        embeddings=_tables(graphs["tensorrt"].model),
+        linears=linear_records(graphs["tensorrt"].model),
+        packed=packed_records(graphs["tensorrt_int4"].model) if "tensorrt_int4" in graphs else {},
+        embeddings=table_records(graphs["tensorrt"].model),
         ledgers={target: graph.ledger.as_json() for target, graph in graphs.items()},
         files={path.name: file_record(path) for path in sorted(folder.iterdir())},
     )
@@ -211,35 +248,3 @@ def _reference(name: str, output: Path) -> str:
     """A local path as seen from the artefact, so that both can move together; else a hub name."""
     path = Path(name)
     return os.path.relpath(path.resolve(), output.resolve()) if path.exists() else name
-
-
-def _linears(model: ir.Model) -> dict[str, LinearRecord]:
-    """What is stored for each linear, read from the lowered graph rather than from the recipe."""
-    records = {}
-    for layer in passes.linear_layers(model.graph):
-        inputs, outputs = layer.weight.shape
-        stored = layer.weight.matrix
-        pattern = layer.node.metadata_props.get(passes.SPARSITY_KEY)
-        parts = [pattern] if pattern else []
-        parts += [str(stored.dtype)] if layer.weight.is_integer else []
-        records[layer.module] = LinearRecord(
-            storage="+".join(parts) or "dense",
-            inputs=inputs,
-            outputs=outputs,
-            zeros=float(np.mean(stored == 0)),
-        )
-    return records
-
-
-def _tables(model: ir.Model) -> dict[str, TableRecord]:
-    """What is stored for each embedding table, read from the lowered graph."""
-    records = {}
-    for table in passes.embedding_tables(model.graph):
-        rows, width = table.stored.shape
-        records[table.module] = TableRecord(
-            storage=str(table.stored.dtype) if table.is_integer else "dense",
-            rows=rows,
-            width=width,
-            bytes=table.stored.nbytes + (0 if table.scale is None else table.scale.nbytes),
-        )
-    return records

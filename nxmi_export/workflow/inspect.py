@@ -1,7 +1,7 @@
 """A checkpoint or an artefact in, a table of its linears out: what is really stored in each."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ from nxmi_export.artefact import FP16_MODEL, MANIFEST, Manifest, read_artefact
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import compressed_linears, restore
 from nxmi_export.compression.tables import quantized_tables
+from nxmi_export.errors import UsageError
+from nxmi_export.parity.stored_document import read_run_document
 from passes import Float16OutsideIslands
 
-__all__ = ["Float16Graph", "Inspection", "StoredLinear", "StoredTable", "inspect"]
+__all__ = ["Float16Graph", "Inspection", "PackedLinear", "StoredLinear", "StoredTable", "inspect"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Float16Graph:
 
 
 @dataclass(frozen=True)
+class PackedLinear:
+    """One linear as `model.int4.onnx` stores it."""
+
+    block: int  # inputs that share one scale
+    bytes: int  # of its codes and scales
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What a model is made of."""
 
@@ -54,16 +64,25 @@ class Inspection:
     embeddings: Mapping[str, StoredTable]  # by module name
     files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
     float16: Float16Graph | None = None  # of an artefact that was exported with --fp16
+    packed: Mapping[str, PackedLinear] = field(
+        default_factory=dict
+    )  # with --int4-blocks, by module
+    parity: bool | None = None  # whether the report that was given holds its gate; None: none was
 
     def as_json(self) -> dict[str, Any]:
         """Plain data with a versioned schema."""
         return {"schema": "nxmi-export/inspection/1", **asdict(self)}
 
 
-def inspect(subject: str, *, base: str | None = None) -> Inspection:
-    """Read and verify `subject`: hashes of an artefact, scales and patterns of a checkpoint."""
+def inspect(subject: str, *, base: str | None = None, report: Path | None = None) -> Inspection:
+    """Read and verify `subject`: hashes of an artefact, scales and patterns of a checkpoint.
+
+    `report` is a parity report that must speak of the artefact's files as they are now; raises
+    ArtefactError where it does not, UsageError where `subject` is no artefact.
+    """
     if (Path(subject) / MANIFEST).is_file():
-        manifest = read_artefact(Path(subject)).manifest
+        artefact = read_artefact(Path(subject))
+        manifest = artefact.manifest
         return Inspection(
             subject=subject,
             kind="artefact",
@@ -80,6 +99,17 @@ def inspect(subject: str, *, base: str | None = None) -> Inspection:
             },
             files={name: record.bytes for name, record in manifest.files.items()},
             float16=_float16(manifest),
+            parity=None if report is None else bool(read_run_document(artefact, report)["ok"]),
+            packed={
+                name: PackedLinear(each.block, each.bytes) for name, each in manifest.packed.items()
+            },
+        )
+    if report is not None:
+        raise UsageError(
+            f"{subject}: the parity report {report}",
+            expected="an artefact that it may speak of",
+            found="a checkpoint",
+            remedy="name the artefact, or leave --report out",
         )
     checkpoint = read_checkpoint(subject, base=base)
     model = restore(checkpoint)

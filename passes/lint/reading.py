@@ -91,7 +91,7 @@ class Reading:
     def layers(self) -> tuple[LinearLayer, ...]:
         """Every linear layer whose weight is not quantized in blocks."""
         readable = [node for node in self.nodes if not _weight_is_blocked(node)]
-        # A view, because `linear_layers` only iterates; it would raise at the first block.
+        # A view, because `linear_layers` only iterates.
         view = cast("ir.Graph", ir.GraphView((), (), nodes=readable))
         return tuple(linear_layers(view))
 

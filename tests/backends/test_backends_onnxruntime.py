@@ -151,16 +151,6 @@ def test_a_damaged_file_is_refused(tmp_path: Path, extra: tuple[str, ...]) -> No
     assert "INVALID_PROTOBUF" in caught.value.found
 
 
-def test_lost_external_weights_are_refused(
-    encoder_model: onnx.ModelProto, external_path: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(external_path.read_bytes())
-    with pytest.raises(ArtefactError) as caught:
-        OnnxRuntimeRunner(path, optimize=False)
-    assert "model.onnx.data" in caught.value.found
-
-
 def test_a_machine_without_onnxruntime_is_told_how_to_get_it(
     encoder_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,4 +184,21 @@ def test_a_batch_beyond_the_last_position_is_refused(encoder_path: Path, optimiz
         f"{runner.name}: a batch of input_ids 2×17, attention_mask 2×17: expected as many tokens "
         f"as the model has positions, and ids of its vocabulary, found {reason}; "
         "shorten the batch to position_limit in manifest.json, or encode it again"
+    )
+
+
+@pytest.mark.parametrize("found", ["16 bytes", "no file"])
+def test_a_file_of_weights_that_is_cut_or_gone_is_named(
+    found: str, external_path: Path, tmp_path: Path
+) -> None:
+    path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
+    content = external_path.with_name("model.onnx.data").read_bytes()
+    path.write_bytes(external_path.read_bytes())
+    if found != "no file":
+        weights.write_bytes(content[:16])
+    with pytest.raises(ArtefactError) as caught:
+        OnnxRuntimeRunner(path, optimize=False)
+    assert str(caught.value) == (
+        f"{weights}: expected a file of at least {len(content)} bytes, which model.onnx reads, "
+        f"found {found}; restore the file, or export the model again"
     )

@@ -22,7 +22,7 @@ DENSE = LinearPromise("a.b", "a", Scheme(), 64, 64, int8_output=False)
 
 def file_with(parity: WeightParity) -> tuple[GraphFile, ...]:
     """A file of which this was found."""
-    file = GraphFile(Path("model.onnx"), nn.Identity(), nn.Identity())
+    file = GraphFile(Path("model.onnx"), nn.Identity(), nn.Identity(), float16=False)
     vars(file)["parity"] = parity
     return (file,)
 

@@ -487,3 +487,10 @@ def test_a_mistyped_command_line(
     assert (outcome.code, outcome.out) == (2, "")
     assert complaint in outcome.err
     assert "-h" in outcome.err  # says how to get help
+
+
+def test_blocks_that_no_kernel_is_made_for_are_refused(nxmi_export: Command) -> None:
+    assert nxmi_export("export", "model.pt", "--int4-blocks", "48").sentence == (
+        "--int4-blocks 48: expected 16, 32, 64 or 128 inputs, found 48; take 64 or 128, which "
+        "kernels are made for"
+    )

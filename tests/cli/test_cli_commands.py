@@ -129,6 +129,28 @@ def test_inspect_lists_what_an_artefact_stores(nxmi_export: Command, artefact: P
     }
 
 
+def test_inspect_says_whether_a_report_is_of_the_artefact(
+    nxmi_export: Command, artefact: Path, model_file: Path, tmp_path: Path
+) -> None:
+    manifest = read_artefact(artefact).manifest
+    report = tmp_path / "parity.json"
+    files = {name: record.sha256 for name, record in manifest.files.items()}
+    document = {"schema": "nxmi-export/parity-run/2", "ok": True, "artefact": files}
+    document["checkpoint"] = {"sha256": manifest.source.sha256}
+    report.write_text(json.dumps(document))
+    outcome = nxmi_export("inspect", artefact, "--report", report)
+    assert outcome.code == 0
+    assert outcome.out.endswith(f"{report} is of these files, and its gate holds\n")
+    report.write_text(json.dumps({**document, "artefact": {}}))
+    assert nxmi_export("inspect", artefact, "--report", report).code == 2
+    outcome = nxmi_export("inspect", model_file, "--report", report)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"{model_file}: the parity report {report}: expected an artefact that it may speak of, "
+        "found a checkpoint; name the artefact, or leave --report out",
+    )
+
+
 def test_inspect_lists_what_a_checkpoint_holds(nxmi_export: Command, model_file: Path) -> None:
     outcome = nxmi_export("inspect", model_file, "--json")
     assert (outcome.code, outcome.err) == (0, "")

@@ -1,6 +1,7 @@
 """What a parity run says of faults: where they are, which layers to leave out, what is unproven."""
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from nxmi_export.artefact import CPU_MODEL, Artefact, read_artefact
+from nxmi_export.artefact import CPU_MODEL, Artefact, Source, read_artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.tensorrt_engine import ShapeProfile
+from nxmi_export.checkpoint import checkpoint_sha256, read_tokenizer_files
 from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.glue import task_named
 from nxmi_export.parity import Gate, ParityResult, Stage, Unproven
@@ -170,7 +172,10 @@ def test_a_model_without_compressed_layers_is_not_bisected(
     nxmi_export: Command, sst2: Project, tmp_path: Path
 ) -> None:
     project = sst2.copy(tmp_path / "copy")
-    project.change(recipe=None)
+    dense = write_hugging_face(tmp_path / "dense")
+    for name in ("config.json", *read_tokenizer_files(dense)):
+        shutil.copyfile(dense / name, project.artefact / name)
+    project.change(recipe=None, source=Source(path=str(dense), sha256=checkpoint_sha256(dense)))
     outcome = nxmi_export(
         *("parity", project.artefact, "--task", "sst2", "--data", project.data, "--bisect"),
     )

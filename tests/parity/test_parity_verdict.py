@@ -444,3 +444,28 @@ def test_an_empty_result_has_a_json_too() -> None:
     assert document["dataset"] is None
     assert document["weights"] == {}
     assert document["rungs"] == {}
+
+
+def with_int4(candidate: RungResult | None) -> ParityResult:
+    """A result of an artefact with model.int4.onnx; None where that was not run."""
+    written = rung(LOGITS, name="written")
+    result = result_of(written, terms=ANY_SCORE)
+    weights = {**result.weights, "model.int4.onnx": WEIGHTS["model.onnx"]}
+    if candidate is None:
+        return replace(result, weights=weights)
+    step = Step(Stage.WRITTEN, Stage.INT4, compare(written, candidate))
+    rungs = {**result.rungs, Stage.INT4: candidate}
+    return replace(result, rungs=rungs, steps=(*result.steps, step), weights=weights)
+
+
+def test_an_int4_file_must_give_every_bit_and_be_run() -> None:
+    gate = Gate(terms=ANY_SCORE)
+    assert verdict(with_int4(rung(LOGITS, name="int4")), gate).ok
+    logits = LOGITS.copy()
+    logits[0, 0] = np.nextafter(logits[0, 0], np.float32(9))
+    (failure,) = verdict(with_int4(rung(logits, name="int4")), gate).failures
+    assert failure.startswith("int4 gave other logits than written for 1 of ")
+    assert verdict(with_int4(None), gate).failures == (
+        "The rung 'int4' was not run.",
+        "The INT4 file was not compared with the ONNX file that it was packed from.",
+    )

@@ -25,6 +25,7 @@ from torch import nn
 
 from nxmi_export.errors import ArtefactError
 from nxmi_export.parity import WeightParity, weight_parity
+from nxmi_export.parity.weights import Mismatch
 from passes import MODULE_KEY
 
 Edit = Callable[[ir.Model], None]
@@ -369,3 +370,27 @@ def test_a_damaged_file_is_named(sparse: Exported, tmp_path: Path) -> None:
     path.write_bytes(sparse.path.read_bytes()[:-100])
     with pytest.raises(ArtefactError, match="expected a readable ONNX model"):
         weight_parity(sparse.model, path)
+
+
+def _parity(differing: int, what: str, suffix: str = "") -> WeightParity:
+    mismatches = tuple(Mismatch(f"m{i}{suffix}", what, "1", "2") for i in range(differing))
+    return WeightParity(12, 12, 12, quantizers=20, mismatches=mismatches)
+
+
+@pytest.mark.parametrize(
+    ("parity", "told"),
+    [
+        (_parity(9, "code"), "9 of its 12 linears differ, as in a file of another checkpoint"),
+        (_parity(8, "code"), None),  # two thirds
+        (
+            _parity(20, "scale", ".input_quantizer"),
+            "20 of its 20 activation scales differ, as in a file of another checkpoint",
+        ),
+        (_parity(12, "scale"), None),  # of weights: one wrong formula reaches all of them
+        (_parity(0, "code"), None),
+    ],
+)
+def test_a_file_of_another_checkpoint_is_told_from_a_fault(
+    parity: WeightParity, told: str | None
+) -> None:
+    assert parity.foreign == told

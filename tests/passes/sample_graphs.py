@@ -248,12 +248,16 @@ def encoder(placement: str, writer: Writer | None = None, *, shared: bool = True
 LINEARS = ("self.q", "self.k", "self.v", "output.dense", "up.dense", "down.dense")
 
 
-def tied_layers(weights: str) -> ir.Model:
-    """Three layers of one module kind over one stored weight, as ALBERT has them."""
+def tied_layers(weights: str, *, quantized: bool = True) -> ir.Model:
+    """Three layers of one module kind over one stored weight, as ALBERT has them.
+
+    Their inputs are quantized too, unless `quantized` is False.
+    """
     w = Writer(weights=weights)
     value = "x"
     for name in ("first", "second", "third"):
-        value = w.linear(name, w.quantized(value, f"{name}__in"), (HIDDEN, HIDDEN), name="tied")
+        data = w.quantized(value, f"{name}__in") if quantized else value
+        value = w.linear(name, data, (HIDDEN, HIDDEN), name="tied")
     w.constant("zero", np.array(0, np.int64))
     w.constant("classifier_weight", np.ones((HIDDEN, 2), np.float32))
     w.lines += [

@@ -17,6 +17,7 @@ from passes import (
     GraphPass,
     NameNodes,
     OwnZeroPoints,
+    PackInt4Blocks,
     Rewritten,
     ScaleGatheredRows,
     ShareQuantizers,
@@ -39,10 +40,11 @@ from tests.passes.sample_graphs import (
 
 @dataclass(frozen=True)
 class Sample:
-    """A captured graph and the modules of it that were pruned."""
+    """A captured graph, and the modules of it that were pruned or are to be packed."""
 
     make: Callable[[], ir.Model]
     pruned: tuple[str, ...] = ()
+    packed: tuple[str, ...] = ()  # 4-bit weights beside float inputs
 
 
 SAMPLES = {
@@ -54,6 +56,12 @@ SAMPLES = {
     "attention placement": Sample(lambda: encoder("attention")),
     "sparse placement": Sample(lambda: encoder("sparse", Writer(sparse=True)), LINEARS),
     "4-bit weights": Sample(lambda: encoder("linear", Writer(weights="int4"))),
+    "4-bit weights alone": Sample(
+        lambda: encoder("none", Writer(weights="int4", sparse=True)), LINEARS, LINEARS
+    ),
+    "tied 4-bit weights alone": Sample(
+        lambda: tied_layers("int4", quantized=False), packed=("first", "second", "third")
+    ),
     "a quantizer per reader": Sample(lambda: encoder("attention", shared=False)),
     "Constant nodes": Sample(lambda: encoder("sparse", Writer(constant_nodes=True), shared=False)),
     "tied layers": Sample(lambda: tied_layers("int8")),
@@ -71,6 +79,7 @@ PASSES = (
     GatherCodes,
     UnsignedActivations,
     OwnZeroPoints,
+    PackInt4Blocks,
     NameNodes,
 )
 
@@ -82,6 +91,8 @@ FEW_CODES = 0.05
 def make(kind: type[GraphPass], sample: Sample) -> GraphPass:
     if kind is CertifySparsity:
         return CertifySparsity(dict.fromkeys(sample.pruned, (2, 4)))
+    if kind is PackInt4Blocks:
+        return PackInt4Blocks(sample.packed, 4)
     return kind()
 
 

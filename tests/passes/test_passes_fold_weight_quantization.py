@@ -103,14 +103,21 @@ def test_a_computed_clip_bound_is_refused() -> None:
     )
 
 
-def test_a_scale_per_block_is_refused() -> None:
-    text = BEFORE.format(**PLAIN).replace("axis: int = 0", "axis: int = 0, block_size: int = 2")
-    with pytest.raises(RefusedGraph) as error:
-        FoldWeightQuantization()(model_of(text))
-    assert str(error.value) == (
-        "query.weight_quantizer (QuantizeLinear node_Q_0): expected one scale per tensor or per "
-        "channel, found blocks of 2; quantize per channel"
-    )
+def test_codes_with_a_scale_per_block_are_stored_too() -> None:
+    text = """
+    layer (float[S,4] x) => (float[S,2] y)
+    <float[2,4] weight = {1, -2, 3, 127, 0.5, -0.25, 0.125, 63.5},
+     float[2,2] scale = {1, 2, 0.25, 0.5}, int8[2,2] zero = {0, 0, 0, 0}> {
+      [query__Q] q = QuantizeLinear<axis: int = 1, block_size: int = 2>(weight, scale, zero)
+      [query__DQ] w = DequantizeLinear<axis: int = 1, block_size: int = 2>(q, scale, zero)
+      [query__Transpose] wt = Transpose<perm = [1, 0]>(w)
+      [query__MatMul] y = MatMul(x, wt)
+    }"""
+    model = model_of(text)
+    FoldWeightQuantization()(model)
+    stored = model.graph.initializers["weight_int8"].const_value
+    assert stored is not None
+    assert stored.numpy().tolist() == [[1, -2, 2, 64], [2, -1, 0, 127]]
 
 
 def test_a_scale_that_is_not_positive_is_refused_by_the_name_of_its_layer() -> None:

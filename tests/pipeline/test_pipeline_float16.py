@@ -208,13 +208,16 @@ def test_parity_runs_and_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture
         str(project.folder / "model.pt"), project.artefact, overwrite=True, fp16=True
     )
     export(request)
-    main(["parity", str(project.artefact), "--task", "sst2", "--data", str(project.data)])
+    data = ("--task", "sst2", "--data", str(project.data), "--drift")
+    main(["parity", str(project.artefact), *data])
     assert "model.fp16.onnx, unoptimized" in capsys.readouterr().out
     (split,) = json.loads((project.artefact / "parity-sst2.json").read_text())["splits"]
     assert split["weights"][FP16_MODEL]["equal"] is True
     (step,) = (each for each in split["steps"] if each["candidate"] == "float16")
     assert (step["reference"], step["comparison"]["examples"]) == ("written", EXAMPLES)
     assert step["comparison"]["different"] > 0
+    # By 2⁻¹¹ of a value, which would be beyond the rounding of float32.
+    assert split["drift"]["float16"]["explained"] is True
     assert step["comparison"]["largest_logit_gap"] < 1
     told = drift(read_artefact(project.artefact), task_named("sst2"), project.data, None)
     (of_sample,) = told["splits"].values()

@@ -17,6 +17,7 @@ from nxmi_export.errors import RecipeError, UnsupportedModel
 from nxmi_export.recipe import ActivationSettings, Component, Placement, Recipe, Scheme
 from tests.tiny_models import (
     ARCHITECTURES,
+    PLACEMENTS,
     POSITION_LIMIT,
     compressed_model,
     logits_of,
@@ -84,7 +85,7 @@ def _reads(model: PreTrainedModel, feeds: dict[str, Tensor]) -> Iterator[tuple[s
         yield name, own or any(torch.equal(x, each) for each in rounded)
 
 
-@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_every_quantized_linear_reads_an_int8_value(
     variant: tuple[str, dict[str, Any]], placement: Placement
 ) -> None:

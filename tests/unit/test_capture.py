@@ -20,11 +20,17 @@ from tests.tiny_models import POSITION_LIMIT, compressed_model, logits_of, tiny_
 
 SHAPES = [(1, 1), (1, 7), (3, 1), (2, 17), (5, POSITION_LIMIT)]
 # As the tests of insert_quantizers list them by name, over two blocks.
-QUANTIZED_VALUES = {Placement.LINEAR: 2 * 4, Placement.ATTENTION: 2 * 8, Placement.SPARSE: 20}
+QUANTIZED_VALUES = {
+    Placement.WEIGHTS: 0,
+    Placement.LINEAR: 2 * 4,
+    Placement.ATTENTION: 2 * 8,
+    Placement.SPARSE: 20,
+}
 WEIGHTS = 2 * 6
 
 MAKERS: dict[str, Callable[[], PreTrainedModel]] = {
     "dense bert": tiny_model,
+    "weights": lambda: compressed_model(Placement.WEIGHTS),
     "linear": lambda: compressed_model(Placement.LINEAR),
     "attention": lambda: compressed_model(Placement.ATTENTION),
     "sparse": lambda: compressed_model(Placement.SPARSE),

@@ -149,7 +149,8 @@ WRONG_VALUES = {
     ),
     "placement": (
         {"placement": "spare"},
-        "placement, found 'spare'; placement should be 'linear', 'attention' or 'sparse'",
+        "placement, found 'spare'; placement should be 'weights', 'linear', 'attention' or "
+        "'sparse'",
     ),
     "granularity": (
         {"weights": {"int8_granularity": "row"}},
@@ -206,7 +207,7 @@ WRONG_VALUES = {
     "several values": (
         {"training": {"epochs": -1, "warmup": 2}, "placement": "spare"},
         "placement, found 'spare' (also wrong: training.epochs, training.warmup); placement should "
-        "be 'linear', 'attention' or 'sparse'",
+        "be 'weights', 'linear', 'attention' or 'sparse'",
     ),
 }
 

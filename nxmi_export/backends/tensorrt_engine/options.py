@@ -9,10 +9,14 @@ __all__ = ["EngineOptions", "HardwareCompatibility", "Precision"]
 
 
 class Precision(StrEnum):
-    """In which type a network runs what is not quantized; strong typing reads it in the graph."""
+    """In which type a network runs what is not quantized; strong typing reads it in the graph.
+
+    `INT4`: weights packed in blocks, beside floats of the type that the graph has.
+    """
 
     FP32 = "fp32"
     FP16 = "fp16"
+    INT4 = "int4"
 
 
 class HardwareCompatibility(StrEnum):

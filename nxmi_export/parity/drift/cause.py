@@ -31,6 +31,9 @@ class Cause(StrEnum):
     SOFTMAX = "softmax numerics"
     LAYER_NORM = "LayerNorm numerics"
     PADDING = "padding"
+    MASK = "attention mask"  # one that hides real tokens
+    SCORES = "attention scores"  # products of query and key, in another layout or of other operands
+    SUM = "residual sum"  # what a norm reads, where what is added was right
     OPERATOR = "operator numerics"  # any other operation, its stored numbers being right
 
 
@@ -95,6 +98,7 @@ _CAUSES = {
     "zero-point": Cause.SCALE,
     "pair": Cause.SCALE,
     "quantizer": Cause.QUANTIZER,
+    "float16": Cause.OPERATOR,
     "norm weight": Cause.LAYER_NORM,
     "norm bias": Cause.LAYER_NORM,
     "norm epsilon": Cause.LAYER_NORM,

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -67,18 +68,14 @@ class ForcedReplay:
         self._threads = threads
         self._runner: OnnxRuntimeRunner | None = None
         self._tensors: dict[Point, str] = {}
+        self._watched: list[Point] = []  # in PyTorch's order of execution
+        self._makers: dict[Point, ir.Node | None] = {}
         self.order: dict[Point, int] = {}  # place in the graph, which is an order of execution
         self.seen = Seen()
 
     def add(self, batch: Batch) -> None:
         """Run `batch` on both sides and take in what is found."""
-        runner = self._runner or self._open(batch)
-        outputs = runner.run(batch.feeds)
-        mask = batch.feeds["attention_mask"]
-        judged = _Judged(self._quantizers, self._tensors, outputs, mask, self._widest, self._path)
-        with watched(self._model, judged.see):
-            logits = logits_with_visits(self._model, batch.feeds, judged.visit)
-        judged.see(_LOGITS, logits)
+        judged = self._run(batch)
         for found in judged.found:
             self.seen.note(replace(found, example=int(batch.indices[found.example])))
         self.seen.codes += judged.codes
@@ -87,10 +84,35 @@ class ForcedReplay:
             row, difference = judged.first_tie
             self.seen.first_tie = int(batch.indices[row]), difference
 
-    def first_beyond(self) -> Excess | None:
-        """The worst of the first point, in order of execution, that rounding does not explain."""
-        beyond = [each for each in self.seen.worst.values() if each.times > 1]
+    def both_sides(self, batch: Batch, point: Point) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What PyTorch and the file have at a float point that the file shows, from equal codes.
+
+        Nothing is taken in.
+        """
+        return self._run(batch, point).kept[point]
+
+    def first_beyond(self, times: float = 1.0) -> Excess | None:
+        """The worst of the first point, in order of execution, that rounding does not explain.
+
+        `times` is how much coarser the file rounds than float32.
+        """
+        beyond = [each for each in self.seen.worst.values() if each.times > times]
         return min(beyond, key=lambda each: self.order[each.point], default=None)
+
+    def maker(self, point: Point) -> ir.Node | None:
+        """The node that makes the value of `point`, or what the quantizer of `point` reads."""
+        return self._makers.get(point)
+
+    def absent_before(self, point: Point) -> tuple[Point, ...]:
+        """What PyTorch computes between `point` and the point before it that the file shows."""
+        if point not in self._watched:
+            return ()
+        absent: list[Point] = []
+        for each in reversed(self._watched[: self._watched.index(point)]):
+            if each in self._tensors:
+                break
+            absent.append(each)
+        return tuple(reversed(absent))
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +126,18 @@ class ForcedReplay:
         if self._runner is not None:
             self._runner.__exit__(kind, error, trace)
 
+    def _run(self, batch: Batch, wanted: Point | None = None) -> "_Judged":
+        """One batch on both sides; the values at `wanted` are kept."""
+        runner = self._runner or self._open(batch)
+        outputs = runner.run(batch.feeds)
+        mask = batch.feeds["attention_mask"]
+        judged = _Judged(self._quantizers, self._tensors, outputs, mask, self._widest, self._path)
+        judged.wanted = wanted
+        with watched(self._model, judged.see):
+            logits = logits_with_visits(self._model, batch.feeds, judged.visit)
+        judged.see(_LOGITS, logits)
+        return judged
+
     def _open(self, batch: Batch) -> OnnxRuntimeRunner:
         """A session that shows all tensors, once the points of the model are known."""
         points: list[Point] = []
@@ -111,13 +145,17 @@ class ForcedReplay:
             first = {name: ids[:1] for name, ids in batch.feeds.items()}
             logits_with_visits(self._model, first, lambda *_: None)
         self._tensors = tensors_of(self._graph, points)
+        self._watched = [*points, _LOGITS]
         made = {value.name: i for i, node in enumerate(self._graph) for value in node.outputs}
-        self.order = {point: made[tensor] for point, tensor in self._tensors.items()}
+        producers = {value.name: node for node in self._graph for value in node.outputs}
+        self.order = {point: made.get(tensor, -1) for point, tensor in self._tensors.items()}
         for module, nodes in self._quantizers.items():
             for run, node in enumerate(nodes):
                 self.order[Point(module, Kind.QUANTIZER, run)] = made[node.codes]
+                self._makers[Point(module, Kind.QUANTIZER, run)] = producers.get(node.value)
         self.order[_LOGITS] = len(made)
         self._tensors[_LOGITS] = "logits"
+        self._makers |= {point: producers.get(name) for point, name in self._tensors.items()}
         outputs = {value.name for value in self._graph.outputs}
         read = (each for nodes in self._quantizers.values() for each in nodes)
         names = [name for each in read for name in (each.value, each.codes)]
@@ -146,6 +184,8 @@ class _Judged:
         self._read = Values()
         self._done: set[Point] = set()
         self.found: list[Excess] = []  # `example` counts within the batch
+        self.wanted: Point | None = None  # the point whose values are kept
+        self.kept: dict[Point, tuple[NDArray[Any], NDArray[Any]]] = {}
         self.codes = self.ties = 0
         self.first_tie: tuple[int, CodeDifference] | None = None
 
@@ -157,6 +197,8 @@ class _Judged:
         if found.shape[1:] != value.shape[1:]:
             self._refuse(str(point), value.shape, found.shape)
         found = np.broadcast_to(found, value.shape)  # position embeddings have one example
+        if point == self.wanted:
+            self.kept[point] = value, found
         real = real_values(point, value.shape, self._mask)
         self.found += excess(point, value, found, real, self._widest)
 

@@ -4,7 +4,7 @@ The capture names every node after its module. Points are looked up by that name
 compared with any other one under PyTorch's names.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.parity.drift.point import Kind, Observations, Point
 from nxmi_export.parity.graph_quantizers import open_graph
 from passes.constants import constant_values
-from passes.linear_layers import linear_layers
+from passes.linear_layers import LinearLayer, linear_layers
 from passes.provenance import module_of
 
 __all__ = ["OnnxPoints", "tensors_of"]
@@ -85,7 +85,9 @@ def tensors_of(graph: ir.Graph, points: Iterable[Point]) -> dict[Point, str]:
     runs: dict[tuple[str, Kind], int] = {}
     for point in wanted:
         runs[point.module, point.kind] = runs.get((point.module, point.kind), 0) + 1
-    found = _linears(graph)
+    layers = list(linear_layers(graph))
+    found = _of_linears(layers, _result)
+    read = _of_linears(layers, lambda layer: layer.data)
     fixed = constant_values(graph)
     nodes: dict[str, list[ir.Node]] = {}
     for node in graph:
@@ -93,15 +95,17 @@ def tensors_of(graph: ir.Graph, points: Iterable[Point]) -> dict[Point, str]:
             nodes.setdefault(module_of(node), []).append(node)
     result = {}
     for point in wanted:
+        own = nodes.get(point.module, [])
         match point.kind:
+            case Kind.INPUT:
+                values = read.get(point.module) or _read_by_norms(own)
             case Kind.LINEAR:
                 values = found.get(point.module, [])
             case Kind.BLOCK:
                 values = _leaving(nodes, point.module)
             case Kind.ATTENTION:
-                values = _made_by(nodes.get(point.module, []), "Softmax")
+                values = _made_by(own, "Softmax")
             case _:
-                own = nodes.get(point.module, [])
                 values = _made_by(own, own[-1].op_type) if own else []
                 if runs[point.module, point.kind] == 1:
                     values = values[-1:]  # a formula of several nodes: the last is the result
@@ -110,12 +114,24 @@ def tensors_of(graph: ir.Graph, points: Iterable[Point]) -> dict[Point, str]:
     return result
 
 
-def _linears(graph: ir.Graph) -> Mapping[str, list[ir.Value]]:
+def _of_linears(
+    layers: Iterable[LinearLayer], value_of: Callable[[LinearLayer], ir.Value]
+) -> Mapping[str, list[ir.Value]]:
     found: dict[str, list[ir.Value]] = {}
-    for layer in linear_layers(graph):
-        last = layer.node if layer.add is None else layer.add
-        found.setdefault(layer.module, []).append(last.outputs[0])
+    for layer in layers:
+        found.setdefault(layer.module, []).append(value_of(layer))
     return found
+
+
+def _result(layer: LinearLayer) -> ir.Value:
+    return (layer.node if layer.add is None else layer.add).outputs[0]
+
+
+def _read_by_norms(nodes: list[ir.Node]) -> list[ir.Value]:
+    """What each LayerNormalization, or each NoNorm's Mul, reads."""
+    kind = nodes[0].op_type if nodes else ""
+    values = [node.inputs[0] for node in nodes if node.op_type == kind]
+    return [value for value in values if value is not None]
 
 
 def _made_by(nodes: list[ir.Node], op_type: str) -> list[ir.Value]:

@@ -15,6 +15,7 @@ __all__ = ["Kind", "Observations", "Point", "real_values"]
 class Kind(StrEnum):
     """What a point's value is; all but `BLOCK` and `QUANTIZER` as they are before quantization."""
 
+    INPUT = "input"  # what a norm or an unquantized linear reads
     EMBEDDING = "embedding"
     LINEAR = "linear"
     NORM = "norm"

@@ -15,6 +15,7 @@ from transformers.models.mobilebert.modeling_mobilebert import NoNorm
 from nxmi_export.backends import Feeds
 from nxmi_export.compression.encoder_block import EncoderBlock
 from nxmi_export.compression.encoder_layout import SUPPORTED, layout_of
+from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.parity.drift.point import Kind, Observations, Point
 
 __all__ = ["TorchPoints", "watched"]
@@ -63,6 +64,9 @@ def watched(model: nn.Module, see: See) -> Iterator[None]:
         runs[module, kind] = run + 1
         see(Point(module, kind, run), _array(value, rows[0]))
 
+    for name in _read_as_they_are(model):
+        hook = partial(_before, name, Kind.INPUT, note)
+        handles.append(model.get_submodule(name).register_forward_pre_hook(hook))
     for name, kind in _points(model).items():
         module = model.get_submodule(name)
         attribute = "softmax_quantizer" if kind is Kind.ATTENTION else "output_quantizer"
@@ -78,6 +82,16 @@ def watched(model: nn.Module, see: See) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _read_as_they_are(model: nn.Module) -> list[str]:
+    """Modules whose input no quantizer shows: norms, which read sums, and unquantized linears."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm | NoNorm)
+        or (isinstance(module, nn.Linear) and not isinstance(module, CompressedLinear))
+    ]
 
 
 def _points(model: nn.Module) -> Mapping[str, Kind]:

@@ -24,13 +24,11 @@ from nxmi_export.parity import (
     shared_logits,
 )
 from nxmi_export.workflow.parity.engine_rung import engine_runner
-from nxmi_export.workflow.parity.ladder import NAMES, Ladder, spread
+from nxmi_export.workflow.parity.ladder import NAMES, OF_THE_FIRST, Ladder, spread
 from nxmi_export.workflow.parity.request import OnProgress
 
 __all__ = ["Climbed", "climb"]
 
-# What the first examples decide: bits that must be equal, and float16, which a CPU runs slowly.
-_OF_THE_FIRST = (Stage.SHIFTED, Stage.FLOAT16)
 _BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
 _PADDED = (64, 128, 256)  # and the position table's whole length
 _SHAPED = (Stage.WRITTEN, Stage.OPTIMIZED)
@@ -41,7 +39,7 @@ class Climbed:
     """One dev split and, rung by rung, what was made of it."""
 
     data: EncodedDataset
-    first: EncodedDataset  # what the shifted and the float16 rung run
+    first: EncodedDataset  # what the rungs of `OF_THE_FIRST` run
     on_progress: OnProgress
     rungs: dict[Stage, RungResult] = field(default_factory=dict)
     # The written rung over `first`: other batches are other sums, and only the same ones can be
@@ -123,8 +121,8 @@ def _step_up(
         )
         return rung_of(runner.name, data.dataset, logits, tokens)
 
-    each.rungs[stage] = run(each.first if stage in _OF_THE_FIRST else each.data)
-    if stage is Stage.WRITTEN and any(later in ladder.stages for later in _OF_THE_FIRST):
+    each.rungs[stage] = run(each.first if stage in OF_THE_FIRST else each.data)
+    if stage is Stage.WRITTEN and any(later in ladder.stages for later in OF_THE_FIRST):
         whole = len(each.first) == len(each.data)
         each.written_first = each.rungs[stage] if whole else run(each.first)
 

@@ -57,6 +57,7 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 threads=ladder.threads,
                 # What was captured holds float weights and quantizes them as it runs.
                 ignored=("storage",) if stage is Stage.CAPTURED else (),
+                float16=stage is Stage.FLOAT16,
                 on_batch=tell,
             )
             errors = _errors(ladder, climbed) if stage is Stage.WRITTEN else None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
 from nxmi_export.backends import Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
@@ -20,9 +20,10 @@ from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import Observed, RungResult, Stage
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.source import exported_checkpoint
+from nxmi_export.workflow.parity.what_travels import check_recipe
 from nxmi_export.workflow.task_head import InTaskOrder, label_order
 
-__all__ = ["NAMES", "GraphFile", "Ladder", "spread"]
+__all__ = ["NAMES", "OF_THE_FIRST", "GraphFile", "Ladder", "spread"]
 
 NAMES = {
     Stage.DENSE: "PyTorch, dense",
@@ -32,8 +33,12 @@ NAMES = {
     Stage.SHIFTED: f"{CPU_MODEL}, unoptimized",
     Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
     Stage.FLOAT16: f"{FP16_MODEL}, unoptimized",
+    Stage.INT4: f"{INT4_MODEL}, unoptimized",
     Stage.ENGINE: "TensorRT engine",
 }
+
+# What the first examples decide: bits that must be equal, and float16, which a CPU runs slowly.
+OF_THE_FIRST = (Stage.SHIFTED, Stage.FLOAT16, Stage.INT4)
 
 LabelOrders = Mapping[Stage, tuple[int, ...]]  # for each label the model's output index
 
@@ -65,6 +70,7 @@ class Ladder:
         And OutputError for a cache that cannot be made.
         """
         checkpoint = exported_checkpoint(artefact, request.checkpoint)
+        check_recipe(artefact, checkpoint)
         source = None if request.dense is None else read_checkpoint(request.dense)
         heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
         if source is not None:
@@ -88,18 +94,16 @@ class Ladder:
     @property
     def stages(self) -> list[Stage]:
         """The rungs to run, in order."""
-        absent = {
-            Stage.DENSE: self.dense is None,
-            Stage.CAPTURED: Stage.CAPTURED not in self.files,
-            Stage.SHIFTED: self.request.shift_examples == 0,
-            Stage.FLOAT16: self.request.shift_examples == 0 or Stage.FLOAT16 not in self.files,
-        }
+        absent = dict.fromkeys(OF_THE_FIRST, self.request.shift_examples == 0)
+        absent[Stage.DENSE] = self.dense is None
+        for stage in (Stage.CAPTURED, Stage.FLOAT16, Stage.INT4):
+            absent[stage] = absent.get(stage, False) or stage not in self.files
         return [stage for stage in Stage if not absent.get(stage, False)]
 
     @property
     def observable(self) -> list[Stage]:
         """The rungs that run all examples and show what their quantizers make, in order."""
-        apart = (Stage.SHIFTED, Stage.FLOAT16)  # which run the first examples only
+        apart = set(OF_THE_FIRST)
         return [stage for stage in self.stages if stage in self.files and stage not in apart]
 
     def observed(self, stage: Stage, rungs: Mapping[Stage, RungResult]) -> Observed:
@@ -159,6 +163,8 @@ def _graph_files(artefact: Artefact) -> dict[Stage, GraphFile]:
     }
     if FP16_MODEL in artefact.manifest.files:
         files[Stage.FLOAT16] = GraphFile(artefact.path(FP16_MODEL), optimized=False)
+    if INT4_MODEL in artefact.manifest.files:
+        files[Stage.INT4] = GraphFile(artefact.path(INT4_MODEL), optimized=False)
     return files
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from accelerate import Accelerator
 
-from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
 from nxmi_export.compression.training.processes import failing_together, join_processes
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.parity import (
@@ -28,6 +28,7 @@ from nxmi_export.workflow.parity.captured_graph import with_captured_graph
 from nxmi_export.workflow.parity.climb import Climbed, climb
 from nxmi_export.workflow.parity.drifts import rung_drifts
 from nxmi_export.workflow.parity.ladder import Ladder, spread
+from nxmi_export.workflow.parity.records import record_mismatches, session_mismatches
 from nxmi_export.workflow.parity.replays import Replays, replays
 from nxmi_export.workflow.parity.request import OnProgress, ParityRequest
 from nxmi_export.workflow.parity.source import unfamiliar_tasks
@@ -79,11 +80,16 @@ def _judged(
     ladder: Ladder, climbed: Sequence[Climbed], known: Sequence[Mapping[Stage, Replays]]
 ) -> ParityRun:
     artefact, request = ladder.artefact, ladder.request
+    named = artefact.manifest.files
+    halved = {FP16_MODEL, INT4_MODEL} if FP16_MODEL in named else set()
     weights = {
-        name: weight_parity(ladder.model, artefact.path(name), float16=name == FP16_MODEL)
-        for name in (MODEL, CPU_MODEL, FP16_MODEL)
-        if name != FP16_MODEL or name in artefact.manifest.files
+        name: weight_parity(ladder.model, artefact.path(name), float16=name in halved)
+        for name in (MODEL, CPU_MODEL, FP16_MODEL, INT4_MODEL)
+        if name in {MODEL, CPU_MODEL} or name in named
     }
+    for name, told in ((MODEL, record_mismatches), (CPU_MODEL, session_mismatches)):
+        if weights[name].equal:  # else the manifest differs as well, and the weights say more
+            weights[name] = replace(weights[name], mismatches=tuple(told(artefact)))
     results = [
         _result(ladder, each, replayed, weights)
         for each, replayed in zip(climbed, known, strict=True)

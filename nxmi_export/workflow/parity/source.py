@@ -5,8 +5,8 @@ from pathlib import Path
 from nxmi_export.artefact import Artefact
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.errors import ArtefactError
-from nxmi_export.model_facts import model_facts
 from nxmi_export.workflow.parity.request import ParityRequest
+from nxmi_export.workflow.parity.what_travels import check_what_travels
 
 __all__ = ["exported_checkpoint", "unfamiliar_tasks"]
 
@@ -15,7 +15,7 @@ def exported_checkpoint(artefact: Artefact, moved_to: str | None) -> CompressedC
     """The checkpoint the artefact was exported from; its hash must be the manifest's.
 
     `moved_to` is its place, if that is no longer the one in the manifest. Raises ArtefactError for
-    one that is gone or another, and where labels or tokenizer are not the artefact's.
+    one that is gone or another, and where what travels with the graphs is not the checkpoint's.
     """
     source = artefact.manifest.source
     path = Path(moved_to) if moved_to else artefact.source()
@@ -36,32 +36,8 @@ def exported_checkpoint(artefact: Artefact, moved_to: str | None) -> CompressedC
         )
     base = artefact.base()
     checkpoint = read_checkpoint(str(path), base=None if base is None else str(base))
-    _check_what_travels(artefact, checkpoint)
+    check_what_travels(artefact, checkpoint)
     return checkpoint
-
-
-def _check_what_travels(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
-    """Refuse labels or a tokenizer that are not the checkpoint's.
-
-    All rungs would be wrong alike, so that comparing them shows nothing.
-    """
-    labels, remedy = model_facts(checkpoint.config).labels, "export it again"
-    if tuple(artefact.manifest.labels) != tuple(labels):
-        raise ArtefactError(
-            artefact.directory,
-            expected=f"the checkpoint's labels {', '.join(labels)}, in this order",
-            found=", ".join(artefact.manifest.labels) or "none",
-            remedy=remedy,
-        )
-    for name, content in checkpoint.tokenizer.items():
-        path = artefact.directory / name
-        if not path.is_file() or path.read_bytes() != content:
-            raise ArtefactError(
-                path,
-                expected="the tokenizer file of the checkpoint, byte for byte",
-                found="another one" if path.is_file() else "no file",
-                remedy=remedy,
-            )
 
 
 def unfamiliar_tasks(artefact: Artefact, request: ParityRequest) -> tuple[str, ...]:

@@ -70,11 +70,19 @@ def _engine(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> I
 
 
 def _of_the_first(climbed: Climbed) -> Iterator[Step]:
-    """No statistics: one must be equal bit for bit, the other is judged by what it changes."""
+    """No statistics: two must be equal bit for bit, float16 is judged by what it changes.
+
+    INT4 blocks hold the numbers of the file they were packed from.
+    """
     for stage in (Stage.SHIFTED, Stage.FLOAT16):
         rung = climbed.rungs.get(stage)
         if climbed.written_first is not None and rung is not None:
             yield Step(Stage.WRITTEN, stage, compare(climbed.written_first, rung))
+    packed, halved = climbed.rungs.get(Stage.INT4), climbed.rungs.get(Stage.FLOAT16)
+    if packed is not None and halved is not None:
+        yield Step(Stage.FLOAT16, Stage.INT4, compare(halved, packed))
+    elif packed is not None and climbed.written_first is not None:
+        yield Step(Stage.WRITTEN, Stage.INT4, compare(climbed.written_first, packed))
 
 
 def _step(

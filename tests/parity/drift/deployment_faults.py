@@ -7,7 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from parity_models import layer_of, node_of, replace_constant
 
-from passes import MODULE_KEY
+from passes import MODULE_KEY, module_of
 
 Edit = Callable[[ir.Model], None]
 Array = NDArray[np.generic]
@@ -156,5 +156,31 @@ def swap_scales(one: str, other: str) -> Edit:
         for node, scale in zip(nodes, reversed(scales), strict=True):
             for each in (node, *(use.node for use in node.outputs[0].uses())):
                 each.replace_input_with(1, scale)
+
+    return edit
+
+
+def bypass(module: str, op_type: str) -> Edit:
+    """Let the readers of a node read its first input instead."""
+
+    def edit(model: ir.Model) -> None:
+        node = node_of(model, module, op_type)
+        node.outputs[0].replace_all_uses_with(node.inputs[0])
+        model.graph.remove(node, safe=True)
+
+    return edit
+
+
+def exchange_operands(one: str, other: str, readers: str) -> Edit:
+    """Let what reads the quantized values of two modules in `readers` read the other's."""
+
+    def edit(model: ir.Model) -> None:
+        values = [node_of(model, module, "DequantizeLinear").outputs[0] for module in (one, other)]
+        uses = [
+            next(use for use in value.uses() if module_of(use.node) == readers) for value in values
+        ]
+        for use, value in zip(uses, reversed(values), strict=True):
+            use.node.replace_input_with(use.idx, value)
+        model.graph.sort()
 
     return edit

@@ -9,12 +9,14 @@ import onnx_ir as ir
 import pytest
 from deployment_faults import (
     Edit,
+    bypass,
     change_attribute,
     change_node,
     change_weight,
     change_weight_scale,
     drop_mask,
     drop_quantizer,
+    exchange_operands,
     flip_code,
     scale_softmax_input,
     swap_scales,
@@ -149,6 +151,24 @@ FAULTS: dict[str, tuple[Edit, Cause, str, Kind | None]] = {
         Kind.ATTENTION,
     ),
     "a mask that is not applied": (drop_mask(SELF), Cause.PADDING, SELF, Kind.ATTENTION),
+    "query and key exchanged": (
+        exchange_operands(f"{QUERY}.output_quantizer", f"{KEY}.output_quantizer", SELF),
+        Cause.SCORES,
+        SELF,
+        Kind.ATTENTION,
+    ),
+    "a residual that is not added": (
+        bypass(LAYER.format(0) + ".output", "Add"),
+        Cause.SUM,
+        OUTPUT,
+        Kind.INPUT,
+    ),
+    "a pooler without tanh": (
+        bypass("bert.pooler.activation", "Tanh"),
+        Cause.OPERATOR,
+        "classifier",
+        Kind.INPUT,
+    ),
     "another gelu": (
         change_attribute(GELU, "Gelu", "approximate", "tanh"),
         Cause.OPERATOR,
@@ -173,6 +193,34 @@ def test_a_fault_is_found_where_it_is_and_named(
         assert found.first is not None
         assert (found.first.point.module, found.first.point.kind) == (module, kind)
         assert found.first.times > 1
+
+
+def test_the_reason_tells_who_made_a_value_and_what_the_graph_lacks(
+    sparse: Exported, data: EncodedDataset, tmp_path: Path
+) -> None:
+    path = edited(sparse.path, tmp_path, bypass("bert.pooler.activation", "Tanh"))
+    attribution = _localize(sparse, data, path).attribution
+    assert attribution is not None
+    assert attribution.reason.startswith("classifier (input) at [")
+    assert attribution.reason.endswith(
+        "its stored numbers are right, made by bert.pooler.dense (Gemm bert.pooler.dense/Gemm); "
+        "the graph shows nothing of bert.pooler.activation (activation) before it."
+    )
+
+
+def test_a_sum_that_is_wrong_is_no_fault_of_the_norm_behind_it(
+    sparse: Exported, data: EncodedDataset, tmp_path: Path
+) -> None:
+    """The other operand is put twice, so that the addition is still there."""
+
+    def twice(model: ir.Model) -> None:
+        add = node_of(model, LAYER.format(0) + ".output", "Add")
+        add.replace_input_with(0, add.inputs[1])
+
+    attribution = _localize(sparse, data, edited(sparse.path, tmp_path, twice)).attribution
+    assert attribution is not None
+    assert attribution.cause is Cause.SUM
+    assert "made by bert.encoder.layer.0.output (Add " in attribution.reason
 
 
 def test_nothing_before_a_fault_deviates(
@@ -250,7 +298,7 @@ def test_ties_are_the_cause_where_all_stored_numbers_agree(
     # Stands for sums in another order, which this machine's kernels cannot be made to have.
     module = importlib.import_module("nxmi_export.parity.drift.localize")
     intact = weight_parity(sparse.model, sparse.path)
-    monkeypatch.setattr(module, "weight_parity", lambda model, path: intact)
+    monkeypatch.setattr(module, "weight_parity", lambda model, path, **_: intact)
     found = _localize(sparse, data, edited(sparse.path, tmp_path, nudge))
     assert found.explained
     assert found.attribution is not None

@@ -11,6 +11,7 @@ from parity_models import BATCH, EMBEDDINGS, LAYER, QUERY, Exported, encoded
 from tiny_models import compressed_model, tiny_model, toy_data
 
 from nxmi_export.backends import Feeds
+from nxmi_export.compression import compressed_linears
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.errors import ShapeError, UsageError
 from nxmi_export.parity.drift import (
@@ -26,6 +27,7 @@ LOGITS = Point("", Kind.LOGITS)
 TOKENS = Point("norm", Kind.NORM)
 # Of a block: six linears, probabilities, two norms, an activation function, the block itself.
 POINTS = 2 * 11 + 3 + 1 + 2 + 1 + 1  # embeddings and their norm, pooler, classifier, logits
+READ = 2 * 2 + 1 + 2  # what norms, the pooler and the classifier read
 
 
 class FakeRung:
@@ -54,7 +56,7 @@ def test_every_point_of_pytorch_is_found_in_the_file_and_agrees(
     with _written(sparse, data) as written:
         drift = measure_drift(TorchPoints(sparse.model), written, data, batch_size=BATCH)
     assert drift.unobserved == ()
-    assert len(drift.points) == POINTS
+    assert len(drift.points) == POINTS + READ
     assert drift.examples == 40
     assert max(each.relative_rms for each in drift.points) < 1e-6
     assert min(each.cosine for each in drift.points) > 1 - 1e-9
@@ -128,7 +130,9 @@ def test_batch_size_and_order_do_not_matter(data: EncodedDataset) -> None:
 def test_compression_drifts_more_from_the_dense_model_than_export_does() -> None:
     dense, model, data = tiny_model(), compressed_model(), toy_data(16)
     drift = measure_drift(TorchPoints(dense), TorchPoints(model), data, batch_size=8)
-    assert drift.unobserved == ()
+    # What a compressed linear reads is a quantizer's point there.
+    assert {each.kind for each in drift.unobserved} == {Kind.INPUT}
+    assert {each.module for each in drift.unobserved} <= set(compressed_linears(model))
     first, last = drift.of(Kind.BLOCK)
     assert first.relative_rms > 0.01
     assert last.relative_rms > 0.01
@@ -140,7 +144,9 @@ def test_every_point_of_a_dense_model_is_one_of_its_compressed_form(model_type: 
     dense, model = tiny_model(model_type), compressed_model(model_type=model_type)
     data = toy_data(8, model_type=model_type)
     drift = measure_drift(TorchPoints(dense), TorchPoints(model), data, batch_size=8)
-    assert drift.unobserved == ()
+    # What a compressed linear reads is a quantizer's point there.
+    assert {each.kind for each in drift.unobserved} == {Kind.INPUT}
+    assert {each.module for each in drift.unobserved} <= set(compressed_linears(model))
     assert {each.point.kind for each in drift.points} == set(Kind) - {Kind.QUANTIZER}
 
 

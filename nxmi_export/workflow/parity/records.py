@@ -1,0 +1,43 @@
+"""An artefact in, what its manifest says of its graphs otherwise than they are out."""
+
+from collections.abc import Iterator
+
+from nxmi_export.artefact import CPU_MODEL, MANIFEST, MODEL, Artefact
+from nxmi_export.artefact.records import linear_records, table_records
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
+from nxmi_export.backends.onnxruntime_session import sums_can_be_exact
+from nxmi_export.parity.graph_quantizers import open_graph
+from nxmi_export.parity.weights import Mismatch
+
+__all__ = ["record_mismatches", "session_mismatches"]
+
+_NONE = "none"
+
+
+def record_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
+    """One for each record that is wrong, missing, or of a module that the graph lacks.
+
+    `nxmi-export inspect` shows these records. Raises ArtefactError for a graph that cannot be read.
+    """
+    graph = open_graph(artefact.path(MODEL))
+    manifest = artefact.manifest
+    stored = {**linear_records(graph), **table_records(graph)}
+    told = {**manifest.linears, **manifest.embeddings}
+    for name in sorted(stored.keys() | told.keys()):
+        expected, found = stored.get(name), told.get(name)
+        if expected != found:
+            yield Mismatch(
+                name, f"record in {MANIFEST}", str(expected or _NONE), str(found or _NONE)
+            )
+
+
+def session_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
+    """One, where the manifest recommends other session options than the CPU file needs.
+
+    Without them products of integers may saturate on a processor that lacks VNNI; with them a file
+    that shares zero-points does not load.
+    """
+    wanted = dict(EXACT_PRODUCTS) if sums_can_be_exact(artefact.path(CPU_MODEL)) else {}
+    found = dict(artefact.manifest.session_options)
+    if found != wanted:
+        yield Mismatch(CPU_MODEL, f"session_options in {MANIFEST}", str(wanted), str(found))

@@ -1,0 +1,123 @@
+"""Plant every fault, see what the product says of it, or print what was found.
+
+    python -m samples.fault_injection              all of it, some minutes; writes the results
+    python -m samples.fault_injection --print      the table, in Markdown
+    python -m samples.fault_injection --artefact model.artefact --task sst2 --data GLUE -o FILE
+
+Faults are planted in artefacts of a two-layer BERT of three placements, or in one that exists, of
+a BERT; of that, the faults that its placement has a place for. Verdicts come from `check_parity`
+with the gate's defaults, in process, on a dev set; what a correct naming must say is a part of the
+fault, and whether outputs change at all is measured besides.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from nxmi_export._version import __version__
+from nxmi_export.glue import task_named
+from nxmi_export.output_files import atomic_file
+from samples.fault_injection.faults import FAULTS
+from samples.fault_injection.good import SmallProjects
+from samples.fault_injection.projects import Given, Projects, Unavailable
+from samples.fault_injection.row import row_of
+from samples.fault_injection.table import markdown
+
+RESULTS = Path(__file__).parents[1] / "results" / "fault_injection.json"
+_LIBRARIES = ("torch", "transformers", "onnx", "onnx-ir", "onnxruntime", "numpy")
+
+
+def main() -> None:
+    """Run or print."""
+    arguments = _arguments()
+    if not arguments.show:
+        with tempfile.TemporaryDirectory() as folder:
+            kept = arguments.folder or Path(folder)
+            results = measure(_projects(arguments, kept), Path(folder), arguments.only)
+        if arguments.only and arguments.output.is_file():
+            results = _joined(json.loads(arguments.output.read_text(encoding="utf-8")), results)
+        with atomic_file(arguments.output) as temporary:
+            text = json.dumps(results, indent=1, ensure_ascii=False)
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+    print(markdown(json.loads(arguments.output.read_text(encoding="utf-8"))))
+
+
+def measure(projects: Projects, folder: Path, only: Sequence[str] = ()) -> dict[str, Any]:
+    """What becomes of every fault, or of those that `only` names by family or name."""
+    chosen = [each for each in FAULTS if not only or each.family in only or each.name in only]
+    rows, seconds = [], 0.0
+    for fault in chosen:
+        try:
+            projects.good(fault.base)  # exported before the clock starts
+            began = time.process_time()
+            rows.append(row_of(fault, projects, folder))
+            seconds += time.process_time() - began
+        except Unavailable as reason:
+            print(f"{fault.name}: left out, for lack of {reason}", file=sys.stderr, flush=True)
+            continue
+        print(f"{fault.family}: {_told(rows[-1])}", file=sys.stderr, flush=True)
+    return {
+        "schema": "nxmi-export/fault-injection/1",
+        "versions": {"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "processor_seconds": round(seconds, 1),  # of planting and judging
+        "faults": rows,
+    }
+
+
+def _joined(stored: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new rows among the stored ones, which must be of the same versions."""
+    if stored["versions"] != new["versions"]:
+        raise SystemExit("the stored rows are of other versions; run all of them again")
+    rows = {row["name"]: row for row in (*stored["faults"], *new["faults"])}
+    order = [fault.name for fault in FAULTS if fault.name in rows]
+    return {**stored, "faults": [rows[name] for name in order]}
+
+
+def _told(row: dict[str, Any]) -> str:
+    said = ["named"] if row["named"] else [row["answer"], *row["messages"]]
+    return f"{row['name']}: {'; '.join(said)}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--print", action="store_true", dest="show")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="FAMILY_OR_FAULT",
+        help="run these; the output keeps its other rows",
+    )
+    parser.add_argument("--folder", type=Path, help="where good artefacts are kept for another run")
+    parser.add_argument("--artefact", type=Path, help="of a BERT, instead of the small ones")
+    parser.add_argument("--another", type=Path, help="an artefact of the same shapes")
+    parser.add_argument("--task", type=task_named)
+    parser.add_argument("--data", type=Path, help="the folder of GLUE")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    given = (arguments.artefact, arguments.task, arguments.data)
+    if any(given) and not all(given):
+        parser.error("--artefact, --task and --data go together")
+    return arguments
+
+
+def _projects(arguments: argparse.Namespace, folder: Path) -> Projects:
+    if arguments.artefact is None:
+        return SmallProjects(folder)
+    return Given(arguments.artefact, arguments.task, arguments.data, arguments.another)
+
+
+if __name__ == "__main__":
+    main()

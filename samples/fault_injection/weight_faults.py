@@ -1,0 +1,120 @@
+"""Stored integers of linear layers that are not those that were trained."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nxmi_export.artefact import CPU_MODEL, MODEL
+from samples.fault_injection.fault import Fault
+from samples.fault_injection.places import ATTENTION, BLOCK, NEXT, codes_of, layer_of, recoded
+from samples.fault_injection.site import BOTH, Site
+
+__all__ = ["FAULTS"]
+
+KEY = f"{NEXT}.attention.self.key"
+QUERY = f"{ATTENTION}.query"
+DOWN = f"{BLOCK}.output.dense"
+DENSE = f"{BLOCK}.attention.output.dense"
+GROUP = 4  # of 2:4
+
+
+def _flip(site: Site, module: str = KEY, files: tuple[str, ...] = BOTH) -> tuple[str, ...]:
+    """The lowest bit of the first code that is not zero, so that the pattern holds."""
+    codes = codes_of(site.read(), module)
+    at = tuple(map(int, np.argwhere(codes)[0]))
+
+    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        array[at] ^= 1
+        return array
+
+    site.edit(recoded(module, change), *files)
+    return (f"{module}: code at {list(at)} is {codes[at] ^ 1}, not {codes[at]}",)
+
+
+def _flip_shared(site: Site) -> tuple[str, ...]:
+    """In the file of weights, which both graphs read."""
+    layer = layer_of(site.read(), DOWN)
+    stored = layer.weight.stored.copy()
+    at = tuple(map(int, np.argwhere(stored)[-1]))
+    before, stored[at] = stored[at], -stored[at]
+    site.overwrite(layer.weight.constant, stored)
+    row, column = at if layer.weight.reduction_axis == 1 else at[::-1]
+    return (f"{DOWN}: code at [{row}, {column}] is {-before}, not {before}",)
+
+
+def _third_in_group(site: Site) -> tuple[str, ...]:
+    codes = codes_of(site.read(), QUERY)
+    row, column = map(int, np.argwhere(codes == 0)[0])
+
+    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        array[row, column] = 3
+        return array
+
+    site.edit(recoded(QUERY, change))
+    return (f"{QUERY}: code at [{row}, {column}] is 3, not 0",)
+
+
+def _other_places(site: Site) -> tuple[str, ...]:
+    """2:4 still holds, with the weights of a group in other places."""
+
+    def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        groups = array.reshape(len(array), -1, GROUP)
+        return np.ascontiguousarray(np.roll(groups, 1, axis=2)).reshape(array.shape)
+
+    site.edit(recoded(DOWN, change))
+    return (f"{DOWN}: code at [",)
+
+
+def _changed(module: str, change: Any) -> Any:
+    def plant(site: Site) -> tuple[str, ...]:
+        site.edit(recoded(module, change))
+        return (f"{module}: code at [",)
+
+    return plant
+
+
+def _exchanged(one: str, other: str) -> Any:
+    """The codes and scales of two layers of one shape."""
+
+    def plant(site: Site) -> tuple[str, ...]:
+        def edit(model: Any) -> None:
+            first, second = (layer_of(model, name).weight.path[0] for name in (one, other))
+            for index in (0, 1):
+                mine, theirs = first.inputs[index], second.inputs[index]
+                first.replace_input_with(index, theirs)
+                second.replace_input_with(index, mine)
+
+        site.edit(edit)
+        return (f"{one}: code at [",)
+
+    return plant
+
+
+def _permuted(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array[np.r_[1, 0, 2 : len(array)]]
+
+
+def _head_moved(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Rows of one head in the place of the next, as a wrong reshape of heads stores them."""
+    return np.roll(array, len(array) // 4, axis=0)
+
+
+FAULTS = (
+    Fault("one code flipped in model.onnx", "weights", lambda s: _flip(s, files=(MODEL,))),
+    Fault("one code flipped in model.cpu.onnx", "weights", lambda s: _flip(s, files=(CPU_MODEL,))),
+    Fault("one code flipped in both graphs", "weights", _flip),
+    Fault("one code negated in the file of weights", "weights", _flip_shared),
+    Fault("three non-zeros in a 2:4 group", "weights", _third_in_group),
+    Fault("2:4 kept, the places in a group others", "weights", _other_places),
+    Fault("square weight transposed", "weights", _changed(DENSE, np.transpose)),
+    Fault("two output channels exchanged", "weights", _changed(DOWN, _permuted)),
+    Fault("query's heads in another order", "weights", _changed(QUERY, _head_moved)),
+    Fault("codes halved, as for INT7", "weights", _changed(KEY, lambda codes: codes // 2)),
+    Fault("query's and key's weights exchanged", "weights", _exchanged(QUERY, f"{ATTENTION}.key")),
+    Fault(
+        "weights of another layer",
+        "weights",
+        _exchanged(f"{BLOCK}.intermediate.dense", f"{NEXT}.intermediate.dense"),
+    ),
+)

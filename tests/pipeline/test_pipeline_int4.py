@@ -1,0 +1,207 @@
+"""Weights alone in 4 bits: model.int4.onnx, its engine, what is certified and what is shown."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from nxmi_export.artefact import (
+    INT4_MODEL,
+    INT4_WEIGHTS,
+    MODEL,
+    WEIGHTS,
+    Artefact,
+    PackedRecord,
+    read_artefact,
+)
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.tensorrt_engine import (
+    EngineOptions,
+    Library,
+    Precision,
+    ShapeProfile,
+    Verdict,
+)
+from nxmi_export.certificate import Answer, Claim
+from nxmi_export.checkpoint import write_checkpoint
+from nxmi_export.compression import checkpoint_of
+from nxmi_export.errors import ArtefactError, LoweringFailed, UsageError
+from nxmi_export.parity.weights import weight_parity
+from nxmi_export.recipe import Placement, Recipe, Scheme
+from nxmi_export.report import inspection_table
+from nxmi_export.workflow.build import build
+from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
+from nxmi_export.workflow.export import ExportRequest, export
+from nxmi_export.workflow.inspect import inspect
+from passes.lint import Severity, lint
+from tests.pipeline.exports import ENCODER_LINEARS, Exported, batch, external_tensors
+from tests.tiny_models import compressed_model
+
+PROFILE = ShapeProfile.parse("min=1x8,opt=4x32,max=4x64", position_limit=64)
+SIZES: dict[str, Any] = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
+RECIPE = Recipe(default=Scheme.parse("2:4+int4"), placement=Placement.WEIGHTS)
+
+
+def written(path: Path, recipe: Recipe) -> PreTrainedModel:
+    """Write model.pt of a tiny encoder under `recipe`."""
+    model = compressed_model(recipe=recipe, **SIZES)
+    checkpoint = checkpoint_of(
+        model, recipe=recipe, tokenizer={"vocab.txt": b"[PAD]\n"}, provenance={}
+    )
+    write_checkpoint(path, checkpoint)
+    return model
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("int4")
+    model = written(folder / "model.pt", RECIPE)
+    request = ExportRequest(str(folder / "model.pt"), folder / "model.artefact", int4_blocks=64)
+    return Exported(model, folder / "model.pt", export(request))
+
+
+def logits(artefact: Artefact, name: str) -> NDArray[Any]:
+    feeds = {key: value.numpy() for key, value in batch().items()}
+    with OnnxRuntimeRunner(artefact.path(name), optimize=False, threads=1) as runner:
+        return runner.run(feeds)["logits"]
+
+
+def test_both_files_give_the_same_logits_bit_for_bit(packed: Exported) -> None:
+    np.testing.assert_array_equal(
+        logits(packed.artefact, INT4_MODEL), logits(packed.artefact, MODEL)
+    )
+
+
+@pytest.mark.parametrize("name", [MODEL, INT4_MODEL])
+def test_every_code_and_scale_is_pytorchs(packed: Exported, name: str) -> None:
+    found = weight_parity(packed.model, packed.artefact.path(name))
+    assert (found.mismatches, found.patterned, found.quantizers) == ((), ENCODER_LINEARS, 0)
+
+
+def test_only_codes_and_scales_are_stored_anew(packed: Exported) -> None:
+    own = external_tensors(packed.artefact.path(INT4_MODEL))
+    other = external_tensors(packed.artefact.path(MODEL))
+    shared = {name for name, (file, _, _) in own.items() if file == WEIGHTS}
+    assert {name: own[name] for name in shared} == {name: other[name] for name in shared}
+    assert len(own) - len(shared) == 2 * ENCODER_LINEARS
+    size = sum(each.bytes for each in packed.artefact.manifest.packed.values())
+    assert packed.artefact.manifest.files[INT4_WEIGHTS].bytes == size
+
+
+def test_inspect_lists_the_blocks(packed: Exported) -> None:
+    found = inspect(str(packed.directory))
+    assert found.packed.keys() == found.linears.keys() - {
+        name for name, each in found.linears.items() if each.scheme == "dense"
+    }
+    up = "bert.encoder.layer.0.intermediate.dense"
+    # two codes to a byte; two blocks of 64 inputs, each a float32 for all 256 outputs
+    assert packed.artefact.manifest.packed[up] == PackedRecord(
+        block=64, bytes=128 * 256 // 2 + 2 * 256 * 4
+    )
+    caption = str(inspection_table(found.as_json()).caption)
+    assert caption == "model.int4.onnx: 12 linears as int4 in blocks of 64, 0.147 MB with scales"
+
+
+def test_the_linter_degrades_nothing_in_it(packed: Exported) -> None:
+    findings = lint(ir.load(packed.artefact.path(INT4_MODEL)), sequence=64)
+    assert [each for each in findings if each.severity is not Severity.NOTE] == []
+
+
+def test_an_engine_holds_the_codes_and_no_int8_product_is_promised(
+    packed: Exported, rtx: Library, tmp_path: Path
+) -> None:
+    artefact = read_artefact(shutil.copytree(packed.directory, tmp_path / "copy"))
+    options = EngineOptions(compute_capabilities=("sm86",))
+    sizes = {}
+    for precision in (Precision.FP32, Precision.INT4):
+        report = build(
+            read_artefact(artefact.directory),
+            profiles=[PROFILE],
+            library=rtx,
+            options=options,
+            precision=precision,
+        )
+        sizes[precision] = report.result.size_bytes
+    assert report.graph.name == INT4_MODEL
+    # A byte holds two codes, and the scales of blocks take an eighth of what that saves.
+    records = artefact.manifest.linears
+    codes = sum(records[name].inputs * records[name].outputs for name in artefact.manifest.packed)
+    assert sizes[Precision.INT4] < sizes[Precision.FP32] - codes // 4
+    assert report.coverage.verdict is not Verdict.REFUTED
+    assert report.coverage.linears == ()
+    products = [
+        layer
+        for layer in report.result.layers
+        if any(operand.datatype == "Int4" for operand in layer.constants)
+    ]
+    assert products
+    assert all("Fc" in layer.name or "Gemm" in layer.name for layer in products)
+    certificate = certify_artefact(
+        CertifyRequest(read_artefact(artefact.directory), checkpoint=str(packed.checkpoint))
+    )
+    for linear in certificate.linears:
+        assert linear.claims[Claim.STORED].answer is Answer.PROVED
+        assert INT4_MODEL in linear.claims[Claim.STORED].why
+        assert linear.claims[Claim.PARITY].answer is Answer.PROVED
+        for claim in (Claim.INT8_IN, Claim.INT8_OUT, Claim.ELIGIBLE, Claim.SPARSE):
+            assert linear.claims[claim].answer is Answer.NOT_CLAIMED
+    for claim in (Claim.NO_FLOAT, Claim.MERGED_QKV):
+        assert certificate.model[claim].answer is Answer.NOT_CLAIMED
+    assert certificate.model[Claim.NO_FLOAT].why == "the recipe quantizes weights alone"
+    assert certificate.model[Claim.LINT].answer is Answer.PROVED
+
+
+def test_quantized_data_is_refused_by_the_name_of_its_layer(tmp_path: Path) -> None:
+    written(tmp_path / "model.pt", Recipe(default=Scheme.parse("int4"), placement=Placement.LINEAR))
+    request = ExportRequest(str(tmp_path / "model.pt"), tmp_path / "out", int4_blocks=64)
+    with pytest.raises(LoweringFailed) as error:
+        export(request)
+    assert (
+        "INT4 blocks of bert.encoder.layer.0.attention.self.query: expected a float input, found "
+        "a quantized one; write placement: weights in the recipe"
+    ) in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_4_bit_weights_has_nothing_to_pack(tmp_path: Path) -> None:
+    written(
+        tmp_path / "model.pt", Recipe(default=Scheme.parse("int8"), placement=Placement.WEIGHTS)
+    )
+    request = ExportRequest(str(tmp_path / "model.pt"), tmp_path / "out", int4_blocks=64)
+    with pytest.raises(UsageError) as error:
+        export(request)
+    assert str(error.value) == (
+        "--int4-blocks 64: expected linears with an int4 scheme, found int8; leave the option "
+        "out, or compress the model to int4 with placement: weights"
+    )
+
+
+def test_an_artefact_without_it_says_how_to_get_it(
+    packed: Exported, rtx: Library, tmp_path: Path
+) -> None:
+    bare = packed.artefact.manifest.model_copy(
+        update={
+            "files": {
+                name: each
+                for name, each in packed.artefact.manifest.files.items()
+                if name not in {INT4_MODEL, INT4_WEIGHTS}
+            }
+        }
+    )
+    with pytest.raises(ArtefactError) as error:
+        build(
+            Artefact(tmp_path, bare),
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(),
+            precision=Precision.INT4,
+        )
+    assert str(error.value) == (
+        f"{tmp_path}: expected model.int4.onnx, which packs weights in INT4 blocks, found "
+        "model.cpu.onnx, model.onnx; export the model again with --int4-blocks 64"
+    )
