@@ -4,7 +4,7 @@ r"""Make honest exports and send each through the ladder, or print what there is
     python -m samples.parity_table --data GLUE_DIR --only qqp_deploy
     python -m samples.parity_table --print                         the tables, in Markdown
 
-Every model is MiniLM-L6, trained for one epoch on at most 800 examples; dev sets are whole and
+Every model is MiniLM-L6, trained for one epoch on at most 4 000 examples; dev sets are whole and
 gates are the defaults. Interrupt it at will, and run several at once with `--only`: what is there
 is kept. Each result is a JSON file in samples/results/parity; a cell without one reads "not run".
 """

@@ -18,6 +18,7 @@ class Cell:
     task: str
     recipe: str  # a preset
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the preset
+    examples: int = 4000  # at most, of the train set, for the dense model and its compression
     epochs: int = 0  # of compression; 0 projects and calibrates only
     seed: int = 0  # of the dense model's head and order
     float16: bool = False  # with model.fp16.onnx

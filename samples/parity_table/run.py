@@ -25,9 +25,7 @@ from samples.parity_table.summary import summary_of
 
 __all__ = ["Place", "changed_settings", "run"]
 
-DENSE_EPOCHS = "1"
-# Of training, for the dense model and its compression: parity does not need a good model.
-EXAMPLES = "800"
+DENSE_EPOCHS = "1"  # parity does not need a good model
 _FAILED_GATE = 1
 
 
@@ -103,7 +101,7 @@ def _artefact(cell: Cell, place: Place) -> Path:
         recipe.write_text(yaml.safe_dump(settings), encoding="utf-8")
         _run(
             *("nxmi_export", "compress", dense, "--task", cell.task, "--data", place.data),
-            *("--recipe", recipe, "--epochs", cell.epochs, "--limit", EXAMPLES),
+            *("--recipe", recipe, "--epochs", cell.epochs, "--limit", cell.examples),
             *("--seed", cell.seed, "-o", model, "--resume"),
         )
     _run("nxmi_export", "export", model, "-o", directory, *(["--fp16"] if cell.float16 else []))
@@ -116,7 +114,7 @@ def _dense(cell: Cell, place: Place) -> Path:
         place.models.mkdir(parents=True, exist_ok=True)
         _run(
             *("samples.fine_tune", "--task", cell.task, "--data", place.data, "-o", directory),
-            *("--limit", EXAMPLES, "--epochs", DENSE_EPOCHS, "--seed", cell.seed),
+            *("--limit", cell.examples, "--epochs", DENSE_EPOCHS, "--seed", cell.seed),
         )
     return directory
 
