@@ -3,23 +3,41 @@
 Both sides computed `ratio = x / scale` in float32, from the same integer codes upstream, and
 rounded it half to even. Then
 
-1. the ratios agree everywhere within rounding noise (see `noise`), and
-2. every code that differs does so by exactly one, its two ratios lying within that noise of the
+1. the ratios agree everywhere within rounding noise of the magnitudes near them (see `noise`),
+2. and on average within much less, since a wrong formula moves all of them a little, and
+3. every code that differs does so by exactly one, its two ratios lying within that noise of the
    tie n + ½ between the codes.
 
-(1) implies (2) for a quantizer that rounds as ONNX says; (2) is checked because one might not.
-Where a fused kernel shows its codes alone, (2) is judged by the reference's ratios.
+(1) implies (3) for a quantizer that rounds as ONNX says; (3) is checked because one might not.
+Where a fused kernel shows its codes alone, (3) is judged by the reference's ratios, and in place of
+(2) no more codes may differ than such noise tips.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nxmi_export.parity.noise import rounding_noise
+from nxmi_export.parity.noise import (
+    SAFETY,
+    TYPICAL,
+    expected_ties,
+    local_magnitudes,
+    noise_near,
+    typical_noise,
+)
 
-__all__ = ["CodeDifference", "Judgement", "Side", "judge", "judge_codes"]
+__all__ = [
+    "CodeDifference",
+    "Judgement",
+    "Side",
+    "allowed_gaps",
+    "judge",
+    "judge_codes",
+    "most_ties",
+]
 
 
 # Steps. One absurdly large value in a tensor must not make every difference in it look like noise.
@@ -71,15 +89,17 @@ def judge(module: str, reference: Side, candidate: Side, widest: int) -> Judgeme
     if reference.codes.shape != candidate.codes.shape:
         shapes = f"{reference.codes.shape} and {candidate.codes.shape}"
         return Judgement(0, None, np.nan, f"{module}: the values have the shapes {shapes}")
-    noise = _noise(reference, widest)
+    noise = allowed_gaps(reference.ratios, widest)
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
         gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
     differing = np.argwhere(reference.codes != candidate.codes)
     differences = (_difference(module, reference, candidate, at) for at in differing)
     first = next(differences, None)
-    objection = _objection_to_gap(module, reference, candidate, gaps, noise)
-    if objection is None:
-        objection = _objection_to_codes(module, reference, candidate, noise)
+    objection = (
+        _objection_to_gap(module, reference, candidate, gaps, noise)
+        or _objection_to_codes(module, reference, candidate, noise)
+        or _objection_to_average(module, reference, gaps, widest)
+    )
     largest = float(gaps.max(initial=0))
     return Judgement(len(differing), first, largest, objection)
 
@@ -91,34 +111,85 @@ def judge_codes(
     unseen = np.full(reference.ratios.shape, np.nan, np.float32)
     if reference.codes.shape != codes.shape:
         return judge(module, reference, Side(unseen, codes), widest)
-    noise = _noise(reference, widest)
     candidate = Side(unseen, codes)
-    objection = _objection_to_codes(module, reference, candidate, noise)
     differing = np.argwhere(reference.codes != codes)
+    objection = _objection_to_codes(
+        module, reference, candidate, allowed_gaps(reference.ratios, widest)
+    ) or _objection_to_number(module, reference, len(differing), widest)
     first = next((_difference(module, reference, candidate, at) for at in differing), None)
     return Judgement(len(differing), first, 0.0, objection)
 
 
-def _noise(reference: Side, widest: int) -> float:
-    finite = np.abs(reference.ratios[np.isfinite(reference.ratios)])
-    return min(rounding_noise(widest, float(finite.max(initial=0))), STILL_A_TIE)
+def allowed_gaps(ratios: NDArray[Any], widest: int) -> NDArray[np.float64]:
+    """How far from each of `ratios`, in steps, another computation of it may lie."""
+    return np.minimum(noise_near(widest, ratios), STILL_A_TIE)
+
+
+def most_ties(ratios: NDArray[Any], widest: int) -> int:
+    """More codes of `ratios` than this do not tip by rounding noise: the mean and four deviations.
+
+    Noise is the same for every value, so the number that tip is nearly Poisson's.
+    """
+    expected = expected_ties(widest, ratios)
+    return math.ceil(expected + 4 * math.sqrt(expected) + 2)
 
 
 def _objection_to_gap(
-    module: str, reference: Side, candidate: Side, gaps: NDArray[np.float64], noise: float
+    module: str,
+    reference: Side,
+    candidate: Side,
+    gaps: NDArray[np.float64],
+    noise: NDArray[np.float64],
 ) -> str | None:
-    """The largest gap, where it is more than noise (NaN is)."""
+    """The gap furthest beyond what is noise there (NaN is)."""
     apart = ~(gaps <= noise)
     if not apart.any():
         return None
-    at = np.unravel_index(int(np.argmax(np.where(np.isnan(gaps), np.inf, gaps))), gaps.shape)
+    beyond = np.where(np.isnan(gaps), np.inf, gaps - noise)
+    at = np.unravel_index(int(np.argmax(beyond)), gaps.shape)
     return (
         f"{_difference(module, reference, candidate, at)}, {gaps[at]:.2g} apart where summation "
-        f"order accounts for {noise:.2g}; so are {np.count_nonzero(apart)} of {gaps.size} values"
+        f"order accounts for {noise[at]:.2g}; so are {np.count_nonzero(apart)} of {gaps.size} "
+        "values"
     )
 
 
-def _objection_to_codes(module: str, reference: Side, candidate: Side, noise: float) -> str | None:
+def _objection_to_average(
+    module: str, reference: Side, gaps: NDArray[np.float64], widest: int
+) -> str | None:
+    """The root mean square of all gaps, each in units of the magnitude near it."""
+    near = local_magnitudes(reference.ratios)
+    relative = np.divide(gaps, near, out=np.zeros_like(near), where=near > 0)
+    count = max(1, int(np.count_nonzero(_tokens(reference.ratios))))
+    average = float(np.sqrt(np.square(relative).sum() / count))
+    allowed = typical_noise(widest) * (1 + SAFETY / TYPICAL / math.sqrt(count))  # few have tails
+    if average <= allowed:
+        return None
+    return (
+        f"{module}: the steps lie {average:.2g} of their magnitude apart on average, where "
+        f"summation order accounts for {allowed:.2g}"
+    )
+
+
+def _tokens(ratios: NDArray[Any]) -> NDArray[np.bool_]:
+    """The values of tokens that have any: what padding holds is 0 here."""
+    filled = (ratios != 0).any(axis=-1, keepdims=True) if ratios.ndim else ratios != 0
+    return np.broadcast_to(filled, ratios.shape)
+
+
+def _objection_to_number(module: str, reference: Side, differing: int, widest: int) -> str | None:
+    """More codes than noise tips, though each one lies at a tie."""
+    if not differing or differing <= (most := most_ties(reference.ratios, widest)):
+        return None
+    return (
+        f"{module}: {differing} of {reference.codes.size} codes differ, each at a rounding tie, "
+        f"where summation order tips {most} at most"
+    )
+
+
+def _objection_to_codes(
+    module: str, reference: Side, candidate: Side, noise: NDArray[np.float64]
+) -> str | None:
     """The first differing code that is not a tie."""
     lower = np.minimum(reference.codes, candidate.codes).astype(np.float64)
     steps = np.abs(reference.codes.astype(np.int64) - candidate.codes)

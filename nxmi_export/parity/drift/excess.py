@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxmi_export.parity.drift.point import Point
-from nxmi_export.parity.judge import STILL_A_TIE, Side
-from nxmi_export.parity.noise import rounding_noise
+from nxmi_export.parity.judge import Side, allowed_gaps
+from nxmi_export.parity.noise import local_magnitudes, rounding_noise
 
 __all__ = ["Excess", "excess", "quantizer_excess"]
 
@@ -42,8 +42,8 @@ def excess(
 ) -> list[Excess]:
     """The largest of each example, its number in the batch for `example`; none without an error.
 
-    The bound is `rounding_noise` of the example's largest real magnitude. Sums of terms around 1
-    may cancel to smaller logits, and their noise does not.
+    The bound is `rounding_noise` of the magnitudes near each value, padding left out. Sums of terms
+    around 1 may cancel to smaller logits, and their noise does not.
     """
     floor = 1.0 if reference.ndim == PER_EXAMPLE else 0.0
     found = []
@@ -51,13 +51,14 @@ def excess(
         with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
             errors = np.abs(after.astype(np.float64) - before)
         errors = np.where(where, np.where(np.isnan(errors), np.inf, errors), 0.0)
-        finite = np.abs(before[where & np.isfinite(before)])
-        explained = rounding_noise(widest, max(floor, float(finite.max(initial=0))))
-        at = np.unravel_index(int(errors.argmax()), errors.shape)
+        near = np.maximum(local_magnitudes(np.where(where, before, 0.0)), floor)
+        at = _furthest(errors, explained := rounding_noise(widest, near))
         if errors[at] > 0:
             place = tuple(int(i) for i in at)
             values = float(before[at]), float(after[at])
-            found.append(Excess(point, row, place, *values, float(errors[at]), explained))
+            found.append(
+                Excess(point, row, place, *values, float(errors[at]), float(explained[at]))
+            )
     return found
 
 
@@ -67,8 +68,7 @@ def quantizer_excess(point: Point, reference: Side, candidate: Side, widest: int
     In pre-rounding ratios where these lie beyond the bound, else in codes: one side then rounds
     otherwise than half to even.
     """
-    finite = np.abs(reference.ratios[np.isfinite(reference.ratios)])
-    noise = min(rounding_noise(widest, float(finite.max(initial=0))), STILL_A_TIE)
+    noise = allowed_gaps(reference.ratios, widest)
     with np.errstate(invalid="ignore"):
         gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
     gaps = np.where(np.isnan(gaps), np.inf, gaps)
@@ -80,6 +80,14 @@ def quantizer_excess(point: Point, reference: Side, candidate: Side, widest: int
             np.abs(reference.ratios - (lower + 0.5)), np.abs(candidate.ratios - (lower + 0.5))
         )
         gaps = np.where(before == after, 0.0, np.maximum(off_tie, np.abs(after - before) - 1))
-    at = np.unravel_index(int(gaps.argmax()), gaps.shape)
+    at = _furthest(gaps, noise)
     place = tuple(int(i) for i in at)
-    return Excess(point, 0, place, float(before[at]), float(after[at]), float(gaps[at]), noise)
+    values = float(before[at]), float(after[at])
+    return Excess(point, 0, place, *values, float(gaps[at]), float(noise[at]))
+
+
+def _furthest(errors: NDArray[np.float64], explained: NDArray[np.float64]) -> tuple[np.intp, ...]:
+    """Where the error is the largest multiple of what is explained; of infinite ones, the first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(errors > 0, errors / explained, 0.0)
+    return np.unravel_index(int(times.argmax()), errors.shape)

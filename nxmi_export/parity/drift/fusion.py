@@ -26,7 +26,7 @@ from nxmi_export.parity.drift.cause import Attribution, Cause, FusionEvidence, T
 from nxmi_export.parity.drift.plain import plain
 from nxmi_export.parity.drift.point import Kind, Point, real_values
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
-from nxmi_export.parity.judge import STILL_A_TIE, CodeDifference
+from nxmi_export.parity.judge import CodeDifference, allowed_gaps
 from nxmi_export.parity.noise import rounding_noise, widest_sum
 
 __all__ = ["FusionCheck", "check_fusions"]
@@ -180,9 +180,8 @@ class _Found:
         places: NDArray[np.intp],
         example: int,
     ) -> None:
-        finite = np.abs(ratios[np.isfinite(ratios)])
-        noise = min(rounding_noise(self._widest, float(finite.max(initial=0))), STILL_A_TIE)
         at = tuple(places.T)
+        noise = allowed_gaps(ratios, self._widest)[at]
         lower = np.minimum(codes[0][at], codes[1][at]).astype(np.float64)
         steps = np.abs(codes[0][at].astype(np.int32) - codes[1][at])
         distances = np.abs(ratios[at] - (lower + 0.5))
@@ -193,7 +192,8 @@ class _Found:
             self._tie = self._tie or (example, _difference(point, ratios, codes, places[0]))
             return
         self._fused += 1
-        worst = int(np.argmax(np.where(wrong, np.maximum(distances, steps - 1), -1)))
+        beyond = np.maximum(distances, steps - 1) / noise
+        worst = int(np.argmax(np.where(wrong, beyond, -1)))
         place = tuple(int(i) for i in places[worst])
         self._fusion = self._fusion or FusionEvidence(
             module=point.module,
@@ -202,7 +202,7 @@ class _Found:
             written=float(codes[0][place]),
             optimized=float(codes[1][place]),
             distance=float(distances[worst]),
-            explained=noise,
+            explained=float(noise[worst]),
         )
 
     def _judge_logits(
