@@ -20,8 +20,9 @@ class Gate:
     `max_flips`, what they cost for the `terms`. Whether ties explain a change, and the logits of
     examples whose prediction has not changed, forced replay says, in other batches and padding too.
     What cannot be replayed, an engine's answers, may change a share, or one prediction where the
-    share is less. The file for the CPU run as it is written must give the logits of `model.onnx`
-    bit for bit, for which there is no tolerance to set. `max_float16_changed` has room for what
+    share is less; what was replayed and refuted may change none. The file for the CPU run as it is
+    written must give the logits of `model.onnx` bit for bit, for which there is no tolerance to
+    set. `max_float16_changed` has room for what
     float16 does to a quantizer: it keeps 11 bits of a value whose codes have 8, so a value moves by
     a sixteenth of a step at most for each rounding, and some per cent of the codes tip to their
     neighbour. That is far less than the half step of quantization itself, but more than float32's
@@ -31,7 +32,7 @@ class Gate:
     max_changed: int = 0  # unexplained, from compressed PyTorch to ONNX as written
     max_flips: int | None = None  # of any cause, from compressed PyTorch to ONNX optimized
     max_drop: float = 0.005  # of the primary score, from compressed PyTorch to ONNX optimized
-    max_kernel_changed: float = 0.01  # share, unexplained, from ONNX as written to optimized
+    max_kernel_changed: float = 0.01  # share, not replayed, from ONNX as written to optimized
     max_float16_changed: float = 0.02  # share of predictions, from ONNX as written to float16
     max_shape_changed: float = 0.01  # share of predictions, unexplained, in each shape
     require_shapes: bool = True  # False: a result without compared shapes may pass

@@ -34,6 +34,7 @@ __all__ = [
     "Judgement",
     "Side",
     "allowed_gaps",
+    "average_gap",
     "judge",
     "judge_codes",
     "most_ties",
@@ -98,7 +99,7 @@ def judge(module: str, reference: Side, candidate: Side, widest: int) -> Judgeme
     objection = (
         _objection_to_gap(module, reference, candidate, gaps, noise)
         or _objection_to_codes(module, reference, candidate, noise)
-        or _objection_to_average(module, reference, gaps, widest)
+        or _objection_to_average(module, reference, candidate, widest)
     )
     largest = float(gaps.max(initial=0))
     return Judgement(len(differing), first, largest, objection)
@@ -123,6 +124,20 @@ def judge_codes(
 def allowed_gaps(ratios: NDArray[Any], widest: int) -> NDArray[np.float64]:
     """How far from each of `ratios`, in steps, another computation of it may lie."""
     return np.minimum(noise_near(widest, ratios), STILL_A_TIE)
+
+
+def average_gap(reference: Side, candidate: Side, widest: int) -> tuple[float, float]:
+    """The root mean square of all gaps, each in units of the magnitude near it; and what it may be.
+
+    The fewer values, the more of their tails is in it.
+    """
+    near = local_magnitudes(reference.ratios)
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
+    relative = np.divide(gaps, near, out=np.zeros_like(near), where=near > 0)
+    count = max(1, int(np.count_nonzero(_tokens(reference.ratios))))
+    average = float(np.sqrt(np.square(relative).sum() / count))
+    return average, typical_noise(widest) * (1 + SAFETY / TYPICAL / math.sqrt(count))
 
 
 def most_ties(ratios: NDArray[Any], widest: int) -> int:
@@ -154,15 +169,8 @@ def _objection_to_gap(
     )
 
 
-def _objection_to_average(
-    module: str, reference: Side, gaps: NDArray[np.float64], widest: int
-) -> str | None:
-    """The root mean square of all gaps, each in units of the magnitude near it."""
-    near = local_magnitudes(reference.ratios)
-    relative = np.divide(gaps, near, out=np.zeros_like(near), where=near > 0)
-    count = max(1, int(np.count_nonzero(_tokens(reference.ratios))))
-    average = float(np.sqrt(np.square(relative).sum() / count))
-    allowed = typical_noise(widest) * (1 + SAFETY / TYPICAL / math.sqrt(count))  # few have tails
+def _objection_to_average(module: str, reference: Side, candidate: Side, widest: int) -> str | None:
+    average, allowed = average_gap(reference, candidate, widest)
     if average <= allowed:
         return None
     return (

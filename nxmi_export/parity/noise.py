@@ -1,7 +1,8 @@
 """How far two float32 computations of one value may lie apart because they sum in another order."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from scipy.special import ndtr
 from torch import nn
 
 __all__ = [
+    "LogitNoise",
     "expected_ties",
     "local_magnitudes",
     "noise_near",
@@ -81,6 +83,33 @@ def expected_ties(widest: int, ratios: NDArray[Any]) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         tips = ndtr(-distances / spread)
     return float(np.where(spread > 0, tips, 0.0).sum())
+
+
+@dataclass(frozen=True)
+class LogitNoise:
+    """What summation order accounts for in the logits of a model."""
+
+    widest: int  # K: `widest_sum`
+    terms: float  # how large the terms are that make a logit
+
+    @classmethod
+    def of_model(cls, model: nn.Module) -> Self:
+        """Of the head's rows of weights, the largest Euclidean norm; at least 1.
+
+        What they multiply is of the order of 1. Terms may cancel to smaller logits, and their noise
+        does not.
+        """
+        outputs = getattr(getattr(model, "config", None), "num_labels", None)
+        heads = [
+            m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == outputs
+        ]
+        norms = [float(head.weight.detach().float().norm(dim=1).max()) for head in heads]
+        return cls(widest_sum(model), max([1.0, *norms]))
+
+    def of(self, logits: NDArray[Any]) -> float:
+        """The gap allowed to the logits of one example."""
+        largest = float(np.abs(logits).max(initial=self.terms))
+        return float(rounding_noise(self.widest, largest))
 
 
 def widest_sum(model: nn.Module) -> int:

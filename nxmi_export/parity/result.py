@@ -44,6 +44,12 @@ class Step:
         explained = set(self.explained)
         return tuple(c.index for c in self.comparison.changes if c.index not in explained)
 
+    @property
+    def refuted(self) -> tuple[Explanation, ...]:
+        """Of the changed examples, those whose replay found something else than rounding."""
+        changed = {c.index for c in self.comparison.changes}
+        return tuple(e for e in self.explanations if e.explained is False and e.index in changed)
+
 
 @dataclass(frozen=True)
 class Unproven:

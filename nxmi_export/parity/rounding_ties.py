@@ -22,7 +22,7 @@ from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
 from nxmi_export.parity.ladder import Comparison, RungResult
 from nxmi_export.parity.logits import Float32Array, changed, non_finite_rows
-from nxmi_export.parity.noise import rounding_noise, widest_sum
+from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.replay import logits_with_visits
 from nxmi_export.parity.tie_replay import Findings, TieReplay
 
@@ -127,9 +127,9 @@ def _explain_rows(
 ) -> Iterator[Explanation]:
     free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"][rows]
     order = slice(None) if observed.label_order is None else list(observed.label_order)
-    widest = widest_sum(observed.model)
+    noise = LogitNoise.of_model(observed.model)
     feeds = {name: ids[rows] for name, ids in batch.feeds.items()}
-    replay = TieReplay(quantizers, outputs, feeds["attention_mask"], widest)
+    replay = TieReplay(quantizers, outputs, feeds["attention_mask"], noise.widest)
     forced = logits_with_visits(observed.model, feeds, replay.visit)
     for row, findings in enumerate(replay.findings):
         index = int(batch.indices[rows[row]])
@@ -137,7 +137,7 @@ def _explain_rows(
             observed.reference, index, free[row][order]
         ) or _objection_to_rerun(observed.candidate, index, outputs["logits"][row][order])
         logits = forced[row], outputs["logits"][row]
-        yield explanation_of(index, findings, quantizers, logits, widest, objection)
+        yield explanation_of(index, findings, quantizers, logits, noise, objection)
 
 
 def explanation_of(
@@ -145,7 +145,7 @@ def explanation_of(
     findings: Findings,
     quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
     logits: tuple[Float32Array, Float32Array],
-    widest: int,
+    noise: LogitNoise,
     objection: str | None = None,
 ) -> Explanation:
     """What the replay of one example says; `logits` are those forced in PyTorch, and the graph's.
@@ -156,7 +156,7 @@ def explanation_of(
         objection
         or findings.objection
         or _objection_to_coverage(findings, quantizers)
-        or _objection_to_logits(*logits, widest)
+        or _objection_to_logits(*logits, noise)
     )
     return Explanation(
         index=index,
@@ -195,18 +195,17 @@ def _objection_to_coverage(
 
 
 def _objection_to_logits(
-    reference: Float32Array, candidate: Float32Array, widest: int
+    reference: Float32Array, candidate: Float32Array, noise: LogitNoise
 ) -> str | None:
     """From equal codes, the rest of the network must give equal logits up to noise."""
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
         gap = float(np.abs(candidate.astype(np.float64) - reference).max())
-    # Sums of terms around 1 may cancel to smaller logits, and their noise does not.
-    noise = rounding_noise(widest, max(1.0, float(np.abs(reference).max())))
-    if gap <= noise:
+    allowed = noise.of(reference)
+    if gap <= allowed:
         return None
     return (
         f"from equal codes the logits lie {gap:.2g} apart where summation order "
-        f"accounts for {noise:.2g}"
+        f"accounts for {allowed:.2g}"
     )
 
 

@@ -20,7 +20,7 @@ from nxmi_export.glue import predict
 from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
 from nxmi_export.parity.logits import changed
-from nxmi_export.parity.noise import widest_sum
+from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.replay import logits_with_visits
 from nxmi_export.parity.rounding_ties import Observed, explanation_of
 from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
@@ -123,11 +123,11 @@ def _replays(
     outputs: Outputs,
     feeds_of_rows: Iterable[Feeds],
 ) -> Iterator[Explanation]:
-    widest = widest_sum(model)
+    noise = LogitNoise.of_model(model)
     for row, feeds in zip(rows, feeds_of_rows, strict=True):
         own = {name: array[[row]] if len(array) > 1 else array for name, array in outputs.items()}
-        replay = TieReplay(quantizers, own, feeds["attention_mask"], widest)
+        replay = TieReplay(quantizers, own, feeds["attention_mask"], noise.widest)
         forced = logits_with_visits(model, feeds, replay.visit)
         (findings,) = replay.findings
         logits = forced[0], own["logits"][0]
-        yield explanation_of(int(batch.indices[row]), findings, quantizers, logits, widest)
+        yield explanation_of(int(batch.indices[row]), findings, quantizers, logits, noise)

@@ -124,6 +124,12 @@ def _kernel_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
     comparison = step.comparison
     if not comparison.comparable or not comparison.examples:
         yield f"{comparison.candidate} cannot be compared with {comparison.reference}."
+    elif step.refuted:
+        yield (
+            f"{comparison.candidate} changed {len(step.refuted)} of {comparison.examples} "
+            f"predictions of {comparison.reference}, which no rounding tie explains; example "
+            f"{step.refuted[0].index}: {step.refuted[0].reason}"
+        )
     elif len(step.unexplained) > gate.max_kernel_changed * comparison.examples:
         yield (
             f"{comparison.candidate} changed {len(step.unexplained)} of {comparison.examples} "

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxmi_export.parity.drift.point import Point
-from nxmi_export.parity.judge import Side, allowed_gaps
-from nxmi_export.parity.noise import local_magnitudes, rounding_noise
+from nxmi_export.parity.judge import Side, allowed_gaps, average_gap
+from nxmi_export.parity.noise import LogitNoise, local_magnitudes, rounding_noise
 
 __all__ = ["Excess", "excess", "quantizer_excess"]
 
@@ -38,21 +38,21 @@ def excess(
     reference: NDArray[Any],
     candidate: NDArray[Any],
     real: NDArray[np.bool_],
-    widest: int,
+    noise: LogitNoise,
 ) -> list[Excess]:
     """The largest of each example, its number in the batch for `example`; none without an error.
 
-    The bound is `rounding_noise` of the magnitudes near each value, padding left out. Sums of terms
-    around 1 may cancel to smaller logits, and their noise does not.
+    The bound is `rounding_noise` of the magnitudes near each value, padding left out. Terms
+    may cancel to smaller logits, and their noise does not.
     """
-    floor = 1.0 if reference.ndim == PER_EXAMPLE else 0.0
+    floor = noise.terms if reference.ndim == PER_EXAMPLE else 0.0
     found = []
     for row, (before, after, where) in enumerate(zip(reference, candidate, real, strict=True)):
         with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is no agreement
             errors = np.abs(after.astype(np.float64) - before)
         errors = np.where(where, np.where(np.isnan(errors), np.inf, errors), 0.0)
         near = np.maximum(local_magnitudes(np.where(where, before, 0.0)), floor)
-        at = _furthest(errors, explained := rounding_noise(widest, near))
+        at = _furthest(errors, explained := rounding_noise(noise.widest, near))
         if errors[at] > 0:
             place = tuple(int(i) for i in at)
             values = float(before[at]), float(after[at])
@@ -66,24 +66,37 @@ def quantizer_excess(point: Point, reference: Side, candidate: Side, widest: int
     """The excess of one example's codes that `judge` objects to; its `example` is 0.
 
     In pre-rounding ratios where these lie beyond the bound, else in codes: one side then rounds
-    otherwise than half to even.
+    otherwise than half to even. Where it is the average alone that does, the average, in units of
+    the magnitudes, at the place that lies furthest apart.
     """
     noise = allowed_gaps(reference.ratios, widest)
     with np.errstate(invalid="ignore"):
         gaps = np.abs(candidate.ratios.astype(np.float64) - reference.ratios)
     gaps = np.where(np.isnan(gaps), np.inf, gaps)
     before, after = reference.ratios, candidate.ratios
+    beyond = gaps
     if not (gaps > noise).any():
+        beyond = _beyond_a_tie(reference, candidate)
         before, after = reference.codes.astype(np.float64), candidate.codes.astype(np.float64)
-        lower = np.minimum(before, after)
-        off_tie = np.maximum(
-            np.abs(reference.ratios - (lower + 0.5)), np.abs(candidate.ratios - (lower + 0.5))
-        )
-        gaps = np.where(before == after, 0.0, np.maximum(off_tie, np.abs(after - before) - 1))
-    at = _furthest(gaps, noise)
-    place = tuple(int(i) for i in at)
+    if not (beyond > noise).any():
+        at = _furthest(gaps, noise)
+        values = float(reference.ratios[at]), float(candidate.ratios[at])
+        return Excess(point, 0, _place(at), *values, *average_gap(reference, candidate, widest))
+    at = _furthest(beyond, noise)
     values = float(before[at]), float(after[at])
-    return Excess(point, 0, place, *values, float(gaps[at]), float(noise[at]))
+    return Excess(point, 0, _place(at), *values, float(beyond[at]), float(noise[at]))
+
+
+def _beyond_a_tie(reference: Side, candidate: Side) -> NDArray[np.float64]:
+    """How far each code that differs is from a rounding tie, in steps."""
+    before, after = reference.codes.astype(np.float64), candidate.codes.astype(np.float64)
+    ties = np.minimum(before, after) + 0.5
+    off = np.maximum(np.abs(reference.ratios - ties), np.abs(candidate.ratios - ties))
+    return np.where(before == after, 0.0, np.maximum(off, np.abs(after - before) - 1))
+
+
+def _place(at: tuple[np.intp, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in at)
 
 
 def _furthest(errors: NDArray[np.float64], explained: NDArray[np.float64]) -> tuple[np.intp, ...]:

@@ -29,7 +29,7 @@ from nxmi_export.parity.drift.point import Kind, Point, real_values
 from nxmi_export.parity.drift.torch_points import watched
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
 from nxmi_export.parity.judge import CodeDifference, Side, judge
-from nxmi_export.parity.noise import widest_sum
+from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.replay import Values, logits_with_visits
 
 __all__ = ["ForcedReplay", "Seen"]
@@ -64,7 +64,7 @@ class ForcedReplay:
         graph = open_graph(path).graph
         self._model, self._path = model.eval(), path
         self._quantizers = pair_quantizers(model, graph).require(path)
-        self._graph, self._widest = graph, widest_sum(model)
+        self._graph, self._noise = graph, LogitNoise.of_model(model)
         self._threads = threads
         self._runner: OnnxRuntimeRunner | None = None
         self._tensors: dict[Point, str] = {}
@@ -131,7 +131,7 @@ class ForcedReplay:
         runner = self._runner or self._open(batch)
         outputs = runner.run(batch.feeds)
         mask = batch.feeds["attention_mask"]
-        judged = _Judged(self._quantizers, self._tensors, outputs, mask, self._widest, self._path)
+        judged = _Judged(self._quantizers, self._tensors, outputs, mask, self._noise, self._path)
         judged.wanted = wanted
         with watched(self._model, judged.see):
             logits = logits_with_visits(self._model, batch.feeds, judged.visit)
@@ -176,11 +176,11 @@ class _Judged:
         tensors: Mapping[Point, str],
         outputs: Outputs,
         mask: NDArray[np.int64],
-        widest: int,
+        noise: LogitNoise,
         path: Path,
     ) -> None:
         self._quantizers, self._tensors, self._outputs = quantizers, tensors, outputs
-        self._mask, self._widest, self._path = mask, widest, path
+        self._mask, self._noise, self._path = mask, noise, path
         self._read = Values()
         self._done: set[Point] = set()
         self.found: list[Excess] = []  # `example` counts within the batch
@@ -200,7 +200,7 @@ class _Judged:
         if point == self.wanted:
             self.kept[point] = value, found
         real = real_values(point, value.shape, self._mask)
-        self.found += excess(point, value, found, real, self._widest)
+        self.found += excess(point, value, found, real, self._noise)
 
     def visit(self, module: str, quantizer: ActivationQuantizer, x: Tensor) -> Tensor | None:
         """Judge one quantizer as decision 16 does, and let the file's value flow on."""
@@ -232,9 +232,9 @@ class _Judged:
             # What padding holds is nobody's business: there both sides are 0.
             before = Side(*(np.where(where, each[row], 0) for each in reference))
             after = Side(*(np.where(where, each[row], 0) for each in (ratios, codes)))
-            judgement = judge(point.module, before, after, self._widest)
+            judgement = judge(point.module, before, after, self._noise.widest)
             if judgement.objection is not None:
-                found = quantizer_excess(point, before, after, self._widest)
+                found = quantizer_excess(point, before, after, self._noise.widest)
                 self.found.append(replace(found, example=row))
             elif judgement.first is not None:
                 self.ties += judgement.differing

@@ -27,7 +27,7 @@ from nxmi_export.parity.drift.plain import plain
 from nxmi_export.parity.drift.point import Kind, Point, real_values
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
 from nxmi_export.parity.judge import CodeDifference, allowed_gaps
-from nxmi_export.parity.noise import rounding_noise, widest_sum
+from nxmi_export.parity.noise import LogitNoise
 
 __all__ = ["FusionCheck", "check_fusions"]
 
@@ -79,7 +79,7 @@ def check_fusions(
     sides = _sides(model, written, optimized)
     before = [name for one, _ in sides.values() for name in (one.value, one.codes)]
     after = tuple(dict.fromkeys(other.codes for _, other in sides.values()))
-    found = _Found(sides, widest_sum(model))
+    found = _Found(sides, LogitNoise.of_model(model))
     with (
         OnnxRuntimeRunner(
             written, optimize=False, threads=threads, extra_outputs=tuple(dict.fromkeys(before))
@@ -119,8 +119,8 @@ def _sides(model: nn.Module, written: Path, optimized: Path) -> Mapping[Point, _
 class _Found:
     """Counts over batches, the first tie, and the first difference that is none."""
 
-    def __init__(self, sides: Mapping[Point, _Sides], widest: int) -> None:
-        self._sides, self._widest = sides, widest
+    def __init__(self, sides: Mapping[Point, _Sides], noise: LogitNoise) -> None:
+        self._sides, self._noise = sides, noise
         self.examples = self._tipped = self._fused = self._ties = self._codes = 0
         self._perturbation = 0.0
         self._tie: tuple[int, CodeDifference] | None = None
@@ -181,7 +181,7 @@ class _Found:
         example: int,
     ) -> None:
         at = tuple(places.T)
-        noise = allowed_gaps(ratios, self._widest)[at]
+        noise = allowed_gaps(ratios, self._noise.widest)[at]
         lower = np.minimum(codes[0][at], codes[1][at]).astype(np.float64)
         steps = np.abs(codes[0][at].astype(np.int32) - codes[1][at])
         distances = np.abs(ratios[at] - (lower + 0.5))
@@ -210,18 +210,13 @@ class _Found:
     ) -> None:
         """From equal codes, the rest of the network must give equal logits up to noise."""
         gaps = np.abs(after[row].astype(np.float64) - before[row])
-        at, noise = int(gaps.argmax()), rounding_noise(self._widest, _at_least_1(before[row]))
+        at, noise = int(gaps.argmax()), self._noise.of(before[row])
         if gaps[at] <= noise:
             return
         self._fused += 1
         values = float(before[row, at]), float(after[row, at])
         found = FusionEvidence("", example, (at,), *values, float(gaps[at]), noise)
         self._fusion = self._fusion or found
-
-
-def _at_least_1(logits: NDArray[Any]) -> float:
-    """Sums of terms around 1 may cancel to smaller logits, and their noise does not."""
-    return max(1.0, float(np.abs(logits).max()))
 
 
 def _difference(
