@@ -14,7 +14,8 @@ from passes import MODULE_KEY
 GRAPH = f"""
     <ir_version: 10, opset_import: ["": 20]>
     tables (int64[batch, sequence] input_ids) => (float[batch, sequence, 2] logits)
-    <float[8, 2] words = {{{", ".join("1" * 16)}}}, float[4, 2] positions = {{{", ".join("1" * 8)}}},
+    <float[8, 2] words = {{{", ".join("1" * 16)}}},
+     float[4, 2] positions = {{{", ".join("1" * 8)}}},
      int64 zero = {{0}}, int64 one = {{1}}> {{
       ["embeddings.words/Gather"] word = Gather (words, input_ids)
       length = Shape <start = 1, end = 2> (input_ids)
