@@ -11,10 +11,10 @@ import onnx_ir as ir
 
 from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, Manifest, read_artefact
 from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
+from samples.fault_injection.engine import write_engine
 from samples.fault_injection.fault import Check, Fault
 from samples.fault_injection.naming import UNSEEN, Naming
 from samples.fault_injection.outcome import Answer, write_report
-from samples.fault_injection.report_faults import write_engine
 from samples.fault_injection.site import Site
 
 __all__ = ["controls_of", "void_reasons"]

@@ -1,5 +1,7 @@
 """An artefact before a change in, what the proof that nothing changes takes for granted out."""
 
+import math
+
 import numpy as np
 
 from nxmi_export.artefact import MODEL
@@ -66,7 +68,7 @@ def variance_hides_epsilon(site: Site, norm: str, epsilon: float) -> tuple[Premi
         least = min(least, float(outputs[name].astype(np.float64).var(-1).min()))
     half = float(np.spacing(np.float32(least))) / 2
     return (
-        Premise("smallest variance that the norm divides by", least, np.isfinite(least)),
+        Premise("smallest variance that the norm divides by", least, math.isfinite(least)),
         Premise(f"half an ulp of it, above {epsilon:g}", half, half > epsilon),
     )
 

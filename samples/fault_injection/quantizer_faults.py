@@ -17,6 +17,7 @@ from samples.fault_injection.places import (
     node_of,
     pair_of,
     recoded,
+    rescaled,
 )
 from samples.fault_injection.site import BOTH, Site
 
@@ -103,10 +104,13 @@ def _float_fallback(files: tuple[str, ...] = BOTH) -> Plant:
 
 
 def _wide_codes(site: Site) -> Naming:
-    """The trained floats rounded to other codes, all scales halved: a different grid."""
+    """All scales halved and the codes doubled: the same floats, but for those that saturate."""
 
     def edit(model: ir.Model) -> None:
-        recoded(UP, lambda codes: np.clip(codes * 2, -127, 127).astype(np.int8))(model)
+        recoded(UP, lambda codes: np.clip(codes.astype(np.int16) * 2, -127, 127).astype(np.int8))(
+            model
+        )
+        rescaled(UP, lambda scale: (scale / 2).astype(np.float32))(model)
 
     site.edit(edit)
     return stored(UP, "code")

@@ -1,51 +1,28 @@
 """Evidence beside an artefact that speaks of another one."""
 
-import json
 from pathlib import Path
 
 from nxmi_export.artefact import (
-    BUILD_LOG,
     CERTIFICATE,
     CPU_MODEL,
     ENGINE_FACTS,
     MODEL,
     PLAN,
     Manifest,
-    file_record,
     read_artefact,
 )
-from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
+from samples.fault_injection.engine import write_engine
 from samples.fault_injection.fault import Check, Fault
 from samples.fault_injection.naming import Naming, refused
 from samples.fault_injection.outcome import REPORT, write_report
 from samples.fault_injection.places import BLOCK, recoded
 from samples.fault_injection.site import Site
 
-__all__ = ["FAULTS", "write_engine"]
+__all__ = ["FAULTS"]
 
 _DENSE = f"{BLOCK}.output.dense"
 _AS_NOW = "a parity report of the artefact's files as they are now"
-
-
-def write_engine(site: Site, **hashes: str) -> None:
-    """A plan and facts of it, whose hashes are right unless others are given."""
-    (site.directory / PLAN).write_bytes(b"a plan")
-    (site.directory / BUILD_LOG).write_text("", encoding="utf-8")
-    files = Manifest.read(site.directory).files
-    told = {MODEL: files[MODEL].sha256, PLAN: file_record(site.directory / PLAN).sha256} | hashes
-    shape = {"min": [1, 1], "opt": [4, 16], "max": [8, 32]}
-    facts = {
-        "schema": "nxmi-export/engine/2",
-        "library": {"name": "tensorrt", "version": "10.13"},
-        "graph": {"name": MODEL, "sha256": told[MODEL]},
-        "plan": {"name": PLAN, "sha256": told[PLAN]},
-        "profiles": [shape],
-    }
-    with atomic_file(site.directory / ENGINE_FACTS) as temporary:
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
-    made = (PLAN, BUILD_LOG, ENGINE_FACTS)
-    site.facts(files={**files, **{name: file_record(site.directory / name) for name in made}})
 
 
 def _stale_report(name: str) -> Naming:

@@ -18,7 +18,9 @@ from samples.fault_injection.site import Site
 __all__ = ["row_of"]
 
 _TOLD = 3  # sentences; the causes are kept whole
-_FOLDERS = re.compile(r"/(?:[\w.-]+/)+")  # of absolute paths: where a run took place says nothing
+_FOLDERS = re.compile(
+    r"(?<![\w.-])/(?:[\w.-]+/)+"
+)  # of absolute paths: where a run took place says nothing
 
 
 def row_of(fault: Fault, projects: Projects, folder: Path) -> dict[str, Any]:
@@ -45,12 +47,19 @@ def row_of(fault: Fault, projects: Projects, folder: Path) -> dict[str, Any]:
             "detected": outcome.answer is not Answer.PASSED,
             "named": is_named(naming, outcome.causes),
             "naming": dict(naming),
-            "causes": outcome.causes,
+            "causes": [_without_folders(each) for each in outcome.causes],
             "messages": [_FOLDERS.sub("", each) for each in outcome.messages[:_TOLD]],
             "different": _different(site, projects, fault) if fault.proof else None,
             "proof": fault.proof.text if fault.proof else "",
             "premises": [asdict(each) for each in premises],
         }
+
+
+def _without_folders(cause: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _FOLDERS.sub("", value) if isinstance(value, str) else value
+        for name, value in cause.items()
+    }
 
 
 def _different(site: Site, projects: Projects, fault: Fault) -> int:

@@ -36,10 +36,10 @@ def _flip(site: Site, files: tuple[str, ...] = BOTH) -> Naming:
 def _flip_shared(site: Site) -> Naming:
     """In the file of weights, which both graphs read."""
     layer = layer_of(site.read(), DOWN)
-    stored = layer.weight.stored.copy()
-    at = tuple(map(int, np.argwhere(stored)[-1]))
-    before, stored[at] = stored[at], -stored[at]
-    site.overwrite(layer.weight.constant, stored)
+    codes = layer.weight.stored.copy()
+    at = tuple(map(int, np.argwhere(codes)[-1]))
+    before, codes[at] = codes[at], -codes[at]
+    site.overwrite(layer.weight.constant, codes)
     row, column = at if layer.weight.reduction_axis == 1 else at[::-1]
     return stored(DOWN, "code", position=(row, column), found=-before)
 
