@@ -47,10 +47,14 @@ def scores_leave_room(site: Site, lowest: float) -> tuple[Premise, ...]:
             gap = min(gap, float((seen - (hidden + lowest)).min()))
     return (
         Premise(
-            f"blocks whose scores were read: {len(names)}", len(names), len(names) == len(sums)
+            f"of {len(sums)} blocks, those whose scores were read",
+            len(names),
+            len(names) == len(sums) > 0,
         ),
         Premise(
-            f"least distance of a hidden score to its maximum, above {_GONE:g}", gap, gap > _GONE
+            f"least distance of a hidden score to its maximum, above {_GONE:g}",
+            gap,
+            _GONE < gap < math.inf,
         ),
         Premise("fewest real keys of a row, at least 1", real, real >= 1),
     )

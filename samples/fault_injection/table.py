@@ -7,7 +7,7 @@ from samples.fault_injection.controls import void_reasons
 
 __all__ = ["markdown"]
 
-_LONGEST = 150  # characters of a message in a cell; the JSON has all of it
+_LONGEST = 220  # characters of a message in a cell; the JSON has all of it
 _OTHER_CODE = (
     "These rows were made by other code than this tree's (SHA-256 {stored}…, here {here}…): run "
     "python -m samples.fault_injection again."
@@ -89,6 +89,7 @@ def _cause(row: dict[str, Any]) -> str:
             kind = f" ({cause['kind']})" if cause["kind"] else ""
             told = f"{cause['cause']} at {cause['module'] or 'the logits'}{kind}"
             told += f", made by {cause['maker']}" if cause["maker"] else ""
+            told += f", nothing of {', '.join(cause['absent'])}" if cause["absent"] else ""
         case "refusal":
             told = f"{cause['subject']}: expected {cause['expected']}, found {cause['met']}"
         case "foreign file":
