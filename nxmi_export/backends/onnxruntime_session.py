@@ -21,8 +21,9 @@ from nxmi_export.backends.onnxruntime_options import (
     FLOAT_PRODUCTS,
     multiply_exactly,
 )
+from nxmi_export.backends.onnxruntime_refusal import unfit_batch
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
-from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
+from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
 from passes.constants import constant, readers
 from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
@@ -69,6 +70,7 @@ class OnnxRuntimeRunner:
         options = _session_options(ort, path, optimize=optimize, threads=threads)
         self._session: Any | None = _open(ort, path, options, extra_outputs)
         self._refusals = _refusals(ort)
+        self._path = path
         self.name = f"onnxruntime {'optimized' if optimize else 'as written'}"
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self.output_names = tuple(value.name for value in self._session.get_outputs())
@@ -85,7 +87,7 @@ class OnnxRuntimeRunner:
         try:
             arrays = self._session.run(self.output_names, dict(feeds))
         except self._refusals as error:
-            raise _unfit(self.name, feeds, error) from error
+            raise unfit_batch(self._path, self.name, feeds, error) from error
         return dict(zip(self.output_names, arrays, strict=True))
 
     def __enter__(self) -> Self:
@@ -98,16 +100,6 @@ class OnnxRuntimeRunner:
         trace: TracebackType | None,
     ) -> None:
         self._session = None
-
-
-def _unfit(name: str, feeds: Feeds, error: Exception) -> ShapeError:
-    shapes = ", ".join(f"{key} {'×'.join(map(str, each.shape))}" for key, each in feeds.items())
-    return ShapeError(
-        f"{name}: a batch of {shapes}",
-        expected="as many tokens as the model has positions, and ids of its vocabulary",
-        found=" ".join(str(error).split()),
-        remedy="shorten the batch to position_limit in manifest.json, or encode it again",
-    )
 
 
 def _onnxruntime() -> ModuleType:

@@ -104,7 +104,8 @@ class ParityResult:
             "unproven": {stage.value: asdict(each) for stage, each in self.unproven.items()},
             "steps": [_step(step) for step in self.steps],
             "weights": {
-                name: {"equal": each.equal, **_counts(each)} for name, each in self.weights.items()
+                name: {"equal": each.equal, "foreign": each.foreign, **_counts(each)}
+                for name, each in self.weights.items()
             },
             "shapes": [_shape(shape) for shape in self.shapes],
             "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],

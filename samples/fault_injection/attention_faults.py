@@ -7,7 +7,15 @@ import onnx_ir as ir
 
 from passes.constants import store
 from samples.fault_injection.fault import Base, Fault, Plant
-from samples.fault_injection.places import ATTENTION, add_node, change_input, node_of, nodes_of
+from samples.fault_injection.naming import Cause, Kind, Naming, drifted
+from samples.fault_injection.places import (
+    ATTENTION,
+    BLOCK,
+    add_node,
+    change_input,
+    node_of,
+    nodes_of,
+)
 from samples.fault_injection.site import Site
 
 __all__ = ["FAULTS"]
@@ -37,10 +45,12 @@ def _everywhere(model: ir.Model) -> ir.Value:
     return mask
 
 
-def _planted(edit: Any, *phrases: str) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _planted(edit: Any, cause: Cause) -> Plant:
+    """`edit`, to be seen in the first block's probabilities."""
+
+    def plant(site: Site) -> Naming:
         site.edit(edit)
-        return phrases
+        return drifted(cause, ATTENTION, Kind.ATTENTION)
 
     return plant
 
@@ -176,35 +186,34 @@ def _kept_away(model: ir.Model) -> None:
     transpose.attributes["perm"] = ir.AttrInt64s("perm", [0, 1, 2, 3])
 
 
-def _of_each(name: str, edit: Any, *phrases: str) -> tuple[Fault, ...]:
+def _context(site: Site) -> Naming:
+    site.edit(_kept_away)
+    reader = f"{BLOCK}.attention.output.dense.input_quantizer"
+    return drifted(Cause.OPERATOR, reader, Kind.QUANTIZER, maker=ATTENTION)
+
+
+def _of_each(name: str, plant: Plant) -> tuple[Fault, ...]:
     """The fault in each placement."""
     return tuple(
-        Fault(f"{name}, {base} placement", "attention", _planted(edit, *phrases), base)
-        for base in _PLACEMENTS
+        Fault(f"{name}, {base} placement", "attention", plant, base) for base in _PLACEMENTS
     )
 
 
 FAULTS = (
-    *_of_each("mask ignored in one block", _ignored, ATTENTION, "padding"),
-    *_of_each("mask ignored", _ignored_everywhere, ATTENTION, "padding"),
-    *_of_each("mask inverted", _inverted, ATTENTION, "padding"),
-    *_of_each("mask as a length", _as_length, "padded", "on the left"),
-    *_of_each("padding hidden by -5", lambda m: _weak(m, -5.0), ATTENTION, "padding"),
-    *_of_each("causal mask", _causal, ATTENTION, "attention probabilities"),
-    *_of_each("softmax scale 1/d", _scaled, ATTENTION, "softmax scale"),
-    Fault("scores not scaled", "attention", _planted(_unscaled, ATTENTION, "softmax scale")),
-    Fault("softmax over the queries", "attention", _planted(_softmax_axis, ATTENTION, "softmax")),
-    *_of_each("heads of the query reshaped", _heads_reshaped, ATTENTION, "attention probabilities"),
-    Fault(
-        "value in the place of the key",
-        "attention",
-        _planted(_value_read_as_key, ATTENTION, "attention probabilities"),
-    ),
+    *_of_each("mask ignored in one block", _planted(_ignored, Cause.PADDING)),
+    *_of_each("mask ignored", _planted(_ignored_everywhere, Cause.PADDING)),
+    *_of_each("mask inverted", _planted(_inverted, Cause.PADDING)),
+    *_of_each("mask as a length", _planted(_as_length, Cause.PADDING)),
+    *_of_each("padding hidden by -5", _planted(lambda m: _weak(m, -5.0), Cause.PADDING)),
+    *_of_each("causal mask", _planted(_causal, Cause.MASK)),
+    *_of_each("softmax scale 1/d", _planted(_scaled, Cause.SOFTMAX)),
+    Fault("scores not scaled", "attention", _planted(_unscaled, Cause.SOFTMAX)),
+    Fault("softmax over the queries", "attention", _planted(_softmax_axis, Cause.SOFTMAX)),
+    *_of_each("heads of the query reshaped", _planted(_heads_reshaped, Cause.SCORES)),
+    Fault("value in the place of the key", "attention", _planted(_value_read_as_key, Cause.SCORES)),
     *_of_each(
         "query and key exchanged in the product",
-        _query_and_key_exchanged,
-        ATTENTION,
-        "attention probabilities",
+        _planted(_query_and_key_exchanged, Cause.SCORES),
     ),
-    *_of_each("heads of the context joined wrongly", _kept_away, ATTENTION, "operator numerics"),
+    *_of_each("heads of the context joined wrongly", _context),
 )

@@ -1,32 +1,44 @@
 """Changes that leave every bit of every output as it was, each with the reason why."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from samples.fault_injection.fault import Fault, Plant
+from samples.fault_injection.fault import Fault, Plant, Proof
+from samples.fault_injection.naming import UNSEEN, Naming, stored
 from samples.fault_injection.places import (
     ATTENTION,
     BLOCK,
-    EMBEDDINGS,
+    WORDS,
     add_node,
     change_input,
     node_of,
     pair_of,
 )
+from samples.fault_injection.premises import (
+    codes_survive,
+    integer_codes,
+    scores_leave_room,
+    token_is_none,
+    variance_hides_epsilon,
+)
 from samples.fault_injection.site import Site
 
 __all__ = ["FAULTS"]
 
+LOWEST = -10000.0
 NORM = f"{BLOCK}.output.LayerNorm"
 QUANTIZER = f"{ATTENTION}.query.output_quantizer"
 
 
-def _planted(edit: Any) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _planted(edit: Any, naming: Naming = UNSEEN) -> Plant:
+    """`naming` is what the gate says of a stored number that no output shows, if it says it."""
+
+    def plant(site: Site) -> Naming:
         site.edit(edit)
-        return ()
+        return naming
 
     return plant
 
@@ -41,7 +53,7 @@ def _mask_of_ten_thousand(model: ir.Model) -> None:
         if value is not None and getattr(value.producer(), "op_type", "") == "Where"
     )
     assert where is not None
-    change_input(where, 2, lambda array: np.full_like(array, -10000.0))
+    change_input(where, 2, lambda array: np.full_like(array, LOWEST))
 
 
 def _smaller_epsilon(model: ir.Model) -> None:
@@ -68,7 +80,7 @@ def _saturate(model: ir.Model) -> None:
 
 def _unread_row(model: ir.Model) -> None:
     """A row of the vocabulary that no text is encoded with."""
-    gather = node_of(model, f"{EMBEDDINGS}.word_embeddings", "Gather")
+    gather = node_of(model, WORDS, "Gather")
 
     def change(rows: Any) -> Any:
         rows[-1] += 1
@@ -82,42 +94,49 @@ FAULTS = (
         "padding hidden by -10000",
         "equivalent",
         _planted(_mask_of_ten_thousand),
-        proof=(
-            "Scores of this model stay below 1 000, so a hidden key's lies more than 104 below its "
-            "row's maximum, and exp of that is 0 in float32, as it is for the lowest float: the "
-            "sum and every probability keep their bits. Every row has a real key."
+        proof=Proof(
+            "A hidden key's score lies more than 104 below its row's maximum, and exp of that is 0 "
+            "in float32, as it is for the lowest float: the sum and every probability keep their "
+            "bits.",
+            partial(scores_leave_room, lowest=LOWEST),
         ),
     ),
     Fault(
         "epsilon of a norm 1e-13",
         "equivalent",
-        _planted(_smaller_epsilon),
-        proof=(
-            "1e-12 and 1e-13 are less than half an ulp of a float32 variance above 4e-5, so that "
-            "variance + epsilon is the variance; what the norm reads varies by far more."
+        _planted(_smaller_epsilon, stored(NORM, "norm epsilon", found="1e-13")),
+        proof=Proof(
+            "1e-12 and 1e-13 are less than half an ulp of every float32 variance that the norm "
+            "reads, so that variance + epsilon is the variance.",
+            partial(variance_hides_epsilon, norm=NORM, epsilon=1e-12),
         ),
     ),
     Fault(
         "quantized twice",
         "equivalent",
-        _planted(_quantized_twice),
-        proof=(
-            "Quantization is idempotent: c·s / s rounds to c for every code, since product and "
-            "quotient err by less than 128·2⁻²³ together, and saturation keeps c."
+        _planted(_quantized_twice, stored(ATTENTION, "quantizer", found="a QuantizeLinear")),
+        proof=Proof(
+            "Quantization is idempotent: c·s / s rounds to c, for every code of this scale.",
+            partial(codes_survive, quantizer=QUANTIZER),
         ),
     ),
     Fault(
         "saturate=0 of a QuantizeLinear",
         "equivalent",
         _planted(_saturate),
-        proof="ONNX QuantizeLinear: the attribute is of float8 alone; integers always saturate.",
+        proof=Proof(
+            "ONNX QuantizeLinear: the attribute is of float8 alone; integers always saturate.",
+            partial(integer_codes, quantizer=QUANTIZER),
+        ),
     ),
     Fault(
-        "a row of the vocabulary that no text has",
+        "a row of the vocabulary that no text can have",
         "equivalent",
-        _planted(_unread_row),
-        proof=(
-            "Gather reads the rows of its indices alone, and no token of the tokenizer has this id."
+        _planted(_unread_row, stored(WORDS, "embedding")),
+        proof=Proof(
+            "Gather reads the rows of its indices alone, and no token of the tokenizer has this "
+            "id.",
+            token_is_none,
         ),
     ),
 )

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from nxmi_export.artefact import MANIFEST, Manifest, file_record
+from nxmi_export.artefact import CPU_MODEL, MANIFEST, Manifest, file_record
 from samples.fault_injection.fault import Fault, Plant
+from samples.fault_injection.naming import Naming, refused, stored
 from samples.fault_injection.site import Site
 
 __all__ = ["FAULTS"]
@@ -13,30 +14,32 @@ __all__ = ["FAULTS"]
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
 
-def _fact(phrase: str, **changed: Any) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _fact(naming: Naming, **changed: Any) -> Plant:
+    def plant(site: Site) -> Naming:
         site.facts(**changed)
-        return (phrase,)
+        return naming
 
     return plant
 
 
-def _labels_exchanged(site: Site) -> tuple[str, ...]:
+def _labels_exchanged(site: Site) -> Naming:
     labels = Manifest.read(site.directory).labels
     site.facts(labels=labels[::-1])
-    return ("labels", ", ".join(labels))
+    return refused(
+        "the checkpoint's labels ", subject=site.directory.name, found=", ".join(labels[::-1])
+    )
 
 
-def _one_label_more(site: Site) -> tuple[str, ...]:
+def _one_label_more(site: Site) -> Naming:
     labels = Manifest.read(site.directory).labels
     site.facts(labels=(*labels, "neutral"))
-    return ("labels",)
+    return refused("the checkpoint's labels ", subject=site.directory.name, found="neutral")
 
 
-def _config(change: Callable[[dict[str, Any]], None], *phrases: str) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _config(change: Callable[[dict[str, Any]], None], key: str) -> Plant:
+    def plant(site: Site) -> Naming:
         site.rewrite(CONFIG, change)
-        return (CONFIG, *phrases)
+        return refused(f"the checkpoint's {key}, ", subject=CONFIG)
 
     return plant
 
@@ -47,9 +50,9 @@ def _config_labels(config: dict[str, Any]) -> None:
 
 
 def _tokenizer(change: Callable[[dict[str, Any]], None]) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         site.rewrite(TOKENIZER, change)
-        return (TOKENIZER, "tokenizer file of the checkpoint")
+        return refused("the tokenizer file of the checkpoint", subject=TOKENIZER)
 
     return plant
 
@@ -78,36 +81,36 @@ def _truncation(tokenizer: dict[str, Any]) -> None:
     }
 
 
-def _added_tokens(site: Site) -> tuple[str, ...]:
+def _added_tokens(site: Site) -> Naming:
     """A file that the checkpoint has not, and that transformers would read."""
     path = site.directory / "added_tokens.json"
     path.write_text(json.dumps({"film": 3}), encoding="utf-8")
     files = Manifest.read(site.directory).files
     site.facts(files={**files, path.name: file_record(path)})
-    return (path.name, "tokenizer")
+    return refused("no tokenizer file that the checkpoint lacks", subject=path.name)
 
 
-def _recipe(site: Site) -> tuple[str, ...]:
+def _recipe(site: Site) -> Naming:
     recipe = Manifest.read(site.directory).recipe
     assert recipe is not None
     site.facts(recipe={**recipe, "default": "2:4+int4"})
-    return ("recipe of the checkpoint",)
+    return refused("recipe of the checkpoint", subject=site.directory.name)
 
 
-def _checkpoint(site: Site) -> tuple[str, ...]:
+def _checkpoint(site: Site) -> Naming:
     """The manifest names another checkpoint's file, and the right hash."""
     other = site.projects.other().parent / "model.pt"
     source = Manifest.read(site.directory).source
     site.facts(source=source.model_copy(update={"path": str(other.resolve())}))
-    return ("model.pt", "SHA-256")
+    return refused("the checkpoint with SHA-256 ", subject="model.pt", found="other contents")
 
 
-def _linears(site: Site) -> tuple[str, ...]:
+def _linears(site: Site) -> Naming:
     """A record that claims a layer to be 2:4 and INT8 that is float."""
     linears = dict(Manifest.read(site.directory).linears)
     linears["classifier"] = linears["classifier"].model_copy(update={"storage": "2:4+int8"})
     site.facts(linears=linears)
-    return (f"classifier: record in {MANIFEST} is storage='2:4+int8'",)
+    return stored("classifier", f"record in {MANIFEST}")
 
 
 FAULTS = (
@@ -124,18 +127,35 @@ FAULTS = (
         "facts",
         _config(lambda c: c.update(hidden_act="gelu_new"), "hidden_act"),
     ),
-    Fault("texts cut at eight tokens", "facts", _fact("position_limit", position_limit=8)),
+    Fault(
+        "texts cut at eight tokens",
+        "facts",
+        _fact(
+            refused("the checkpoint's position_limit, ", subject=MANIFEST, found="8"),
+            position_limit=8,
+        ),
+    ),
     Fault(
         "token types not among the inputs",
         "facts",
-        _fact("input_names", input_names=("input_ids", "attention_mask")),
+        _fact(
+            refused("the checkpoint's input_names, ", subject=MANIFEST),
+            input_names=("input_ids", "attention_mask"),
+        ),
     ),
     Fault(
         "options for exact products missing",
         "facts",
-        _fact(f"session_options in {MANIFEST} is {{}}", session_options={}),
+        _fact(
+            stored(CPU_MODEL, f"session_options in {MANIFEST}", file=CPU_MODEL, found={}),
+            session_options={},
+        ),
     ),
-    Fault("recipe missing from the manifest", "facts", _fact("recipe", recipe=None)),
+    Fault(
+        "recipe missing from the manifest",
+        "facts",
+        _fact(refused("recipe of the checkpoint", found="none"), recipe=None),
+    ),
     Fault("another recipe in the manifest", "facts", _recipe),
     Fault("a record of a layer that promises more", "facts", _linears),
     Fault("checkpoint of another model", "facts", _checkpoint),

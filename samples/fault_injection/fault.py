@@ -1,17 +1,18 @@
 """What a fault is: a change to a good artefact, and what a correct naming of it must say."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TypeAlias
 
+from samples.fault_injection.naming import Naming
 from samples.fault_injection.projects import Base
 from samples.fault_injection.site import Site
 
-__all__ = ["Base", "Check", "Fault", "Plant"]
+__all__ = ["Base", "Check", "Fault", "Plant", "Premise", "Proof"]
 
-Plant = Callable[[Site], tuple[str, ...]]
-"""Changes the artefact; returns the phrases that one sentence of a correct naming all contains."""
+Plant: TypeAlias = Callable[[Site], Naming]
+"""Changes the artefact; returns what the first cause that the product states must be."""
 
 
 class Check(StrEnum):
@@ -23,6 +24,23 @@ class Check(StrEnum):
 
 
 @dataclass(frozen=True)
+class Premise:
+    """What a proof takes for granted, as it was measured."""
+
+    what: str
+    measured: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why no output can change."""
+
+    text: str
+    premises: Callable[[Site], tuple[Premise, ...]]  # measured in the artefact before the change
+
+
+@dataclass(frozen=True)
 class Fault:
     """One fault; its verdict comes from running the product, never from what is known here."""
 
@@ -31,7 +49,5 @@ class Fault:
     plant: Plant
     base: Base = Base.SPARSE
     check: Check = Check.PARITY
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the parity request
-    # Why no output can change, for those that are equivalent; the outputs are compared besides.
-    proof: str = ""
+    proof: Proof | None = None  # of those that are equivalent; the outputs are compared besides
     sealed: bool = True  # whether the manifest's hashes are made to fit what was changed

@@ -2,59 +2,63 @@
 
 from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, WEIGHTS
 from samples.fault_injection.fault import Base, Fault, Plant
+from samples.fault_injection.naming import Naming, another_checkpoint, refused
 from samples.fault_injection.site import Site
 
 __all__ = ["FAULTS"]
 
 
-def _taken(*names: str, phrases: tuple[str, ...]) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _taken(*names: str, told: str = "") -> Plant:
+    """`told` is the file that the product names; by default the first."""
+
+    def plant(site: Site) -> Naming:
         site.take(*names)
-        return phrases
+        return another_checkpoint(told or names[0])
 
     return plant
 
 
-def _flipped_byte(site: Site) -> tuple[str, ...]:
+def _flipped_byte(site: Site) -> Naming:
     path = site.directory / WEIGHTS
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    return (WEIGHTS, "SHA-256")
+    return refused("the file with SHA-256 ", subject=WEIGHTS, found="other contents")
 
 
-def _missing(site: Site) -> tuple[str, ...]:
+def _missing(site: Site) -> Naming:
     (site.directory / WEIGHTS).unlink()
-    return (WEIGHTS, "no such file")
+    return refused("every file of the manifest", subject=WEIGHTS, found="no such file")
 
 
-def _cut(site: Site) -> tuple[str, ...]:
+def _cut(site: Site) -> Naming:
     path = site.directory / WEIGHTS
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return (WEIGHTS,)
+    return refused(
+        f"bytes, which {MODEL} reads", subject=WEIGHTS, found=f"{path.stat().st_size} bytes"
+    )
 
 
-ANOTHERS = "another checkpoint"
 FAULTS = (
     Fault("one byte of the weights changed", "files", _flipped_byte, sealed=False),
     Fault("file of weights missing", "files", _missing, sealed=False),
     Fault("file of weights cut in half", "files", _cut),
-    Fault("weights of another checkpoint", "files", _taken(WEIGHTS, phrases=(MODEL, ANOTHERS))),
-    Fault("model.onnx of another checkpoint", "files", _taken(MODEL, phrases=(MODEL, ANOTHERS))),
+    Fault("weights of another checkpoint", "files", _taken(WEIGHTS, told=MODEL)),
+    Fault("model.onnx of another checkpoint", "files", _taken(MODEL)),
     Fault(
         "model.cpu.onnx of another checkpoint",
         "files",
-        _taken(CPU_MODEL, phrases=(CPU_MODEL, ANOTHERS)),
+        _taken(CPU_MODEL),
     ),
     Fault(
         "all graphs and weights of another checkpoint",
         "files",
-        _taken(MODEL, CPU_MODEL, WEIGHTS, phrases=(MODEL, ANOTHERS)),
+        _taken(MODEL, CPU_MODEL, WEIGHTS),
     ),
     Fault(
         "float16 file of another checkpoint",
         "files",
-        _taken(FP16_MODEL, phrases=(FP16_MODEL, ANOTHERS)),
+        _taken(FP16_MODEL),
         Base.FLOAT16,
     ),
 )

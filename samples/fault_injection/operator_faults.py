@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from nxmi_export.artefact import FP16_MODEL
-from passes import MODULE_KEY
 from passes.constants import store
 from samples.fault_injection.fault import Base, Fault, Plant
+from samples.fault_injection.naming import Cause, Kind, Naming, drifted
 from samples.fault_injection.places import (
     BLOCK,
     EMBEDDINGS,
@@ -17,25 +16,32 @@ from samples.fault_injection.places import (
     change_input,
     layer_of,
     node_of,
-    nodes_of,
 )
 from samples.fault_injection.site import Site
 
 __all__ = ["FAULTS"]
 
-GELU = f"{BLOCK}.intermediate.intermediate_act_fn"
+_ACTIVATION = "intermediate.intermediate_act_fn"
+GELU = f"{BLOCK}.{_ACTIVATION}"
 
 
-def _planted(edit: Any, *phrases: str) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _planted(edit: Any, naming: Naming) -> Plant:
+    def plant(site: Site) -> Naming:
         site.edit(edit)
-        return phrases
+        return naming
 
     return plant
 
 
-def _tanh_gelu(model: ir.Model) -> None:
-    node_of(model, GELU, "Gelu").attributes["approximate"] = ir.AttrString("approximate", "tanh")
+def _tanh_gelu(*blocks: str) -> Any:
+    """The formula by tanh, of which no weight tells."""
+
+    def edit(model: ir.Model) -> None:
+        for block in blocks:
+            gelu = node_of(model, f"{block}.{_ACTIVATION}", "Gelu")
+            gelu.attributes["approximate"] = ir.AttrString("approximate", "tanh")
+
+    return edit
 
 
 def _relu(model: ir.Model) -> None:
@@ -69,12 +75,30 @@ def _block_skipped(model: ir.Model) -> None:
 
 
 def _norm_doubled(model: ir.Model) -> None:
-    """A block's norm is fed to itself once more."""
+    """A block's norm is fed to itself once more, with the epsilon that it has."""
     norm = node_of(model, f"{BLOCK}.output.LayerNorm", "LayerNormalization")
     readers = list(norm.outputs[0].uses())
-    again = add_node(norm, "LayerNormalization", [norm.outputs[0], *norm.inputs[1:]], axis=-1)
+    epsilon = norm.attributes.get_float("epsilon")
+    again = add_node(
+        norm,
+        "LayerNormalization",
+        [norm.outputs[0], *norm.inputs[1:]],
+        axis=-1,
+        epsilon=epsilon,
+    )
     for use in readers:
         use.node.replace_input_with(use.idx, again)
+    model.graph.sort()
+
+
+def _norms_grown(model: ir.Model) -> None:
+    """What every norm gives times 1.0001, its stored numbers being right."""
+    for norm in [node for node in model.graph if node.op_type == "LayerNormalization"]:
+        readers = list(norm.outputs[0].uses())
+        factor = store(model.graph, np.float32(1.0001), "planted_factor")
+        grown = add_node(norm, "Mul", [norm.outputs[0], factor])
+        for use in readers:
+            use.node.replace_input_with(use.idx, grown)
     model.graph.sort()
 
 
@@ -87,19 +111,6 @@ def _pooler_without_tanh(model: ir.Model) -> None:
 def _pools_last_token(model: ir.Model) -> None:
     gather = node_of(model, "bert.pooler", "Gather")
     change_input(gather, 1, lambda index: index - 1)
-
-
-def _positions_shifted(model: ir.Model) -> None:
-    """Position ids start at 1, as behind a padding index."""
-    gather = node_of(model, f"{EMBEDDINGS}.position_embeddings", "Gather")
-    one = store(model.graph, np.int64(1), "planted_one")
-    gather.replace_input_with(1, add_node(gather, "Add", [gather.inputs[1], one]))
-
-
-def _types_inverted(model: ir.Model) -> None:
-    gather = node_of(model, f"{EMBEDDINGS}.token_type_embeddings", "Gather")
-    one = store(model.graph, np.int64(1), "planted_type")
-    gather.replace_input_with(1, add_node(gather, "Sub", [one, gather.inputs[1]]))
 
 
 def _logits_exchanged(model: ir.Model) -> None:
@@ -118,116 +129,95 @@ def _gemm_scaled(model: ir.Model) -> None:
     layer_of(model, "bert.pooler.dense").node.attributes["alpha"] = ir.AttrFloat32("alpha", 1.1)
 
 
-def _far_too_large(model: ir.Model) -> None:
-    """One norm's weight times 2^17, beyond what float16 holds."""
-    for node in nodes_of(model, f"{BLOCK}.output.LayerNorm", "LayerNormalization"):
-        change_input(node, 1, lambda weight: weight * np.float32(2**17))
+def _of_placements(name: str, plant: Plant) -> tuple[Fault, ...]:
+    """The fault as it is in the sparse placement, and in the others under their names."""
+    others = (Base.ATTENTION, Base.LINEAR)
+    return (
+        Fault(name, "operators", plant),
+        *(Fault(f"{name}, {base} placement", "operators", plant, base) for base in others),
+    )
 
 
-def _float16_norm(site: Site) -> tuple[str, ...]:
-    site.edit(_far_too_large, FP16_MODEL)
-    return (f"{BLOCK}.output.LayerNorm: norm weight at [",)
+def _summed(edit: Any, block: str = BLOCK) -> Plant:
+    """What the norm behind a block's second sum reads is wrong."""
+    return _planted(edit, drifted(Cause.SUM, f"{block}.output.LayerNorm", Kind.INPUT))
 
 
-def _float16_overflow(site: Site) -> tuple[str, ...]:
-    """Embeddings times 2^30 and back, which kernels that compute in float32 do not show."""
-    module = f"{EMBEDDINGS}.word_embeddings"
-
-    def edit(model: ir.Model) -> None:
-        rows = node_of(model, module, "Gather").outputs[0]
-        readers = list(rows.uses())
-        large = store(model.graph, np.float16(2**15), "planted_large")
-        value = rows
-        for kind in ("Mul", "Mul", "Div", "Div"):
-            value = add_node(readers[0].node, kind, [value, large])
-            maker = value.producer()
-            assert maker is not None
-            maker.metadata_props[MODULE_KEY] = module
-            value.type, value.shape = rows.type, rows.shape
-        for use in readers:
-            use.node.replace_input_with(use.idx, value)
-
-    site.edit(edit, FP16_MODEL)
-    return (FP16_MODEL, module, ": float16 is ")
+def _normed(edit: Any, module: str) -> Plant:
+    return _planted(edit, drifted(Cause.LAYER_NORM, module, Kind.NORM))
 
 
 FAULTS = (
+    *_of_placements(
+        "GELU by tanh in one block",
+        _planted(_tanh_gelu(BLOCK), drifted(Cause.OPERATOR, GELU, Kind.ACTIVATION)),
+    ),
+    Fault(
+        "GELU by tanh in the last block",
+        "operators",
+        _planted(
+            _tanh_gelu(NEXT),
+            drifted(Cause.OPERATOR, f"{NEXT}.{_ACTIVATION}", Kind.ACTIVATION),
+        ),
+    ),
     Fault(
         "GELU by tanh",
         "operators",
-        _planted(_tanh_gelu, f"{GELU} (activation)", "operator numerics"),
-    ),
-    Fault("ReLU for GELU", "operators", _planted(_relu, GELU, "operator numerics")),
-    Fault(
-        "residual dropped",
-        "operators",
-        _planted(_residual_dropped, f"{BLOCK}.output", "residual sum"),
+        _planted(_tanh_gelu(BLOCK, NEXT), drifted(Cause.OPERATOR, GELU, Kind.ACTIVATION)),
     ),
     Fault(
-        "residual dropped, linear placement",
+        "ReLU for GELU",
         "operators",
-        _planted(_residual_dropped, f"{BLOCK}.output", "residual sum"),
-        Base.LINEAR,
+        _planted(
+            _relu,
+            drifted(
+                Cause.OPERATOR,
+                f"{BLOCK}.output.dense.input_quantizer",
+                Kind.QUANTIZER,
+                maker=GELU,
+            ),
+        ),
     ),
+    Fault("residual dropped", "operators", _summed(_residual_dropped)),
     Fault(
-        "residual added twice",
-        "operators",
-        _planted(_residual_twice, f"{BLOCK}.output", "residual sum"),
+        "residual dropped, linear placement", "operators", _summed(_residual_dropped), Base.LINEAR
     ),
-    Fault(
-        "residual of another place",
-        "operators",
-        _planted(_residual_from_before, f"{NEXT}.output", "residual sum"),
-    ),
+    Fault("residual added twice", "operators", _summed(_residual_twice)),
+    Fault("residual of another place", "operators", _summed(_residual_from_before, NEXT)),
     Fault(
         "last block skipped",
         "operators",
-        _planted(_block_skipped, f"nothing of {NEXT} (block)", "operator numerics"),
+        _planted(
+            _block_skipped,
+            drifted(Cause.OPERATOR, "bert.pooler.dense", Kind.INPUT, absent=NEXT),
+        ),
     ),
-    Fault(
-        "norm run twice",
-        "operators",
-        _planted(_norm_doubled, f"{BLOCK}.output.LayerNorm", "LayerNorm"),
-    ),
+    Fault("norm run twice", "operators", _normed(_norm_doubled, f"{BLOCK}.output.LayerNorm")),
+    *_of_placements("every norm times 1.0001", _normed(_norms_grown, f"{EMBEDDINGS}.LayerNorm")),
     Fault(
         "pooler without tanh",
         "operators",
         _planted(
             _pooler_without_tanh,
-            "nothing of bert.pooler.activation (activation)",
-            "operator numerics",
+            drifted(Cause.OPERATOR, "classifier", Kind.INPUT, absent="bert.pooler.activation"),
         ),
     ),
     Fault(
         "pooler reads the last token",
         "operators",
-        _planted(_pools_last_token, "bert.pooler.dense (input)", "made by bert.pooler (Gather"),
-    ),
-    Fault(
-        "positions shifted by one",
-        "operators",
-        # The last position has no row, where shapes are compared.
         _planted(
-            _positions_shifted, f"{EMBEDDINGS}.position_embeddings/Gather", "out of data bounds"
-        ),
-    ),
-    Fault(
-        "token types inverted",
-        "operators",
-        _planted(
-            _types_inverted, f"{EMBEDDINGS}.token_type_embeddings (embedding)", "operator numerics"
+            _pools_last_token,
+            drifted(Cause.OPERATOR, "bert.pooler.dense", Kind.INPUT, maker="bert.pooler"),
         ),
     ),
     Fault(
         "logits exchanged behind the classifier",
         "operators",
-        _planted(_logits_exchanged, "logits", "operator numerics"),
+        _planted(_logits_exchanged, drifted(Cause.OPERATOR, "", Kind.LOGITS)),
     ),
     Fault(
         "alpha of the pooler's Gemm 1.1",
         "operators",
-        _planted(_gemm_scaled, "bert.pooler.dense (linear)", "operator numerics"),
+        _planted(_gemm_scaled, drifted(Cause.OPERATOR, "bert.pooler.dense", Kind.LINEAR)),
     ),
-    Fault("norm of the float16 file off by 2^17", "float16", _float16_norm, Base.FLOAT16),
-    Fault("float16 file overflows between casts", "float16", _float16_overflow, Base.FLOAT16),
 )

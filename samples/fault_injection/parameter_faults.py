@@ -6,12 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from nxmi_export.errors import ShapeError
 from samples.fault_injection.fault import Base, Fault, Plant
+from samples.fault_injection.naming import Naming, refused, stored
+from samples.fault_injection.observe import unread_token
 from samples.fault_injection.places import (
     ATTENTION,
     BLOCK,
-    EMBEDDINGS,
     NEXT,
+    POSITIONS,
+    TYPES,
+    WORDS,
     Change,
     change_input,
     layer_of,
@@ -22,15 +27,12 @@ from samples.fault_injection.site import Site
 
 __all__ = ["FAULTS"]
 
-WORDS, POSITIONS, TYPES = (
-    f"{EMBEDDINGS}.{part}_embeddings" for part in ("word", "position", "token_type")
-)
 NORM = f"{NEXT}.output.LayerNorm"
 VALUE = f"{ATTENTION}.value"
 
 
 def _bias(module: str, change: Change) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         def edit(model: ir.Model) -> None:
             layer = layer_of(model, module)
             if layer.add is None:
@@ -39,12 +41,12 @@ def _bias(module: str, change: Change) -> Plant:
                 change_input(layer.add, list(layer.add.inputs).index(layer.bias), change)
 
         site.edit(edit)
-        return (f"{module}: bias at [",)
+        return stored(module, "bias")
 
     return plant
 
 
-def _bias_dropped(site: Site) -> tuple[str, ...]:
+def _bias_dropped(site: Site) -> Naming:
     def edit(model: ir.Model) -> None:
         layer = layer_of(model, VALUE)
         assert layer.add is not None
@@ -52,59 +54,71 @@ def _bias_dropped(site: Site) -> tuple[str, ...]:
         model.graph.remove(layer.add, safe=True)
 
     site.edit(edit)
-    return (f"{VALUE}: bias is missing",)
+    return stored(VALUE, "bias", found="missing")
 
 
 def _float_weight(module: str, change: Change) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         site.edit(recoded(module, change))
-        return (f"{module}: weight at [0, 0] is ",)
+        return stored(module, "weight", position=(0, 0))
 
     return plant
 
 
 def _norm(index: int, what: str, change: Change) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         site.edit(
             lambda model: change_input(node_of(model, NORM, "LayerNormalization"), index, change)
         )
-        return (f"{NORM}: norm {what} at [",)
+        return stored(NORM, f"norm {what}")
 
     return plant
 
 
-def _epsilon(site: Site) -> tuple[str, ...]:
+def _epsilon(site: Site) -> Naming:
     def edit(model: ir.Model) -> None:
         norm = node_of(model, NORM, "LayerNormalization")
         norm.attributes["epsilon"] = ir.AttrFloat32("epsilon", 1e-5)
 
     site.edit(edit)
-    return (f"{NORM}: norm epsilon is 1e-05, not 1e-12",)
+    return stored(NORM, "norm epsilon", found="1e-05")
 
 
 def _table(module: str, change: Change) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         site.edit(lambda model: change_input(node_of(model, module, "Gather"), 0, change))
-        return (f"{module}: embedding at [",)
+        return stored(module, "embedding")
 
     return plant
 
 
-def _truncated(site: Site) -> tuple[str, ...]:
+def _truncated(site: Site) -> Naming:
     """The last rows of the vocabulary are missing, which no review needs."""
     site.edit(
         lambda model: change_input(node_of(model, WORDS, "Gather"), 0, lambda rows: rows[:-1])
     )
-    return (f"{WORDS}: shape of embedding is ",)
+    return stored(WORDS, "shape of embedding")
 
 
-def _cut_short(site: Site) -> tuple[str, ...]:
+def _cut_short(site: Site) -> Naming:
     """Words that the reviews hold are missing."""
     site.edit(lambda model: change_input(node_of(model, WORDS, "Gather"), 0, lambda rows: rows[:8]))
-    return (f"{WORDS}/Gather", "out of data bounds")
+    return refused(f"to be looked up by {WORDS} (Gather", found=" in input_ids", error=ShapeError)
 
 
-def _table_code(site: Site) -> tuple[str, ...]:
+def _unread_row(site: Site) -> Naming:
+    """Of a token that the tokenizer has, and no text of the dev set."""
+    row = unread_token(site.directory, site.projects)
+
+    def change(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        rows[row] += 1
+        return rows
+
+    site.edit(lambda model: change_input(node_of(model, WORDS, "Gather"), 0, change))
+    return stored(WORDS, "embedding", position=(row, 0))
+
+
+def _table_code(site: Site) -> Naming:
     def edit(model: ir.Model) -> None:
         def change(codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
             codes[7, 3] ^= 1
@@ -117,7 +131,7 @@ def _table_code(site: Site) -> tuple[str, ...]:
         change_input(gather if producer is None else producer, 0, change)
 
     site.edit(edit)
-    return (f"{WORDS}: code at [7, 3] is ",)
+    return stored(WORDS, "code", position=(7, 3))
 
 
 def _exchanged_rows(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -151,6 +165,7 @@ FAULTS = (
     Fault("two position rows exchanged", "parameters", _table(POSITIONS, _exchanged_rows)),
     Fault("token types exchanged", "parameters", _table(TYPES, lambda t: t[::-1])),
     Fault("last vocabulary row truncated", "parameters", _truncated),
+    Fault("row of a token that no text has", "parameters", _unread_row),
     Fault("vocabulary truncated to eight rows", "parameters", _cut_short),
     Fault("one code of an INT8 table flipped", "parameters", _table_code, Base.TABLES),
     Fault(

@@ -16,6 +16,9 @@ __all__ = [
     "BLOCK",
     "EMBEDDINGS",
     "NEXT",
+    "POSITIONS",
+    "TYPES",
+    "WORDS",
     "Change",
     "add_node",
     "change_input",
@@ -30,6 +33,9 @@ __all__ = [
 ]
 
 EMBEDDINGS = "bert.embeddings"
+WORDS, POSITIONS, TYPES = (
+    f"{EMBEDDINGS}.{part}_embeddings" for part in ("word", "position", "token_type")
+)
 BLOCK, NEXT = "bert.encoder.layer.0", "bert.encoder.layer.1"
 ATTENTION = f"{BLOCK}.attention.self"
 

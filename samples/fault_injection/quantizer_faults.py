@@ -8,6 +8,7 @@ import onnx_ir as ir
 from nxmi_export.artefact import CPU_MODEL
 from passes.constants import store
 from samples.fault_injection.fault import Base, Fault, Plant
+from samples.fault_injection.naming import Cause, Kind, Naming, drifted, stored
 from samples.fault_injection.places import (
     ATTENTION,
     BLOCK,
@@ -16,8 +17,9 @@ from samples.fault_injection.places import (
     node_of,
     pair_of,
     recoded,
+    rescaled,
 )
-from samples.fault_injection.site import Site
+from samples.fault_injection.site import BOTH, Site
 
 __all__ = ["FAULTS"]
 
@@ -25,20 +27,20 @@ UP = f"{BLOCK}.intermediate.dense"
 NORM = f"{BLOCK}.attention.output.LayerNorm"
 
 
-def _dropped(module: str, files: tuple[str, ...] = ()) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _dropped(module: str, files: tuple[str, ...] = BOTH) -> Plant:
+    def plant(site: Site) -> Naming:
         def edit(model: ir.Model) -> None:
             quantize, dequantize = pair_of(model, module)
             dequantize.outputs[0].replace_all_uses_with(quantize.inputs[0])
             model.graph.remove([dequantize, quantize], safe=True)
 
         site.edit(edit, *files)
-        return (module, "quantizer is missing")
+        return stored(module, "quantizer", file=files[0], found="missing from the graph")
 
     return plant
 
 
-def _added(site: Site) -> tuple[str, ...]:
+def _added(site: Site) -> Naming:
     """Around the input of a GELU, which no placement quantizes."""
     module = f"{BLOCK}.intermediate.intermediate_act_fn"
 
@@ -51,10 +53,10 @@ def _added(site: Site) -> tuple[str, ...]:
         gelu.replace_input_with(0, value)
 
     site.edit(edit)
-    return (module, "quantizer is a QuantizeLinear, not none")
+    return stored(module, "quantizer", found="a QuantizeLinear")
 
 
-def _residual_unquantized(site: Site) -> tuple[str, ...]:
+def _residual_unquantized(site: Site) -> Naming:
     """The residual addition reads the norm itself, and the linears its codes as before."""
 
     def edit(model: ir.Model) -> None:
@@ -64,10 +66,10 @@ def _residual_unquantized(site: Site) -> tuple[str, ...]:
         add.replace_input_with(place, quantize.inputs[0])
 
     site.edit(edit)
-    return (f"{BLOCK}.output", "residual sum")
+    return drifted(Cause.SUM, f"{BLOCK}.output.LayerNorm", Kind.INPUT, maker=f"{BLOCK}.output")
 
 
-def _moved(site: Site) -> tuple[str, ...]:
+def _moved(site: Site) -> Naming:
     """The quantizer of a linear's output is put before its bias."""
     module = f"{BLOCK}.output.dense"
 
@@ -82,13 +84,13 @@ def _moved(site: Site) -> tuple[str, ...]:
         model.graph.sort()
 
     site.edit(edit)
-    return (module,)
+    return stored(f"{module}.output_quantizer", "quantizer")
 
 
-def _float_fallback(files: tuple[str, ...] = ()) -> Plant:
+def _float_fallback(files: tuple[str, ...] = BOTH) -> Plant:
     """One layer multiplies the floats that its codes stand for."""
 
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         def edit(model: ir.Model) -> None:
             layer = layer_of(model, UP)
             scale: Any = layer.weight.scale
@@ -96,19 +98,22 @@ def _float_fallback(files: tuple[str, ...] = ()) -> Plant:
             layer.node.replace_input_with(1, store(model.graph, floats, "planted_floats"))
 
         site.edit(edit, *files)
-        return (f"{UP}: storage is float32 values, not int8 codes",)
+        return stored(UP, "storage", file=files[0], found="float32 values")
 
     return plant
 
 
-def _wide_codes(site: Site) -> tuple[str, ...]:
-    """The trained floats rounded to other codes, all scales halved: a different grid."""
+def _wide_codes(site: Site) -> Naming:
+    """All scales halved and the codes doubled: the same floats, but for those that saturate."""
 
     def edit(model: ir.Model) -> None:
-        recoded(UP, lambda codes: np.clip(codes * 2, -127, 127).astype(np.int8))(model)
+        recoded(UP, lambda codes: np.clip(codes.astype(np.int16) * 2, -127, 127).astype(np.int8))(
+            model
+        )
+        rescaled(UP, lambda scale: (scale / 2).astype(np.float32))(model)
 
     site.edit(edit)
-    return (f"{UP}: code at [",)
+    return stored(UP, "code")
 
 
 FAULTS = (

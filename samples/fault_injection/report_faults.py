@@ -1,22 +1,20 @@
 """Evidence beside an artefact that speaks of another one."""
 
-import json
 from pathlib import Path
 
 from nxmi_export.artefact import (
-    BUILD_LOG,
     CERTIFICATE,
     CPU_MODEL,
     ENGINE_FACTS,
     MODEL,
     PLAN,
     Manifest,
-    file_record,
     read_artefact,
 )
-from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
+from samples.fault_injection.engine import write_engine
 from samples.fault_injection.fault import Check, Fault
+from samples.fault_injection.naming import Naming, refused
 from samples.fault_injection.outcome import REPORT, write_report
 from samples.fault_injection.places import BLOCK, recoded
 from samples.fault_injection.site import Site
@@ -24,44 +22,55 @@ from samples.fault_injection.site import Site
 __all__ = ["FAULTS"]
 
 _DENSE = f"{BLOCK}.output.dense"
+_AS_NOW = "a parity report of the artefact's files as they are now"
+
+
+def _stale_report(name: str) -> Naming:
+    return refused(_AS_NOW, subject=REPORT, found=f"one of a {name} with SHA-256 ")
 
 
 def _write(site: Site, artefact: Path) -> None:
     write_report(artefact, site.projects.data, site.projects.task, site.directory)
 
 
-def _report_of_before(site: Site) -> tuple[str, ...]:
+def _report_of_before(site: Site) -> Naming:
     """Parity is run, and a weight changed after it."""
     _write(site, site.directory)
     _change_a_weight(site)
-    return ("parity report", CPU_MODEL, "which is another")
+    return _stale_report(CPU_MODEL)
 
 
-def _report_of_another(site: Site) -> tuple[str, ...]:
+def _report_of_another(site: Site) -> Naming:
     _write(site, site.projects.other())
-    return ("parity report", "which is another")
+    return _stale_report(CPU_MODEL)
 
 
-def _report_edited(site: Site) -> tuple[str, ...]:
+def _report_edited(site: Site) -> Naming:
     """The report of a failed gate is given the hashes of the files as they are."""
     _write(site, site.projects.other())
     manifest = Manifest.read(site.directory)
     hashes = {name: record.sha256 for name, record in manifest.files.items()}
     site.rewrite(REPORT, lambda document: document.update(artefact=hashes))
-    return ("parity report", "another checkpoint")
+    return refused(_AS_NOW, subject=REPORT, found="one of another checkpoint")
 
 
-def _certificate_of_before(site: Site) -> tuple[str, ...]:
+def _certificate_of_before(site: Site) -> Naming:
     certify_artefact(CertifyRequest(read_artefact(site.directory)))
     _change_a_weight(site)
-    return (CERTIFICATE, CPU_MODEL, "which has changed")
+    return refused(
+        "a certificate of the files as they are now", subject=CERTIFICATE, found=CPU_MODEL
+    )
 
 
-def _certificate_edited(site: Site) -> tuple[str, ...]:
+def _certificate_edited(site: Site) -> Naming:
     """What was unproven is said to be proved."""
     certify_artefact(CertifyRequest(read_artefact(site.directory)))
     site.rewrite(CERTIFICATE, lambda facts: facts.update(answer="proved"))
-    return (CERTIFICATE, "totals that are not those of its cells")
+    return refused(
+        "a certificate that this version reads",
+        subject=CERTIFICATE,
+        found="totals that are not those of its cells",
+    )
 
 
 def _change_a_weight(site: Site) -> None:
@@ -69,34 +78,14 @@ def _change_a_weight(site: Site) -> None:
     site.seal()
 
 
-def _engine(site: Site, **hashes: str) -> None:
-    """A plan and facts of it, whose hashes are right unless others are given."""
-    (site.directory / PLAN).write_bytes(b"a plan")
-    (site.directory / BUILD_LOG).write_text("", encoding="utf-8")
-    files = Manifest.read(site.directory).files
-    told = {MODEL: files[MODEL].sha256, PLAN: file_record(site.directory / PLAN).sha256} | hashes
-    shape = {"min": [1, 1], "opt": [4, 16], "max": [8, 32]}
-    facts = {
-        "schema": "nxmi-export/engine/2",
-        "library": {"name": "tensorrt", "version": "10.13"},
-        "graph": {"name": MODEL, "sha256": told[MODEL]},
-        "plan": {"name": PLAN, "sha256": told[PLAN]},
-        "profiles": [shape],
-    }
-    with atomic_file(site.directory / ENGINE_FACTS) as temporary:
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
-    made = (PLAN, BUILD_LOG, ENGINE_FACTS)
-    site.facts(files={**files, **{name: file_record(site.directory / name) for name in made}})
+def _engine_of_another_graph(site: Site) -> Naming:
+    write_engine(site, **{MODEL: "0" * 64})
+    return refused(f"an engine of this artefact's {MODEL}", subject=ENGINE_FACTS)
 
 
-def _engine_of_another_graph(site: Site) -> tuple[str, ...]:
-    _engine(site, **{MODEL: "0" * 64})
-    return (ENGINE_FACTS, f"an engine of this artefact's {MODEL}")
-
-
-def _facts_of_another_engine(site: Site) -> tuple[str, ...]:
-    _engine(site, **{PLAN: "0" * 64})
-    return (ENGINE_FACTS, f"an engine of this artefact's {PLAN}")
+def _facts_of_another_engine(site: Site) -> Naming:
+    write_engine(site, **{PLAN: "0" * 64})
+    return refused(f"an engine of this artefact's {PLAN}", subject=ENGINE_FACTS)
 
 
 FAULTS = (

@@ -2,28 +2,25 @@
 
 import re
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nxmi_export.artefact import CPU_MODEL, MODEL, read_artefact
-from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
-from nxmi_export.checkpoint import read_tokenizer_files
-from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
-from nxmi_export.glue import load_dataset
-from nxmi_export.parity.logits import different_rows, logits_of
+from nxmi_export.artefact import CPU_MODEL, MODEL
+from nxmi_export.parity.logits import different_rows
 from samples.fault_injection.fault import Fault
+from samples.fault_injection.naming import is_named
+from samples.fault_injection.observe import dev_set, logits_of_file
 from samples.fault_injection.outcome import Answer, judge
 from samples.fault_injection.projects import Projects
 from samples.fault_injection.site import Site
 
 __all__ = ["row_of"]
 
-_TOLD = 3  # messages of a fault that was not named; of one that was, the one that names it
-_EXAMPLES = 64  # whose outputs are compared
-_BATCH = 8
-_FOLDERS = re.compile(r"/(?:[\w.-]+/)+")  # of absolute paths: where a run took place says nothing
+_TOLD = 3  # sentences; the causes are kept whole
+_FOLDERS = re.compile(
+    r"(?<![\w.-])/(?:[\w.-]+/)+"
+)  # of absolute paths: where a run took place says nothing
 
 
 def row_of(fault: Fault, projects: Projects, folder: Path) -> dict[str, Any]:
@@ -33,32 +30,36 @@ def row_of(fault: Fault, projects: Projects, folder: Path) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         site = Site.copy(projects, fault.base, Path(temporary))
-        expected = fault.plant(site)
+        premises = fault.proof.premises(site) if fault.proof else ()
+        naming = fault.plant(site)
         if fault.sealed:
             site.seal()
-        outcome = judge(fault, site.directory, projects.data, projects.task)
-        different = _different(site, projects, fault) if fault.proof else None
-        named = outcome.names(expected) if expected else ""
-        told = [named] if named else _most_telling(outcome.messages)
+        outcome = judge(fault.check, site.directory, projects.data, projects.task)
         return {
             "name": fault.name,
             "family": fault.family,
             "base": str(fault.base),
+            "check": str(fault.check),
             "answer": str(outcome.answer),
             "exit_code": outcome.exit_code,
             "rung": outcome.rung,
+            "failed_checks": list(outcome.failed),
             "detected": outcome.answer is not Answer.PASSED,
-            "named": bool(named),
-            "expected": list(expected),
-            "messages": [_FOLDERS.sub("", each) for each in told],
-            "different": different,
-            "proof": fault.proof,
+            "named": is_named(naming, outcome.causes),
+            "naming": dict(naming),
+            "causes": [_without_folders(each) for each in outcome.causes],
+            "messages": [_FOLDERS.sub("", each) for each in outcome.messages[:_TOLD]],
+            "different": _different(site, projects, fault) if fault.proof else None,
+            "proof": fault.proof.text if fault.proof else "",
+            "premises": [asdict(each) for each in premises],
         }
 
 
-def _most_telling(messages: tuple[str, ...]) -> list[str]:
-    """The first of those that a fault was not named by, and where drift was localized."""
-    return [*messages[:_TOLD], *(each for each in messages[_TOLD:] if " drifts from " in each)]
+def _without_folders(cause: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _FOLDERS.sub("", value) if isinstance(value, str) else value
+        for name, value in cause.items()
+    }
 
 
 def _different(site: Site, projects: Projects, fault: Fault) -> int:
@@ -67,28 +68,13 @@ def _different(site: Site, projects: Projects, fault: Fault) -> int:
     Both files run as written and optimized, in batches padded to their longest text.
     """
     good = projects.good(fault.base)
-    data = _encoded(good, projects)
+    data = dev_set(good, projects)
     count = 0
     for name in (MODEL, CPU_MODEL):
         for optimize in (False, True):
             before, after = (
-                _logits(folder / name, data, optimize=optimize) for folder in (good, site.directory)
+                logits_of_file(folder / name, data, optimize=optimize)
+                for folder in (good, site.directory)
             )
             count += len(different_rows(before, after))
     return count
-
-
-def _logits(path: Path, data: EncodedDataset, *, optimize: bool) -> Any:
-    with OnnxRuntimeRunner(path, optimize=optimize, threads=1) as runner:
-        return logits_of(runner, data, list(data.cut(_BATCH)))
-
-
-def _encoded(artefact: Path, projects: Projects) -> EncodedDataset:
-    opened = read_artefact(artefact)
-    data = encode(
-        load_dataset(projects.task, projects.task.dev_splits[0], projects.data),
-        load_tokenizer(read_tokenizer_files(artefact), source=artefact),
-        input_names=opened.manifest.input_names,
-        max_length=min(128, opened.manifest.position_limit),
-    )
-    return data.select(np.arange(min(_EXAMPLES, len(data))))

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from nxmi_export.artefact import CPU_MODEL
 from samples.fault_injection.fault import Base, Fault, Plant
+from samples.fault_injection.naming import Naming, stored
 from samples.fault_injection.places import (
     ATTENTION,
     BLOCK,
@@ -18,7 +19,7 @@ from samples.fault_injection.places import (
     quantizer_changed,
     rescaled,
 )
-from samples.fault_injection.site import Site
+from samples.fault_injection.site import BOTH, Site
 
 __all__ = ["FAULTS"]
 
@@ -38,22 +39,22 @@ def _percent(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _weight_scale(change: Change) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         site.edit(rescaled(UP, change))
-        return (f"{UP}: scale at [0] is ",)
+        return stored(UP, "scale", position=(0,))
 
     return plant
 
 
-def _activation_scale(module: str, change: Change, index: int = 1) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
-        site.edit(quantizer_changed(module, index, change))
-        return (f"{module}: scale",)
+def _activation_scale(module: str, change: Change) -> Plant:
+    def plant(site: Site) -> Naming:
+        site.edit(quantizer_changed(module, 1, change))
+        return stored(module, "scale")
 
     return plant
 
 
-def _exchanged(site: Site) -> tuple[str, ...]:
+def _exchanged(site: Site) -> Naming:
     """The scales of query and key."""
 
     def edit(model: ir.Model) -> None:
@@ -63,29 +64,29 @@ def _exchanged(site: Site) -> tuple[str, ...]:
                 node.replace_input_with(1, scale)
 
     site.edit(edit)
-    return (f"{QUERY}: scale is ",)
+    return stored(QUERY, "scale")
 
 
 def _one_side(node: int) -> Plant:
     """Only the QuantizeLinear (0) or the DequantizeLinear (1) is changed."""
 
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         site.edit(lambda model: change_input(pair_of(model, GELU_OUT)[node], 1, _percent))
-        return (GELU_OUT, ": scale" if node == 0 else ": pair")
+        return stored(GELU_OUT, "scale" if node == 0 else "pair")
 
     return plant
 
 
-def _zero_point(module: str, files: tuple[str, ...] = ()) -> Plant:
-    def plant(site: Site) -> tuple[str, ...]:
+def _zero_point(module: str, files: tuple[str, ...] = BOTH) -> Plant:
+    def plant(site: Site) -> Naming:
         edit = quantizer_changed(module, 2, lambda point: (point + 3).astype(point.dtype))
         site.edit(edit, *files)
-        return (f"{module}: zero-point is ",)
+        return stored(module, "zero-point", file=files[0])
 
     return plant
 
 
-def _weight_zero_point(site: Site) -> tuple[str, ...]:
+def _weight_zero_point(site: Site) -> Naming:
     def edit(model: ir.Model) -> None:
         dequantize = layer_of(model, UP).weight.dequantize
         assert dequantize is not None
@@ -97,10 +98,10 @@ def _weight_zero_point(site: Site) -> tuple[str, ...]:
         change_input(dequantize.node, 2, change)
 
     site.edit(edit)
-    return (f"{UP}: zero-point at [5] is 1, not 0",)
+    return stored(UP, "zero-point", position=(5,), found=1)
 
 
-def _axis(site: Site) -> tuple[str, ...]:
+def _axis(site: Site) -> Naming:
     """A square weight whose scales lie on the reduction axis."""
     module = f"{BLOCK}.attention.output.dense"
 
@@ -111,7 +112,7 @@ def _axis(site: Site) -> tuple[str, ...]:
         dequantize.node.attributes["axis"] = ir.AttrInt64("axis", 1 - axis)
 
     site.edit(edit)
-    return (f"{module}: axis of the scale is ",)
+    return stored(module, "axis of the scale")
 
 
 def _single(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

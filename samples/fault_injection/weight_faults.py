@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nxmi_export.artefact import CPU_MODEL, MODEL
-from samples.fault_injection.fault import Fault
+from samples.fault_injection.fault import Fault, Plant
+from samples.fault_injection.naming import Naming, stored
 from samples.fault_injection.places import ATTENTION, BLOCK, NEXT, codes_of, layer_of, recoded
 from samples.fault_injection.site import BOTH, Site
 
@@ -19,31 +20,31 @@ DENSE = f"{BLOCK}.attention.output.dense"
 GROUP = 4  # of 2:4
 
 
-def _flip(site: Site, module: str = KEY, files: tuple[str, ...] = BOTH) -> tuple[str, ...]:
+def _flip(site: Site, files: tuple[str, ...] = BOTH) -> Naming:
     """The lowest bit of the first code that is not zero, so that the pattern holds."""
-    codes = codes_of(site.read(), module)
+    codes = codes_of(site.read(), KEY)
     at = tuple(map(int, np.argwhere(codes)[0]))
 
     def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         array[at] ^= 1
         return array
 
-    site.edit(recoded(module, change), *files)
-    return (f"{module}: code at {list(at)} is {codes[at] ^ 1}, not {codes[at]}",)
+    site.edit(recoded(KEY, change), *files)
+    return stored(KEY, "code", file=files[0], position=at, found=codes[at] ^ 1)
 
 
-def _flip_shared(site: Site) -> tuple[str, ...]:
+def _flip_shared(site: Site) -> Naming:
     """In the file of weights, which both graphs read."""
     layer = layer_of(site.read(), DOWN)
-    stored = layer.weight.stored.copy()
-    at = tuple(map(int, np.argwhere(stored)[-1]))
-    before, stored[at] = stored[at], -stored[at]
-    site.overwrite(layer.weight.constant, stored)
+    codes = layer.weight.stored.copy()
+    at = tuple(map(int, np.argwhere(codes)[-1]))
+    before, codes[at] = codes[at], -codes[at]
+    site.overwrite(layer.weight.constant, codes)
     row, column = at if layer.weight.reduction_axis == 1 else at[::-1]
-    return (f"{DOWN}: code at [{row}, {column}] is {-before}, not {before}",)
+    return stored(DOWN, "code", position=(row, column), found=-before)
 
 
-def _third_in_group(site: Site) -> tuple[str, ...]:
+def _third_in_group(site: Site) -> Naming:
     codes = codes_of(site.read(), QUERY)
     row, column = map(int, np.argwhere(codes == 0)[0])
 
@@ -52,10 +53,10 @@ def _third_in_group(site: Site) -> tuple[str, ...]:
         return array
 
     site.edit(recoded(QUERY, change))
-    return (f"{QUERY}: code at [{row}, {column}] is 3, not 0",)
+    return stored(QUERY, "code", position=(row, column), found=3)
 
 
-def _other_places(site: Site) -> tuple[str, ...]:
+def _other_places(site: Site) -> Naming:
     """2:4 still holds, with the weights of a group in other places."""
 
     def change(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -63,21 +64,21 @@ def _other_places(site: Site) -> tuple[str, ...]:
         return np.ascontiguousarray(np.roll(groups, 1, axis=2)).reshape(array.shape)
 
     site.edit(recoded(DOWN, change))
-    return (f"{DOWN}: code at [",)
+    return stored(DOWN, "code")
 
 
-def _changed(module: str, change: Any) -> Any:
-    def plant(site: Site) -> tuple[str, ...]:
+def _changed(module: str, change: Any) -> Plant:
+    def plant(site: Site) -> Naming:
         site.edit(recoded(module, change))
-        return (f"{module}: code at [",)
+        return stored(module, "code")
 
     return plant
 
 
-def _exchanged(one: str, other: str) -> Any:
+def _exchanged(one: str, other: str) -> Plant:
     """The codes and scales of two layers of one shape."""
 
-    def plant(site: Site) -> tuple[str, ...]:
+    def plant(site: Site) -> Naming:
         def edit(model: Any) -> None:
             first, second = (layer_of(model, name).weight.path[0] for name in (one, other))
             for index in (0, 1):
@@ -86,7 +87,7 @@ def _exchanged(one: str, other: str) -> Any:
                 second.replace_input_with(index, mine)
 
         site.edit(edit)
-        return (f"{one}: code at [",)
+        return stored(one, "code")
 
     return plant
 

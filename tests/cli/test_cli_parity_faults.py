@@ -285,6 +285,22 @@ def test_an_engine_for_shorter_texts_than_the_datas_is_unproven(
     )
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", "model.plan"])
+def test_an_engine_that_was_built_from_other_files_is_refused(
+    name: str, sst2: Project, tmp_path: Path
+) -> None:
+    artefact = _with_engine(sst2, tmp_path)
+    path = artefact.path("engine.json")
+    own = artefact.manifest.files[name].sha256
+    path.write_text(path.read_text(encoding="utf-8").replace(own, "ab" * 32), encoding="utf-8")
+    with pytest.raises(ArtefactError) as caught:
+        engine_runner(artefact, "engine", 64)
+    assert str(caught.value) == (
+        f"{path}: expected an engine of this artefact's {name}, found one of a {name} with "
+        "SHA-256 abababababab…, which is another; build the engine again"
+    )
+
+
 def test_an_engine_that_was_never_built_is_said_to_be_absent(sst2: Project) -> None:
     result, _ = _result(sst2)
     assert result.unproven == {Stage.ENGINE: Unproven("No engine was built.", deployed=False)}

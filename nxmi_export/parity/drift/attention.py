@@ -37,23 +37,23 @@ def attention_finding(
 
     `noise` is what summation order accounts for. The cases, of which the first that holds is told:
 
-    1. a real token attends to padding;
-    2. the rows of real tokens do not sum to 1: the softmax runs over another axis;
+    1. the rows of real tokens do not sum to 1: the softmax runs over another axis;
+    2. a real token attends to padding;
     3. scores are multiples of the reference's, which is a scale;
     4. a real key that the reference attends to gets nothing, which is a mask;
     5. scores are the reference's up to a hundredth of their spread: the softmax itself differs;
     6. scores are other numbers altogether.
     """
     before, after = reference[:, real], candidate[:, real]
+    sums = after.sum(-1)
+    if np.abs(sums - 1).max(initial=0) > noise * after.shape[-1]:
+        reason = f"the softmax over the keys of a real token sums to {_furthest(sums):.4g}, not 1"
+        return AttentionFinding(Cause.SOFTMAX, reason)
     leak = float(after[..., ~real].sum(-1).max(initial=0))
     if leak > noise:
         reason = f"a real token gives up to {_percent(leak)} of its attention to padding"
         return AttentionFinding(Cause.PADDING, reason)
     before, after = before[..., real], after[..., real]
-    sums = after.sum(-1)
-    if np.abs(sums - 1).max(initial=0) > noise * after.shape[-1]:
-        reason = f"the softmax over the keys of a real token sums to {_furthest(sums):.4g}, not 1"
-        return AttentionFinding(Cause.SOFTMAX, reason)
     slope, rest = _proportion(before, after)
     if rest <= _PROPORTIONAL and abs(slope - 1) > max(rest, _NO_SCALE):
         reason = f"its scores are {slope:.4g} times as large: the softmax scale"

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from nxmi_export.parity.drift.excess import Excess
+from nxmi_export.parity.drift.point import Point
 from nxmi_export.parity.judge import CodeDifference
 from nxmi_export.parity.layer_weights import Mismatch
 
@@ -81,6 +82,8 @@ class Attribution:
     module: str
     evidence: Evidence
     reason: str  # one sentence
+    maker: str = ""  # the module whose node makes the value, where an operation is at fault
+    absent: tuple[Point, ...] = ()  # what PyTorch computes before the value, and the graph not
 
 
 _CAUSES = {

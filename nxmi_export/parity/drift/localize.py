@@ -26,7 +26,7 @@ from nxmi_export.parity.drift.plain import plain
 from nxmi_export.parity.drift.point import Kind
 from nxmi_export.parity.layer_weights import Mismatch
 from nxmi_export.parity.weights import weight_parity
-from passes.provenance import describe
+from passes.provenance import describe, module_of
 
 __all__ = ["Localization", "localize"]
 
@@ -190,7 +190,8 @@ def _from_numerics(model: nn.Module, first: Excess, replay: ForcedReplay) -> Att
     told += f", made by {describe(maker)}" if maker is not None else ""
     if absent:
         told += f"; the graph shows nothing of {', '.join(map(str, absent))} before it"
-    return Attribution(cause, first.point.module, first, f"{told}.")
+    made_by = "" if maker is None else module_of(maker)
+    return Attribution(cause, first.point.module, first, f"{told}.", made_by, absent)
 
 
 def _told(first: Excess) -> str:

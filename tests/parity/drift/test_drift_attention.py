@@ -40,6 +40,11 @@ CASES = {
         Cause.SOFTMAX,
         "not 1",
     ),
+    "another axis, padding hidden among the scores": (
+        _softmax(np.where(MASK, SCORES, -1e9), axis=-2),
+        Cause.SOFTMAX,
+        "not 1",
+    ),
     "another scale": (
         _softmax(_masked(1.01 * SCORES)),
         Cause.SOFTMAX,

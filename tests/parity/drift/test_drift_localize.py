@@ -202,6 +202,8 @@ def test_the_reason_tells_who_made_a_value_and_what_the_graph_lacks(
     attribution = _localize(sparse, data, path).attribution
     assert attribution is not None
     assert attribution.reason.startswith("classifier (input) at [")
+    assert attribution.maker == "bert.pooler.dense"
+    assert list(map(str, attribution.absent)) == ["bert.pooler.activation (activation)"]
     assert attribution.reason.endswith(
         "its stored numbers are right, made by bert.pooler.dense (Gemm bert.pooler.dense/Gemm); "
         "the graph shows nothing of bert.pooler.activation (activation) before it."
