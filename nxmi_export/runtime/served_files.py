@@ -42,7 +42,7 @@ class ServedFiles:
         def fact(name: str, read: Callable[[Any], _Value]) -> _Value:
             try:
                 return read(facts[name])
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError) as error:
                 found = f"{name} {facts[name]!r}" if name in facts else f"no {name}"
                 raise _unreadable(directory, found) from error
 
@@ -52,7 +52,7 @@ class ServedFiles:
             position_limit=fact("position_limit", _positive),
             labels=fact("labels", _texts),
             session_options=fact("session_options", _text_by_text),
-            provenance=fact("provenance", dict),
+            provenance=fact("provenance", _object),
             hashes=fact("files", _hashes),
         )
 
@@ -139,14 +139,20 @@ def _positive(value: Any) -> int:
     return value
 
 
-def _text_by_text(value: Any) -> dict[str, str]:
-    if not all(isinstance(each, str) for each in value.values()):
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise TypeError
-    return dict(value)
+    return value
+
+
+def _text_by_text(value: Any) -> dict[str, str]:
+    if not all(isinstance(each, str) for each in _object(value).values()):
+        raise TypeError
+    return _object(value)
 
 
 def _hashes(value: Any) -> dict[str, str]:
-    return _text_by_text({name: record["sha256"] for name, record in value.items()})
+    return _text_by_text({name: _object(each)["sha256"] for name, each in _object(value).items()})
 
 
 def _unreadable(directory: Path, found: str) -> ArtefactError:

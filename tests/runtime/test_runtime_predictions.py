@@ -13,7 +13,7 @@ import nxmi_export
 from nxmi_export.artefact import CPU_MODEL, MODEL
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.checkpoint import read_tokenizer_files
-from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.encoding import EncodedDataset, Feeds, encode, load_tokenizer
 from nxmi_export.glue import Dataset, task_named
 from nxmi_export.model_facts import model_facts
 from nxmi_export.parity.logits import Float32Array, logits_of
@@ -93,10 +93,14 @@ def test_batches_hold_no_more_texts_than_asked(
 ) -> None:
     sizes = []
     with nxmi_export.load(sst2.artefact, batch_size=3) as model:
-        run = model._session.logits
-        monkeypatch.setattr(
-            model._session, "logits", lambda feeds: sizes.append(len(feeds["input_ids"])) or run(feeds)
-        )
+        session = model._session
+        run = session.logits
+
+        def note(feeds: Feeds) -> Float32Array:
+            sizes.append(len(feeds["input_ids"]))
+            return run(feeds)
+
+        monkeypatch.setattr(session, "logits", note)
         model.predict(toy_dataset(8).texts[0])
     assert sizes == [3, 3, 2]
 
