@@ -44,6 +44,8 @@ class Session:
         self._name = str(path)
         self._refusals = refusals(ort)
         options = session_options(ort, path.parent, optimize=True, threads=threads, entries=entries)
+        # Else a plan of its memory is kept for every shape of batch that ever came.
+        options.enable_mem_pattern = False
         try:
             self._session: Any = ort.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]

@@ -6,7 +6,7 @@ padding and the side that is cut off, comes from its other files.
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,8 @@ TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"  # of the model
 SIDE_FILES = ("tokenizer_config.json", "special_tokens_map.json", CONFIG)
 
+# Texts at a time: beside its ids, an encoding holds some kilobytes of other facts.
+_CHUNK = 1024
 # What an encoding calls each input of a model.
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
@@ -59,14 +61,12 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[Text]) -> TokenRows:
         """The ids of every text, unpadded."""
-        encodings = self._tokenizer.encode_batch_fast(texts) if texts else []
-        return TokenRows.of(
-            (
-                {name: getattr(encoding, field) for name, field in self._fields.items()}
-                for encoding in encodings
-            ),
-            tuple(self._fields),
-        )
+        return TokenRows.of(self._rows(texts), tuple(self._fields))
+
+    def _rows(self, texts: Sequence[Text]) -> Iterator[Mapping[str, list[int]]]:
+        for start in range(0, len(texts), _CHUNK):
+            for encoding in self._tokenizer.encode_batch_fast(texts[start : start + _CHUNK]):
+                yield {name: getattr(encoding, field) for name, field in self._fields.items()}
 
     def _padding_id(self, directory: Path, side: Mapping[str, Mapping[str, Any]]) -> int:
         """Of the padding token that the tokenizer's files name, else the model's own."""
