@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import nxmi_export
+import nxmi_export.runtime
 import passes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,10 @@ CATCHES_EVERYTHING = {"nxmi_export/__main__.py::main"}
 
 # What a graph pass may build on, besides Python itself.
 PASSES_BUILD_ON = {"numpy", "onnx_ir", "passes"}
+
+# Of what the package depends on, some that come in by an import too many. What a server runs on is
+# tests/runtime/test_runtime_imports.py.
+SERVER_LACKS = {"onnx_ir", "pandas", "pyarrow", "pydantic", "rich", "scipy", "yaml"}
 
 # Names of hosts are put together here, so that this file does not contain what it looks for.
 REGISTRIES = (
@@ -67,7 +72,12 @@ def test_passes_import_nothing_but_their_foundations() -> None:
 
 
 def test_public_names_of_nxmi_export() -> None:
-    assert nxmi_export.__all__ == ["__version__"]
+    assert nxmi_export.__all__ == ["__version__", "load"]
+
+
+def test_public_names_of_the_runtime() -> None:
+    assert nxmi_export.runtime.__all__ == ["Prediction", "TaskModel", "load"]
+    assert nxmi_export.load is nxmi_export.runtime.load
 
 
 def test_public_names_of_passes() -> None:
@@ -113,7 +123,9 @@ def test_public_names_of_passes() -> None:
     ]
 
 
-@pytest.mark.parametrize("package", [nxmi_export, passes], ids=PACKAGES)
+@pytest.mark.parametrize(
+    "package", [nxmi_export, nxmi_export.runtime, passes], ids=lambda package: package.__name__
+)
 def test_every_public_name_exists(package: object) -> None:
     assert [name for name in package.__all__ if not hasattr(package, name)] == []
 
@@ -122,6 +134,7 @@ def test_every_public_name_exists(package: object) -> None:
     ("package", "heavy"),
     [
         ("nxmi_export", {"torch", "onnxruntime", "tensorrt", "tensorrt_rtx", "transformers"}),
+        ("nxmi_export.runtime", {"torch", "onnxruntime", "transformers", "onnx", *SERVER_LACKS}),
         ("passes", {"torch", "onnxruntime", "tensorrt", "tensorrt_rtx", "nxmi_export"}),
     ],
 )

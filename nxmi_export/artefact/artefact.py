@@ -1,11 +1,24 @@
 """A deployed model as a directory: reading it back with every file checked against its hash."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from nxmi_export.artefact.manifest import MANIFEST, FileRecord, Manifest
+from nxmi_export.artefact_files import (
+    BUILD_LOG,
+    CERTIFICATE,
+    CPU_MODEL,
+    ENGINE_FACTS,
+    FP16_MODEL,
+    FP16_WEIGHTS,
+    INT4_MODEL,
+    INT4_WEIGHTS,
+    MODEL,
+    PLAN,
+    WEIGHTS,
+    sha256_of,
+)
 from nxmi_export.errors import ArtefactError
 
 __all__ = [
@@ -27,17 +40,6 @@ __all__ = [
     "sha256_of",
 ]
 
-MODEL = "model.onnx"  # for TensorRT, and portable
-CPU_MODEL = "model.cpu.onnx"  # for onnxruntime on CPU
-FP16_MODEL = "model.fp16.onnx"  # for TensorRT: model.onnx with float16 where that is safe
-INT4_MODEL = "model.int4.onnx"  # for TensorRT: model.fp16.onnx, or model.onnx, with INT4 blocks
-WEIGHTS = "model.onnx.data"  # the tensors of all; each file refers to the same bytes
-FP16_WEIGHTS = "model.fp16.onnx.data"  # what FP16_MODEL alone has: its float16 tensors
-INT4_WEIGHTS = "model.int4.onnx.data"  # what INT4_MODEL alone has: its codes and scales
-PLAN = "model.plan"  # the engine
-BUILD_LOG = "build.log"  # of the engine
-ENGINE_FACTS = "engine.json"  # what was built, by what, and what its log proves
-CERTIFICATE = "certificate.json"  # what is proved of each of the files above
 _OPTIONS = {FP16_MODEL: " with --fp16", INT4_MODEL: " with --int4-blocks 64"}  # of export
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
@@ -125,9 +127,3 @@ def is_artefact(directory: Path) -> bool:
 def file_record(path: Path) -> FileRecord:
     """The size and hash of `path`."""
     return FileRecord(sha256=sha256_of(path), bytes=path.stat().st_size)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, never held in memory whole."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

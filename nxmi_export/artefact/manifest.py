@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nxmi_export.artefact_files import MANIFEST
 from nxmi_export.errors import ArtefactError
 from nxmi_export.output_files import atomic_file
 
@@ -17,8 +18,6 @@ __all__ = [
     "Source",
     "TableRecord",
 ]
-
-MANIFEST = "manifest.json"
 
 
 class _Record(BaseModel):

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from nxmi_export.backends import onnxruntime_library
 from nxmi_export.backends.runner import Feeds
 from nxmi_export.errors import ShapeError
 from passes.provenance import describe
@@ -31,12 +32,7 @@ def unfit_batch(path: Path, name: str, feeds: Feeds, error: Exception) -> ShapeE
     beyond = _BEYOND.search(text)
     node = _node(path, beyond["node"]) if beyond else None
     if beyond is None or node is None:
-        return ShapeError(
-            batch,
-            expected="as many tokens as the model has positions, and ids of its vocabulary",
-            found=text,
-            remedy="shorten the batch to position_limit in manifest.json, or encode it again",
-        )
+        return onnxruntime_library.unfit_batch(name, feeds, error)
     index = node.inputs[1]
     expected = f"rows up to {beyond['last']} to be looked up by {describe(node)} of {path.name}"
     if index is not None and index.is_graph_input():

@@ -7,7 +7,6 @@ outputs is the same model with more outputs. Peak memory is the file's bytes onc
 onnxruntime needs anyway; weights in external files are not read here at all.
 """
 
-import importlib
 import re
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -16,14 +15,16 @@ from typing import Any, Self
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from nxmi_export.backends.onnxruntime_options import (
-    EXACT_PRODUCTS,
-    FLOAT_PRODUCTS,
-    multiply_exactly,
+from nxmi_export.backends.onnxruntime_library import (
+    find_onnxruntime,
+    refusals,
+    session_options,
+    unloadable,
 )
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
 from nxmi_export.backends.onnxruntime_refusal import unfit_batch
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
-from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
+from nxmi_export.errors import ArtefactError, UsageError
 from passes.constants import constant, readers
 from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
@@ -31,10 +32,7 @@ from passes.quantizers import is_dequantize
 
 __all__ = ["OnnxRuntimeRunner", "exact_options"]
 
-# Lets a model given as bytes find its external weights beside the file it came from.
-_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
-_ERRORS_ONLY = 3  # onnxruntime's log severity; refusals reach the caller as exceptions.
 
 
 class OnnxRuntimeRunner:
@@ -59,7 +57,7 @@ class OnnxRuntimeRunner:
         threads: int | None = None,
         extra_outputs: tuple[str, ...] = (),
     ) -> None:
-        ort = _onnxruntime()
+        ort = find_onnxruntime()
         if not path.is_file():
             raise ArtefactError(
                 path,
@@ -67,9 +65,15 @@ class OnnxRuntimeRunner:
                 found="no file",
                 remedy="export the model first or correct the path",
             )
-        options = _session_options(ort, path, optimize=optimize, threads=threads)
+        options = session_options(
+            ort,
+            path.parent,
+            optimize=optimize,
+            threads=threads,
+            entries=exact_options(path) if optimize else {},
+        )
         self._session: Any | None = _open(ort, path, options, extra_outputs)
-        self._refusals = _refusals(ort)
+        self._refusals = refusals(ort)
         self._path = path
         self.name = f"onnxruntime {'optimized' if optimize else 'as written'}"
         self.input_names = tuple(value.name for value in self._session.get_inputs())
@@ -100,33 +104,6 @@ class OnnxRuntimeRunner:
         trace: TracebackType | None,
     ) -> None:
         self._session = None
-
-
-def _onnxruntime() -> ModuleType:
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise CapabilityMissing(
-            "onnxruntime",
-            expected="an installation that loads",
-            found=str(error),
-            remedy="run `pip install onnxruntime`",
-        ) from error
-
-
-def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: int | None) -> Any:
-    options = ort.SessionOptions()
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    options.log_severity_level = _ERRORS_ONLY
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
-    if optimize:
-        multiply_exactly(options, exact_options(path))
-    # Else its threads spin on after a run, on the processors of whatever runs next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return options
 
 
 def exact_options(path: Path) -> dict[str, str]:
@@ -172,7 +149,7 @@ def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, .
     model = path.read_bytes() + _more_outputs(extra_outputs) if extra_outputs else str(path)
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except _refusals(ort) as error:
+    except refusals(ort) as error:
         unknown = re.search(r"Graph output \((.*?)\) does not exist", str(error))
         if unknown:
             raise UsageError(
@@ -182,12 +159,7 @@ def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, .
                 remedy="take the name from the graph as it was lowered",
             ) from error
         _check_external_files(path)
-        raise ArtefactError(
-            path,
-            expected="a model that onnxruntime can load",
-            found=" ".join(str(error).split()),
-            remedy="export it again, or update onnxruntime where it names an unknown operator",
-        ) from error
+        raise unloadable(path, error) from error
 
 
 def _check_external_files(path: Path) -> None:
@@ -224,18 +196,3 @@ def _more_outputs(names: tuple[str, ...]) -> bytes:
     patch = onnx.ModelProto()
     patch.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     return bytes(patch.SerializeToString())
-
-
-def _refusals(ort: ModuleType) -> tuple[type[Exception], ...]:
-    """What onnxruntime raises about a model; its exceptions share no base class below Exception."""
-    states = ort.capi.onnxruntime_pybind11_state
-    return (
-        states.Fail,
-        states.InvalidArgument,
-        states.InvalidGraph,
-        states.InvalidProtobuf,
-        states.NoModel,
-        states.NoSuchFile,
-        states.NotImplemented,
-        states.RuntimeException,
-    )

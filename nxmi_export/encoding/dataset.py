@@ -7,14 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nxmi_export.encoding.batches import Feeds, Indices, bucketed, padded
 from nxmi_export.encoding.rows import TokenRows
-from nxmi_export.errors import ShapeError
 from nxmi_export.glue import Dataset
 
 __all__ = ["Batch", "EncodedDataset", "Feeds"]
-
-Feeds = dict[str, NDArray[np.int64]]
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,8 @@ class EncodedDataset:
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     def bucketed(self, tokens: int) -> list[Indices]:
-        """The examples by length, in batches of at most `tokens` tokens, padding included.
-
-        Long examples come in small batches and short ones in large, so that a batch takes about
-        the same time and memory whatever its length. The longest come first: what memory a run
-        needs shows at once. An example of more than `tokens` tokens has a batch of its own.
-        """
-        order, batches, start = self.by_length()[::-1], [], 0
-        while start < len(order):
-            count = max(1, tokens // max(1, int(self.lengths[order[start]])))
-            batches.append(order[start : start + count])
-            start += count
-        return batches
+        """The examples by length, in batches of at most `tokens` tokens, as `bucketed` has them."""
+        return bucketed(self.lengths, tokens)
 
     def batch(self, indices: Indices, pad_to: int | None = None) -> Batch:
         """These examples, padded on the right to the longest of them, or to `pad_to` tokens."""
@@ -83,19 +70,4 @@ class EncodedDataset:
 
     def padded(self, indices: Sequence[int] | Indices, pad_to: int | None) -> Feeds:
         """The inputs of the examples `indices`, padded to one length."""
-        starts, lengths = self.rows.starts, self.lengths
-        longest = max(int(lengths[index]) for index in indices)
-        if pad_to is not None and pad_to < longest:
-            raise ShapeError(
-                "padding",
-                expected=f"at least the {longest} tokens of the longest example",
-                found=f"{pad_to}",
-                remedy="pad to a larger length",
-            )
-        shape = (len(indices), pad_to or longest)
-        feeds = {name: np.full(shape, fill, np.int64) for name, fill in self.padding.items()}
-        for row, index in enumerate(indices):
-            start, length = starts[index], lengths[index]
-            for name, array in feeds.items():
-                array[row, :length] = self.rows.ids[name][start : start + length]
-        return feeds
+        return padded(self.rows, indices, self.padding, pad_to)

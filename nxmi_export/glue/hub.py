@@ -10,7 +10,6 @@ from types import ModuleType
 from nxmi_export.errors import CapabilityMissing, DatasetNotFound
 from nxmi_export.glue.dataset import Dataset
 from nxmi_export.glue.digest import sha256_of
-from nxmi_export.glue.parquet import dataset_from_table
 from nxmi_export.glue.tasks import Task
 
 __all__ = ["load_from_hub"]
@@ -44,6 +43,8 @@ def load_from_hub(task: Task, split: str) -> Dataset:
             found=f"{type(error).__name__} ({str(error).partition(chr(10))[0]})",
             remedy="connect to the hub, or give a data directory",
         ) from error
+    from nxmi_export.glue.parquet import dataset_from_table
+
     table = rows.with_format("arrow")[:]
     cached = [Path(file["filename"]) for file in rows.cache_files]
     source = f"{HUB_NAME}/{task.hub_config}/{split}"

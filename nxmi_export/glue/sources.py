@@ -7,7 +7,6 @@ from nxmi_export.errors import DatasetNotFound
 from nxmi_export.glue.dataset import Dataset
 from nxmi_export.glue.hub import load_from_hub
 from nxmi_export.glue.paraphrases import DEV_IDS_FILE, PUBLISHED_FILE, read_paraphrases
-from nxmi_export.glue.parquet import read_parquet
 from nxmi_export.glue.tasks import TRAIN_SPLIT, Task
 from nxmi_export.glue.tsv import read_tsv
 
@@ -77,6 +76,9 @@ def _read(task: Task, split: str, paths: tuple[Path, ...]) -> Dataset:
         case (published, dev_ids):
             return read_paraphrases(task, split, published, dev_ids)
         case (path,) if path.suffix == ".parquet":
+            # Here, so that tasks and tokens need no pyarrow.
+            from nxmi_export.glue.parquet import read_parquet
+
             return read_parquet(task, split, path)
         case _:
             return read_tsv(task, split, paths[0])

@@ -19,6 +19,7 @@ from nxmi_export.glue import Task, load_dataset
 from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import Observed, RungResult, Stage
 from nxmi_export.workflow.parity.request import ParityRequest
+from nxmi_export.workflow.parity.served_tokens import check_served_tokens
 from nxmi_export.workflow.parity.source import exported_checkpoint
 from nxmi_export.workflow.parity.what_travels import check_recipe
 from nxmi_export.workflow.task_head import InTaskOrder, label_order
@@ -120,7 +121,10 @@ class Ladder:
         )
 
     def dev_splits(self) -> list[EncodedDataset]:
-        """Every dev split of every task; MNLI has two."""
+        """Every dev split of every task; MNLI has two.
+
+        Raises ArtefactError where a server would split their texts otherwise.
+        """
         # All files are read first: that one is missing should be known before the work.
         datasets = [
             load_dataset(task, split, self.request.data_dir)
@@ -130,7 +134,10 @@ class Ladder:
         limit = self.request.limit
         if limit is not None:
             datasets = [dataset.head(limit) for dataset in datasets]
-        return [self.encoder.encode(dataset) for dataset in datasets]
+        splits = [self.encoder.encode(dataset) for dataset in datasets]
+        for split in splits:
+            check_served_tokens(self.artefact, split, self.encoder.max_length)
+        return splits
 
     @property
     def threads(self) -> int:

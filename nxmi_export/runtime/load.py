@@ -1,0 +1,114 @@
+"""A directory in, the model in it ready to predict out; every file that is read is checked."""
+
+import json
+import os
+from pathlib import Path
+
+from nxmi_export.artefact_files import CPU_MODEL
+from nxmi_export.errors import ArtefactError, UsageError
+from nxmi_export.glue.tasks import TASKS
+from nxmi_export.runtime.prediction import Head
+from nxmi_export.runtime.served_files import ServedFiles
+from nxmi_export.runtime.session import Session
+from nxmi_export.runtime.task_model import Batching, TaskModel
+from nxmi_export.runtime.text_encoder import CONFIG, SIDE_FILES, TOKENIZER, TextEncoder
+
+__all__ = ["load"]
+
+BATCH_TOKENS = 1024  # as parity's own batches
+_WEIGHTS_SUFFIX = ".onnx.data"
+
+
+def load(
+    directory: str | os.PathLike[str],
+    *,
+    file: str = CPU_MODEL,
+    threads: int | None = None,
+    batch_size: int | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    max_length: int | None = None,
+) -> TaskModel:
+    """The model of an artefact, ready to predict; hashes of all files that it reads are checked.
+
+    `file` is the ONNX file to run. `threads` are those of one operator, for all callers together,
+    None leaves the choice to onnxruntime: take 1 where as many callers predict at once as there
+    are processors, and all processors for one caller that waits. A batch holds at most
+    `batch_tokens` tokens, padding included, and at most `batch_size` texts. Texts are truncated to
+    `max_length` tokens, by default to those of training, or else to as many as the model has
+    positions. Load after a fork, not before: threads do not survive one.
+
+    Raises ArtefactError for a directory, manifest or file that cannot be used, UsageError for a
+    number that cannot be, CapabilityMissing without onnxruntime or tokenizers.
+    """
+    _check_counts(threads=threads, batch_size=batch_size, batch_tokens=batch_tokens)
+    served = ServedFiles.read(Path(directory))
+    files = _tokenizer_files(served)
+    encoder = TextEncoder(
+        served.directory,
+        files,
+        input_names=served.input_names,
+        max_length=_length(served, max_length),
+    )
+    return TaskModel(
+        str(served.directory),
+        encoder,
+        _session(served, file, threads),
+        Head.of(served.labels, json.loads(files[CONFIG]).get("problem_type")),
+        columns=_columns(served.task),
+        batching=Batching(batch_tokens, batch_size),
+    )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and (type(count) is not int or count < 1):
+            raise UsageError(
+                name, expected="a whole number from 1", found=repr(count), remedy="correct it"
+            )
+
+
+def _columns(task: str | None) -> int | None:
+    """How many texts make one input of the task; None where that is not known."""
+    return None if task is None or task not in TASKS else len(TASKS[task].text_columns)
+
+
+def _tokenizer_files(served: ServedFiles) -> dict[str, bytes]:
+    if TOKENIZER not in served.hashes:
+        raise ArtefactError(
+            served.directory,
+            expected=f"an artefact with {TOKENIZER}, for texts to be encoded without transformers",
+            found="none",
+            remedy="save a fast tokenizer beside the model with tokenizer.save_pretrained, and "
+            "export it again",
+        )
+    present = [name for name in SIDE_FILES if name in served.hashes or name == CONFIG]
+    return {name: served.content(name) for name in (TOKENIZER, *present)}
+
+
+def _length(served: ServedFiles, asked: int | None) -> int:
+    _check_counts(max_length=asked)
+    limit = served.position_limit
+    if asked is not None and asked > limit:
+        raise UsageError(
+            "max_length",
+            expected=f"at most the {limit} positions of the model",
+            found=f"{asked}",
+            remedy="truncate to fewer tokens",
+        )
+    return asked or min(served.trained_length or limit, limit)
+
+
+def _session(served: ServedFiles, file: str, threads: int | None) -> Session:
+    content = served.content(file)
+    for name in served.hashes:
+        # Which of them a graph reads, only a library that reads ONNX could tell.
+        if name.endswith(_WEIGHTS_SUFFIX):
+            served.check(name)
+    return Session(
+        served.directory / file,
+        content,
+        input_names=served.input_names,
+        outputs=len(served.labels),
+        threads=threads,
+        entries=served.session_options if file == CPU_MODEL else {},
+    )

@@ -1,0 +1,80 @@
+"""A graph that was checked in, an onnxruntime session that threads share out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nxmi_export.backends.onnxruntime_library import (
+    find_onnxruntime,
+    refusals,
+    session_options,
+    unfit_batch,
+    unloadable,
+)
+from nxmi_export.encoding.batches import Feeds
+from nxmi_export.errors import ArtefactError
+
+__all__ = ["Session"]
+
+_OUTPUT = "logits"
+
+
+class Session:
+    """Runs the graph `content`, read from `path`, with every fusion allowed.
+
+    `entries` are session configuration entries. Raises ArtefactError for a graph that onnxruntime
+    does not open, or whose inputs and number of outputs are others, CapabilityMissing without
+    onnxruntime.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        content: bytes,
+        *,
+        input_names: tuple[str, ...],
+        outputs: int,
+        threads: int | None,
+        entries: Mapping[str, str],
+    ) -> None:
+        ort = find_onnxruntime()
+        self._name = str(path)
+        self._refusals = refusals(ort)
+        options = session_options(ort, path.parent, optimize=True, threads=threads, entries=entries)
+        # Else a plan of its memory is kept for every shape of batch that ever came.
+        options.enable_mem_pattern = False
+        try:
+            self._session: Any = ort.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except self._refusals as error:
+            raise unloadable(path, error) from error
+        self._check_interface(path, input_names, outputs)
+
+    def logits(self, feeds: Feeds) -> NDArray[np.float32]:
+        """Float32 (batch, labels); ShapeError for a batch on which the graph fails."""
+        try:
+            (logits,) = self._session.run([_OUTPUT], feeds)
+        except self._refusals as error:
+            raise unfit_batch(self._name, feeds, error) from error
+        return np.asarray(logits, np.float32)
+
+    def _check_interface(self, path: Path, inputs: tuple[str, ...], outputs: int) -> None:
+        found = [each.name for each in self._session.get_inputs()]
+        if set(found) != set(inputs):
+            raise _other_interface(path, f"the inputs {', '.join(inputs)}", ", ".join(found))
+        shapes = {each.name: each.shape for each in self._session.get_outputs()}
+        if _OUTPUT not in shapes:
+            raise _other_interface(path, f"an output {_OUTPUT}", ", ".join(shapes))
+        width = shapes[_OUTPUT][-1]
+        if width != outputs:
+            raise _other_interface(path, f"{outputs} {_OUTPUT}, one for each label", f"{width}")
+
+
+def _other_interface(path: Path, expected: str, found: str) -> ArtefactError:
+    return ArtefactError(
+        path, expected=f"a graph with {expected}", found=found, remedy="export the model again"
+    )
