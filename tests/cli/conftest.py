@@ -15,6 +15,9 @@ from nxmi_export.errors import CapabilityMissing
 from nxmi_export.recipe import Placement
 from tests.cli.command_lines import Outcome
 from tests.pipeline.exports import write_compressed
+from tests.traced_once import traced_once
+
+__all__ = ["traced_once"]  # a fixture of every test
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,6 +14,9 @@ from nxmi_export.recipe import Placement
 from tests.pipeline.exports import Exported, export_compressed
 from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import PLACEMENTS
+from tests.traced_once import traced_once
+
+__all__ = ["traced_once"]  # a fixture of every test
 
 
 @pytest.fixture(scope="session")

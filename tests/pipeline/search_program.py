@@ -55,7 +55,6 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at-probe", type=int)
     parser.add_argument("--kill-at-score", type=int, help="of the search per component")
-    parser.add_argument("--kill-at-proposal", type=int)
     parser.add_argument("--kill-at-marginal", type=int)
     parser.add_argument("--kill-at-refined", type=int)
     given = parser.parse_args(arguments)
@@ -69,8 +68,6 @@ def main(arguments: Sequence[str]) -> None:
             case SensitivityDone(refinement=1, number=given.kill_at_marginal):
                 os.kill(os.getpid(), signal.SIGKILL)
             case CandidateScored(refinement=1, number=given.kill_at_refined):
-                os.kill(os.getpid(), signal.SIGKILL)
-            case CandidateScored(origin="layer", number=given.kill_at_proposal):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     request = request_for(given.model, given.data, given.folder, resume=given.resume)

@@ -443,10 +443,9 @@ def test_a_search_killed_again_and_again_ends_with_the_same_result(
     finished: Finished, dense: Path, data: Path, tmp_path: Path
 ) -> None:
     whole, killed = finished.request.output, tmp_path / "killed"
+    # Among probes one is killed below, and proposals are scores of layers as refined ones are.
     for kill in (
-        ("--kill-at-probe", "7"),
         ("--kill-at-score", "30"),  # in the middle of a round
-        ("--kill-at-proposal", "5"),
         ("--kill-at-marginal", "7"),
         ("--kill-at-refined", "2"),
     ):

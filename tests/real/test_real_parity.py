@@ -40,6 +40,8 @@ ANY_SCORE = Terms(margin=0.99)
 GLUE = [task for task in TASKS.values() if task.hub_config is not None]
 # By the number of outputs of a task.
 PLACEMENTS = {2: Placement.SPARSE, 3: Placement.LINEAR, 1: Placement.ATTENTION}
+# The linear placement, which the others contain, is met in two of the encoder's blocks.
+DEPTHS = {Placement.SPARSE: LAYERS, Placement.ATTENTION: LAYERS, Placement.LINEAR: 2}
 
 
 @torch.inference_mode()
@@ -73,7 +75,9 @@ def export_minilm(
 ) -> Artefact:
     """MiniLM with a fitted head, 2:4 + int8 after calibration on real text, exported."""
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(weights, num_labels=task.num_outputs)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        weights, num_labels=task.num_outputs, num_hidden_layers=DEPTHS[placement]
+    )
     recipe = Recipe(placement=placement)
     insert_quantizers(model, recipe)
     project(compressed_linears(model))

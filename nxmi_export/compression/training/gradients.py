@@ -61,7 +61,10 @@ class Gradients:
 
     def wrap(self) -> None:
         """Look again at which parameters there are; equal in every process afterwards."""
-        self._accelerator.free_memory()  # it keeps a reference to the wrapper before
+        if self._share.processes > 1:
+            # It keeps a reference to the wrapper before. One process has none, and a collection
+            # looks through every object of the libraries, which takes longer than a short run.
+            self._accelerator.free_memory()
         self._student = self._accelerator.prepare_model(self._plain)
 
     def of(self, batch: Indices, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
