@@ -13,6 +13,7 @@ from nxmi_export.backends.tensorrt_engine.device import Buffer, Device
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.logger import Recording, recording
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
+from nxmi_export.backends.tensorrt_engine.start_runtime import start_runtime
 from nxmi_export.errors import ArtefactError, EngineRunFailed, ShapeError
 
 __all__ = ["Dimensions", "Engine", "EngineTensor", "Range", "Shapes"]
@@ -61,7 +62,8 @@ class Engine:
     """The engine of `plan`; one scratch memory serves all its contexts, which share one stream.
 
     Works on TensorRT from 10.13 on, 11 and RTX: what differs is asked of the objects. Raises
-    ArtefactError for a missing plan, and for one that this library or this GPU does not load.
+    ArtefactError for a missing plan, and for one that this library or this GPU does not load,
+    CapabilityMissing where the library's runtime does not start.
     """
 
     def __init__(self, plan: Path, library: Library, device: Device) -> None:
@@ -142,7 +144,7 @@ class Engine:
             )
         deferred = Deferred()
         with recording(self.library, deferred) as (logger, record):
-            runtime: Any = self.library.module.Runtime(logger)
+            runtime: Any = start_runtime(self.library, logger)
             engine = runtime.deserialize_cuda_engine(self._plan.read_bytes())
         deferred.reraise()
         if engine is None:
