@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.text_format import ParseError
 
 from nxmi_export.artefact import Artefact
+from nxmi_export.backends.tensorrt_engine import EngineOptions
 from nxmi_export.errors import ArtefactError, NxmiError, OutputError, UsageError
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.triton import TritonRequest
@@ -240,6 +241,22 @@ def test_a_plan_that_cannot_be_served_is_refused(
     with pytest.raises(error) as caught:
         write_repository(artefact, request)
     assert str(caught.value) == sentence.format(folder=artefact.directory)
+    assert not request.repository.exists()
+
+
+def test_a_plan_without_its_weights_is_not_published(
+    sparse_copy: Artefact, request_for: RequestFor
+) -> None:
+    artefact = with_plan(sparse_copy, ([1, 1], [8, 16], [8, 16]))
+    stripped = EngineOptions(strip_weights=True).as_json()
+    artefact = with_engine_document(artefact, options=stripped)
+    request = request_for("tensorrt")
+    with pytest.raises(ArtefactError) as caught:
+        write_repository(artefact, request)
+    assert str(caught.value) == (
+        f"{artefact.directory / 'model.plan'}: expected a plan with its weights, found one built "
+        "with --strip-weights, which runs only after a refit; build it again without the option"
+    )
     assert not request.repository.exists()
 
 

@@ -5,6 +5,7 @@ its hash. A document of another version, with a key missing or with one more, is
 """
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -212,6 +213,21 @@ class EngineFacts(_Record):
             found=found,
             remedy="build the engine again",
         )
+
+    def plan_to_run(self, artefact: Artefact) -> Path:
+        """The plan's file; raises ArtefactError for one that came without its weights.
+
+        Everyone who runs or serves a plan asks here: without a refit it computes nothing.
+        """
+        path = artefact.path(PLAN)
+        if self.options.strip_weights:
+            raise ArtefactError(
+                path,
+                expected="a plan with its weights",
+                found="one built with --strip-weights, which runs only after a refit",
+                remedy="build it again without the option",
+            )
+        return path
 
     @property
     def longest(self) -> int:

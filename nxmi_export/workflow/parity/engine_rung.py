@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nxmi_export.artefact import PLAN, Artefact
+from nxmi_export.artefact import Artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.tensorrt_engine import ShapeProfile, TensorRtRunner, find_library
 from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
@@ -20,8 +20,8 @@ __all__ = ["WithinProfile", "engine_runner"]
 def engine_runner(artefact: Artefact, name: str, longest: int) -> Runner | Unproven:
     """The engine over batches of any size, of at most `longest` tokens an example.
 
-    A plan of another library or GPU is nothing that the data could show. Raises ArtefactError for
-    an engine.json that this version does not read.
+    A plan of another library or GPU, or without its weights, is nothing that the data could show.
+    Raises ArtefactError for an engine.json that this version does not read.
     """
     facts = EngineFacts.read(artefact)
     if facts is None:
@@ -36,8 +36,8 @@ def engine_runner(artefact: Artefact, name: str, longest: int) -> Runner | Unpro
             f"{profile.max.sequence}; compare with a lower --max-length, or build it for more."
         )
         return Unproven(reason, deployed=True)
-    plan = artefact.path(PLAN)
     try:
+        plan = facts.plan_to_run(artefact)
         runner = TensorRtRunner(plan, library=find_library(facts.library.name), name=name)
     except (CapabilityMissing, ArtefactError) as refusal:
         return Unproven(f"{refusal}.", deployed=True)

@@ -37,7 +37,7 @@ class ServedModel:
 
     @classmethod
     def read(cls, artefact: Artefact, request: TritonRequest) -> "ServedModel":
-        """Raises ArtefactError without an engine for `tensorrt`, UsageError for an unfit one."""
+        """Raises ArtefactError without a whole engine for `tensorrt`, UsageError for an unfit one."""
         if request.backend == "tensorrt":
             return _engine(artefact, request)
         limit = artefact.manifest.position_limit
@@ -71,6 +71,7 @@ def _engine(artefact: Artefact, request: TritonRequest) -> ServedModel:
             found=f"one of {facts.library.name}",
             remedy="build it with --library tensorrt, or serve with --backend onnxruntime",
         )
+    facts.plan_to_run(artefact)
     profiles = facts.shape_profiles(artefact.manifest.position_limit)
     _check_profiles(artefact, profiles)
     largest = _largest(artefact, profiles, request)
