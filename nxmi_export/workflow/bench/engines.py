@@ -25,7 +25,7 @@ from nxmi_export.workflow.interruptible import interruptible
 __all__ = ["DENSE_KERNELS", "ENGINE", "engine_contenders"]
 
 ENGINE, DENSE_KERNELS = "tensorrt", "tensorrt-dense-kernels"
-# A plan of another GPU or release, or without its weights, leaves its place empty and stops nothing.
+# A plan of another GPU or release, or without weights, leaves its place empty and stops nothing.
 _REFUSALS = (CapabilityMissing, ArtefactError)
 _NO_PLAN = NotRun(f"the artefact has no {PLAN}; nxmi-export build makes it")
 

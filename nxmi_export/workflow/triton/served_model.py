@@ -37,7 +37,7 @@ class ServedModel:
 
     @classmethod
     def read(cls, artefact: Artefact, request: TritonRequest) -> "ServedModel":
-        """Raises ArtefactError without a whole engine for `tensorrt`, UsageError for an unfit one."""
+        """Raises ArtefactError without a whole engine for `tensorrt`, UsageError if it is unfit."""
         if request.backend == "tensorrt":
             return _engine(artefact, request)
         limit = artefact.manifest.position_limit
