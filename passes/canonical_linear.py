@@ -21,7 +21,7 @@ from passes.layer_invariants import (
     weight_scales_lie_on_the_output_axis,
     weights_are_stored_integers,
 )
-from passes.ledger import Change
+from passes.ledger import Change, Entry
 from passes.linear_layers import linear_layers
 from passes.quantizers import is_dequantize, read_quantizer
 
@@ -34,7 +34,7 @@ class CanonicalLinear(GraphPass):
     assumes = (weights_are_stored_integers,)
     establishes = (linear_layers_are_canonical, weight_scales_lie_on_the_output_axis)
 
-    def rewrite(self, graph: ir.Graph) -> Iterator[Change]:
+    def rewrite(self, graph: ir.Graph) -> Iterator[Entry]:
         """Transposes first: they decide what a linear layer reads."""
         for node in graph:
             if _transposes_a_weight(node):

@@ -54,11 +54,9 @@ DEGRADED = """
     }"""
 
 
-def test_a_graph_that_tensorrt_degrades_is_1_and_named(
-    nxmi_export: Command, tmp_path: Path, rtx: Library
-) -> None:
+def _write(text: str, graph: Path) -> Path:
     numbers = np.random.default_rng(0)
-    model = onnx.parser.parse_model(DEGRADED)
+    model = onnx.parser.parse_model(text)
     arrays = {
         "table": numbers.normal(size=(32, 16)).astype(np.float32),
         "integers": numbers.integers(-127, 128, (16, 16), dtype=np.int8),
@@ -67,8 +65,14 @@ def test_a_graph_that_tensorrt_degrades_is_1_and_named(
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
     )
-    graph = tmp_path / "other.onnx"
     onnx.save(model, graph)
+    return graph
+
+
+def test_a_graph_that_tensorrt_degrades_is_1_and_named(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    graph = _write(DEGRADED, tmp_path / "other.onnx")
     outcome = nxmi_export("build", graph, "--optShapes=ids:2x8", "--strict")
     assert outcome.code == 1
     assert "weight-scale-axis layer/MatMul" in " ".join(outcome.out.replace("│", " ").split())
@@ -78,6 +82,21 @@ def test_a_graph_that_tensorrt_degrades_is_1_and_named(
         "layer/MatMul; read other.engine.json for the modules and the reasons\n"
     )
     assert (tmp_path / "other.plan").exists()
+
+
+def test_a_graph_whose_values_tensorrt_alters_is_2_and_not_built(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    graph = _write(DEGRADED.replace("int8 zero", "uint8 zero"), tmp_path / "other.onnx")
+    outcome = nxmi_export("build", graph, "--optShapes=ids:2x8")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{graph}: expected a graph whose values TensorRT computes as they are written, found "
+        "uint8-activation at codes: uint8 codes around 0, which TensorRT takes for int8; quantize "
+        "to int8, or let --requantize double the scale (not exact), or mend a copy with "
+        f"nxmi-export lint {graph} --fix --requantize -o FILE"
+    )
+    assert list(tmp_path.iterdir()) == [graph]
 
 
 def test_a_mistake_of_the_user_is_2(nxmi_export: Command) -> None:
