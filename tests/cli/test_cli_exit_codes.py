@@ -1,6 +1,7 @@
 """0 ok · 1 gate failed · 2 usage · 3 capability missing · 4 internal error · 130 interrupted."""
 
 import functools
+import json
 import signal
 import subprocess
 import sys
@@ -82,6 +83,17 @@ def test_a_graph_that_tensorrt_degrades_is_1_and_named(
         "layer/MatMul; read other.engine.json for the modules and the reasons\n"
     )
     assert (tmp_path / "other.plan").exists()
+
+
+def test_a_graph_with_fixed_shapes_is_built_for_them(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    graph = _write(DEGRADED.replace("batch, sequence", "2, 8"), tmp_path / "other.onnx")
+    outcome = nxmi_export("build", graph)
+    assert outcome.code == 1  # INT8 refuted, as with open shapes
+    facts = json.loads((tmp_path / "other.engine.json").read_text())
+    assert facts["profiles"] == [{"min": [2, 8], "opt": [2, 8], "max": [2, 8]}]
+    assert not [each for each in facts["trtexec"] if "Shapes" in each]
 
 
 def test_a_graph_whose_values_tensorrt_alters_is_2_and_not_built(
