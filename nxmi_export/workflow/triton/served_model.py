@@ -34,6 +34,7 @@ class ServedModel:
     tuned: Shape  # the batch that is fastest, within `largest`
     profiles: int  # of the engine; 0 where there is none
     needs: str  # what the server must have, in words
+    narrowed: str | None = None  # why `largest` is less than some profile holds, if it is
 
     @classmethod
     def read(cls, artefact: Artefact, request: TritonRequest) -> "ServedModel":
@@ -87,6 +88,7 @@ def _engine(artefact: Artefact, request: TritonRequest) -> ServedModel:
         profiles=len(profiles),
         needs=f"Triton's tensorrt backend with TensorRT {facts.library.version}, "
         "and the GPU of the build",
+        narrowed=_narrowed(profiles, request),
     )
 
 
@@ -113,6 +115,18 @@ def _largest(artefact: Artefact, profiles: tuple[ShapeProfile, ...], request: Tr
             remedy="lower it, or build the engine for larger batches",
         )
     return request.max_batch or allowed
+
+
+def _narrowed(profiles: tuple[ShapeProfile, ...], request: TritonRequest) -> str | None:
+    """Which profile keeps every batch small, unless that was asked for."""
+    narrow = min(profiles, key=lambda each: each.max.batch)
+    widest = max(each.max.batch for each in profiles)
+    if request.max_batch is not None or narrow.max.batch == widest:
+        return None
+    return (
+        f"batches are of {narrow.max.batch} at most, not {widest}: Triton does not ask which "
+        f"profile will run one, and {narrow} holds no more"
+    )
 
 
 def _interface(artefact: Artefact, name: str) -> tuple[tuple[Tensor, ...], Tensor]:
