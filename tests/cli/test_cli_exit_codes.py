@@ -175,7 +175,7 @@ def test_a_library_that_this_platform_cannot_have_is_3(
 def test_an_unexpected_error_is_4_with_its_trace(
     nxmi_export: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def divide(subject: str, *, base: str | None = None) -> None:
+    def divide(subject: str, **others: object) -> None:
         raise ZeroDivisionError("a bug [red] of ours")
 
     monkeypatch.setattr("nxmi_export.workflow.inspect.inspect", divide)
@@ -187,7 +187,7 @@ def test_an_unexpected_error_is_4_with_its_trace(
 
 
 def test_ctrl_c_in_a_command_is_130(nxmi_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(subject: str, *, base: str | None = None) -> None:
+    def interrupted(subject: str, **others: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nxmi_export.workflow.inspect.inspect", interrupted)

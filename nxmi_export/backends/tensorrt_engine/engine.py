@@ -192,7 +192,7 @@ class Engine:
 
     def _range(self, name: str, profile: int) -> Range:
         low, _, high = self._engine.get_tensor_profile_shape(name, profile)
-        return Range(tuple(low), tuple(high))
+        return Range(tuple(low[:]), tuple(high[:]))
 
     def _make_runtime_config(self) -> "trt.IRuntimeConfig":
         config = self._engine.create_runtime_config()

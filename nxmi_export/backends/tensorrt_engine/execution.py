@@ -112,7 +112,7 @@ class Execution:
                 taken = self.context.set_input_shape(name, shape)
                 engine.require(taken, f"to take the shape of {name}", heard)
             for tensor in (*engine.inputs, *engine.outputs):
-                shape = tuple(self.context.get_tensor_shape(tensor.name))
+                shape = tuple(self.context.get_tensor_shape(tensor.name)[:])
                 known = all(size >= 0 for size in shape)
                 engine.require(known, f"to know the shape of {tensor.name}", heard)
                 self._shapes[tensor.name] = shape
