@@ -15,13 +15,13 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from passes.constants import constant, constant_array, drop_unread, readers, store
-from passes.contract import GraphPass
+from passes.contract import GraphPass, Invariant
 from passes.layer_invariants import (
     linear_layers_are_canonical,
     weight_scales_lie_on_the_output_axis,
     weights_are_stored_integers,
 )
-from passes.ledger import Change
+from passes.ledger import Change, Entry
 from passes.linear_layers import linear_layers
 from passes.quantizers import is_dequantize, read_quantizer
 
@@ -31,10 +31,13 @@ __all__ = ["CanonicalLinear"]
 class CanonicalLinear(GraphPass):
     """Stores every weight the way its product reads it, and puts biases second."""
 
-    assumes = (weights_are_stored_integers,)
-    establishes = (linear_layers_are_canonical, weight_scales_lie_on_the_output_axis)
+    assumes: tuple[Invariant, ...] = (weights_are_stored_integers,)
+    establishes: tuple[Invariant, ...] = (
+        linear_layers_are_canonical,
+        weight_scales_lie_on_the_output_axis,
+    )
 
-    def rewrite(self, graph: ir.Graph) -> Iterator[Change]:
+    def rewrite(self, graph: ir.Graph) -> Iterator[Entry]:
         """Transposes first: they decide what a linear layer reads."""
         for node in graph:
             if _transposes_a_weight(node):

@@ -15,6 +15,7 @@ from passes.sparsity import Groups, check_groups, stamp_of
 __all__ = [
     "expected_layers_are_stamped",
     "linear_layers_are_canonical",
+    "other_than_canonical",
     "stamped_sparsity_holds",
     "weight_scales_lie_on_the_output_axis",
     "weights_are_stored_integers",
@@ -46,15 +47,29 @@ def linear_layers_are_canonical(model: ir.Model) -> None:
     A bias is the second operand of its Add.
     """
     for graph in model.graphs():
-        layers = {layer.node: layer for layer in linear_layers(graph)}
-        for layer in layers.values():
-            _check_canonical(layer)
-        fixed = constant_values(graph)
-        for node in graph:
-            if node.op_type in {"Gemm", "MatMul"} and node not in layers:
-                operand = node.inputs[1]
-                if operand is not None and operand in fixed and _rank(operand) in {None, 2}:
-                    raise _not_canonical(node, f"a weight computed by {_producer_text(operand)}")
+        for node, found in other_than_canonical(graph):
+            raise InvariantViolated(
+                describe(node),
+                expected="a linear layer whose stored weight is read directly and whose bias comes "
+                "second",
+                found=found,
+                remedy="run CanonicalLinear on the graph",
+            )
+
+
+def other_than_canonical(graph: ir.Graph) -> Iterator[tuple[ir.Node, str]]:
+    """Every product with a constant matrix that is not canonical, and what is found there."""
+    layers = {layer.node: layer for layer in linear_layers(graph)}
+    for node, layer in layers.items():
+        found = _other_than_canonical(layer)
+        if found is not None:
+            yield node, found
+    fixed = constant_values(graph)
+    for node in graph:
+        if node.op_type in {"Gemm", "MatMul"} and node not in layers:
+            operand = node.inputs[1]
+            if operand is not None and operand in fixed and _rank(operand) in {None, 2}:
+                yield node, f"a weight computed by {_producer_text(operand)}"
 
 
 @invariant
@@ -145,11 +160,11 @@ def _stamps_text(stamps: set[Groups | None]) -> str:
     return ", ".join(sorted("no stamp" if stamp is None else str(stamp) for stamp in stamps))
 
 
-def _check_canonical(layer: LinearLayer) -> None:
+def _other_than_canonical(layer: LinearLayer) -> str | None:
     node, path = layer.node, layer.weight.path
     stored_codes = len(path) == 1 and is_dequantize(path[0]) and layer.weight.is_integer
     if path and not stored_codes:
-        raise _not_canonical(node, "the weight behind " + ", ".join(map(describe, path)))
+        return "the weight behind " + ", ".join(map(describe, path))
     if node.op_type == "Gemm":
         scaled = {
             name: value
@@ -157,25 +172,15 @@ def _check_canonical(layer: LinearLayer) -> None:
             if (value := _attribute(node, name, neutral)) != neutral
         }
         if scaled:
-            raise _not_canonical(
-                node, ", ".join(f"{name} {value}" for name, value in scaled.items())
-            )
+            return ", ".join(f"{name} {value}" for name, value in scaled.items())
     if layer.add is not None and layer.add.inputs[0] is not node.outputs[0]:
-        raise _not_canonical(node, f"the bias as first operand of {describe(layer.add)}")
+        return f"the bias as first operand of {describe(layer.add)}"
+    return None
 
 
 def _attribute(node: ir.Node, name: str, default: float) -> float:
     attribute = node.attributes.get(name)
     return default if attribute is None else float(attribute.value)
-
-
-def _not_canonical(node: ir.Node, found: str) -> InvariantViolated:
-    return InvariantViolated(
-        describe(node),
-        expected="a linear layer whose stored weight is read directly and whose bias comes second",
-        found=found,
-        remedy="run CanonicalLinear on the graph",
-    )
 
 
 def _producer_text(value: ir.Value) -> str:

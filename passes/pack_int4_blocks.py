@@ -145,7 +145,8 @@ class PackInt4Blocks(GraphPass):
             raise self._refusal(layer, "codes from -8 to 7, which four bits hold", found, _RECIPE)
         point = weight.dequantize.zero_point
         if point is None or point.any():
-            raise self._refusal(layer, "a zero-point of 0", "another one", "quantize symmetrically")
+            found = "one that the graph computes" if point is None else "another one"
+            raise self._refusal(layer, "a zero-point of 0", found, "quantize symmetrically")
         if weight.block is not None and weight.block % self.block_size:
             raise self._refusal(
                 layer,

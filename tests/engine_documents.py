@@ -36,7 +36,7 @@ def engine_document(folder: Path, **changes: Any) -> dict[str, Any]:
         "lint": {
             "compute_capabilities": ["sm86"],
             "assumed": None,
-            "counts": {"refuse": 0, "degrade": 0, "note": 0},
+            "counts": {"refuse": 0, "alter": 0, "degrade": 0, "note": 0},
             "findings": [],
         },
         "timing_cache": {"file": None, "was_read": False, "refused": None},

@@ -12,6 +12,7 @@ from nxmi_export.artefact import is_artefact, read_artefact
 from nxmi_export.backends.tensorrt_engine import (
     BuildProgress,
     EngineOptions,
+    FixedSides,
     HardwareCompatibility,
     Precision,
     ShapeProfile,
@@ -112,8 +113,10 @@ class _Request:
     library: LibraryName | None
     options: EngineOptions
 
-    def profiles(self, inputs: Sequence[str], limit: int | None) -> tuple[ShapeProfile, ...]:
-        return given.profiles_of(self.shapes, self.trtexec, inputs, limit)
+    def profiles(
+        self, inputs: Sequence[str], limit: int | None, fixed: FixedSides
+    ) -> tuple[ShapeProfile, ...]:
+        return given.profiles_of(self.shapes, self.trtexec, inputs, limit, fixed)
 
 
 def _build_artefact(
@@ -132,7 +135,7 @@ def _build_artefact(
     manifest = artefact.manifest
     return build(
         artefact,
-        profiles=request.profiles(manifest.input_names, manifest.position_limit),
+        profiles=request.profiles(manifest.input_names, manifest.position_limit, FixedSides()),
         library=find_library(request.library),
         options=request.options,
         precision=precision,
@@ -142,13 +145,19 @@ def _build_artefact(
 
 def _build_file(graph: Path, plan: Path, request: _Request, show: OnProgress) -> "EngineReport":
     from nxmi_export.workflow.build import build_file
-    from nxmi_export.workflow.read_graph import input_names, position_limit, read_graph
+    from nxmi_export.workflow.read_graph import (
+        fixed_sides,
+        input_names,
+        position_limit,
+        read_graph,
+    )
 
     model = read_graph(graph)
+    limit = position_limit(model)
     return build_file(
         graph,
         plan,
-        profiles=request.profiles(input_names(model), position_limit(model)),
+        profiles=request.profiles(input_names(model), limit, fixed_sides(model)),
         library=find_library(request.library),
         options=request.options,
         on_progress=show,

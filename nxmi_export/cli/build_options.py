@@ -8,7 +8,7 @@ import typer
 
 from nxmi_export.backends.tensorrt_engine.library import LibraryName
 from nxmi_export.backends.tensorrt_engine.options import HardwareCompatibility, Precision
-from nxmi_export.backends.tensorrt_engine.profile import ShapeProfile
+from nxmi_export.backends.tensorrt_engine.profile import FixedSides, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.trtexec_shapes import TrtexecShapes
 from nxmi_export.errors import UsageError
 
@@ -74,8 +74,9 @@ LibraryChoice: TypeAlias = Annotated[
 Capabilities: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
+        metavar="SM",
         help="A GPU generation to build for without a GPU, e.g. sm86; repeat it for several "
-        "(RTX only)."
+        "(RTX only).",
     ),
 ]
 SparsityChoice: TypeAlias = Annotated[
@@ -89,8 +90,8 @@ PrecisionChoice: TypeAlias = Annotated[
     Precision,
     typer.Option(
         rich_help_panel=_RUN,
-        help="What runs outside of INT8: fp16 builds model.fp16.onnx of an artefact, int4 "
-        "model.int4.onnx.",
+        help="Which graph of an artefact is built: model.onnx, model.fp16.onnx (float16 where "
+        "nothing is quantized) or model.int4.onnx (weights in INT4 blocks).",
     ),
 ]
 NoTf32: TypeAlias = Annotated[
@@ -161,8 +162,9 @@ def profiles_of(
     trtexec: TrtexecShapes,
     input_names: Sequence[str],
     position_limit: int | None,
+    fixed: FixedSides,
 ) -> tuple[ShapeProfile, ...]:
-    """The profiles asked for, in either spelling; one that fits the model where none is."""
+    """The profiles asked for, in either spelling; one that fits the graph where none is."""
     if shapes and trtexec:
         raise UsageError(
             "shapes",
@@ -173,4 +175,4 @@ def profiles_of(
     if trtexec:
         return trtexec.profiles(input_names, position_limit=position_limit)
     parsed = tuple(ShapeProfile.parse(text, position_limit=position_limit) for text in shapes)
-    return parsed or (ShapeProfile.default(position_limit=position_limit),)
+    return parsed or (ShapeProfile.default(position_limit=position_limit, fixed=fixed),)

@@ -67,8 +67,9 @@ def lint_command(
         counts = report.counts()
         raise GateFailed(
             output or subject,
-            expected="nothing that TensorRT refuses or degrades",
-            found=f"{counts['refuse']} refused and {counts['degrade']} degraded",
+            expected="nothing that TensorRT refuses, alters or degrades",
+            found=f"{counts['refuse']} refused, {counts['alter']} altered and "
+            f"{counts['degrade']} degraded",
             remedy="do what the findings say, or mend what is fixable with --fix -o FILE",
         )
 

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from nxmi_export.artefact import read_artefact
-from nxmi_export.cli.console import RESULTS, stages
+from nxmi_export.cli.console import ERRORS, RESULTS, stages
 from nxmi_export.workflow.triton import BackendName, TritonRequest
 
 __all__ = ["triton_command"]
@@ -61,6 +61,9 @@ def triton_command(
         from nxmi_export.workflow.triton.repository import write_repository
 
         written = write_repository(artefact, request)
+    if written.served.narrowed is not None:
+        note = f"note: {written.served.narrowed}; for both, serve an engine for each"
+        ERRORS.print(note, soft_wrap=True, highlight=False, markup=False)
     RESULTS.print(
         f"{escape(str(written.folder))} needs {escape(written.served.needs)}", soft_wrap=True
     )

@@ -8,7 +8,7 @@ from rich.table import Table
 
 __all__ = ["lint_table"]
 
-_STYLE = {"refuse": "bold red", "degrade": "yellow", "note": "dim"}
+_STYLE = {"refuse": "bold red", "alter": "bold red", "degrade": "yellow", "note": "dim"}
 
 
 def lint_table(report: Mapping[str, Any]) -> Table:

@@ -46,7 +46,7 @@ class LintReport:
 
     @property
     def is_ready(self) -> bool:
-        """Whether nothing is left that TensorRT refuses or degrades."""
+        """Whether nothing is left that TensorRT refuses, alters or degrades."""
         return all(finding.severity is Severity.NOTE for finding in self.findings)
 
     def counts(self) -> dict[str, int]:

@@ -21,6 +21,11 @@ from passes.lint import Finding, Severity, lint
 
 __all__ = ["LintTargets", "capability_of", "lint_before_build", "lint_targets"]
 
+# What stops a build, and what is expected in its place.
+_WANTED = {
+    Severity.REFUSE: "a graph that TensorRT's parser and builder take",
+    Severity.ALTER: "a graph whose values TensorRT computes as they are written",
+}
 # A plan for "ampere-plus" runs on every one of them, with the kernels of the oldest.
 _AMPERE_PLUS = ("sm80", "sm86", "sm89", "sm90", "sm100", "sm120")
 
@@ -47,21 +52,16 @@ def lint_before_build(
 ) -> tuple[Finding, ...]:
     """What is degraded or noted for any of the GPU generations, at the longest input.
 
-    Raises UsageError, naming rule and node, for what TensorRT would refuse.
+    Raises UsageError, naming rule and node, for what TensorRT would refuse, and for what it would
+    build into an engine that computes other values than the graph.
     """
     longest = max(profile.max.sequence for profile in profiles)
     found = (lint(model, sm=each, sequence=longest) for each in targets.capabilities)
     findings = tuple(dict.fromkeys(finding for each in found for finding in each))
-    refused = [each for each in findings if each.severity is Severity.REFUSE]
-    if refused:
-        first, more = refused[0], len(refused) - 1
-        node = f"{first.module} ({first.node})" if first.module else first.node
-        raise UsageError(
-            path,
-            expected="a graph that TensorRT's parser and builder take",
-            found=f"{first.rule} at {node}: {first.found}" + (f", and {more} more" if more else ""),
-            remedy=f"{first.remedy}, or mend a copy with nxmi-export lint {path} --fix -o FILE",
-        )
+    for severity, expected in _WANTED.items():
+        stopping = [each for each in findings if each.severity is severity]
+        if stopping:
+            raise _stopped(path, stopping, expected)
     return findings
 
 
@@ -95,3 +95,15 @@ def capability_of(name: str) -> int:
             remedy="name a GPU generation such as sm86",
         )
     return int(match.group(1))
+
+
+def _stopped(path: Path, stopping: Sequence[Finding], expected: str) -> UsageError:
+    first, more = stopping[0], len(stopping) - 1
+    node = f"{first.module} ({first.node})" if first.module else first.node
+    options = "--fix --requantize" if "--requantize" in first.remedy else "--fix"
+    return UsageError(
+        path,
+        expected=expected,
+        found=f"{first.rule} at {node}: {first.found}" + (f", and {more} more" if more else ""),
+        remedy=f"{first.remedy}, or mend a copy with nxmi-export lint {path} {options} -o FILE",
+    )

@@ -151,7 +151,7 @@ def _command(
             layers=str(folder / names.layers),
             timing_cache=None if cache is None else str(asked or folder / cache.name),
         ),
-        order.profiles,
+        () if result.is_fixed else result.profiles,
         result.input_names,
         replace(order.options, compute_capabilities=result.compute_capabilities),
         order.library,

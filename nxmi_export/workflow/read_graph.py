@@ -5,10 +5,11 @@ from pathlib import Path
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from nxmi_export.backends.tensorrt_engine import FixedSides
 from nxmi_export.errors import ArtefactError
 from passes.lint.reading import Reading
 
-__all__ = ["input_names", "position_limit", "read_graph"]
+__all__ = ["fixed_sides", "input_names", "position_limit", "read_graph"]
 
 
 def read_graph(path: Path) -> ir.Model:
@@ -37,6 +38,17 @@ def input_names(model: ir.Model) -> tuple[str, ...]:
 def position_limit(model: ir.Model) -> int | None:
     """The tokens that the graph's tables of positions allow; None where it shows no table."""
     return min((positions for _, positions in Reading(model).positions()), default=None)
+
+
+def fixed_sides(model: ir.Model) -> FixedSides:
+    """Batch and sequence of the inputs, as far as the graph fixes them."""
+    inputs = (each for each in model.graph.inputs if each.name not in model.graph.initializers)
+    shapes = [each.shape for each in inputs if each.shape is not None and len(each.shape) == 2]
+    batch, sequence = (
+        next((each for shape in shapes if isinstance(each := shape[side], int)), None)
+        for side in (0, 1)
+    )
+    return FixedSides(batch, sequence)
 
 
 def _no_graph(path: Path, found: str) -> ArtefactError:

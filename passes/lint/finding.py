@@ -18,7 +18,8 @@ class Severity(StrEnum):
     """What becomes of the graph if nothing is done."""
 
     REFUSE = "refuse"  # TensorRT's parser or builder rejects it
-    DEGRADE = "degrade"  # it builds, but runs slower or computes something else than was meant
+    ALTER = "alter"  # it builds, and computes other values than the graph says
+    DEGRADE = "degrade"  # it builds, but runs slower or less exactly than was meant
     NOTE = "note"  # it builds and runs as meant; there is a better way, or a limit to know
 
 

@@ -75,10 +75,45 @@ def _blocks(model: ir.Model, kind: npt.DTypeLike, size: int = 32) -> None:
     replace_constant(node, 2, np.zeros(shape, kind))
 
 
-def _int8_blocks(model: ir.Model) -> None:
-    layer = layer_of(model, UP)
-    layer.node.replace_input_with(0, layer.input_quantizer.inputs[0].producer().inputs[0])
-    _blocks(model, np.int8)
+def _turned_blocks(model: ir.Model, kind: npt.DTypeLike) -> None:
+    """Stored as (N, K), with a Transpose between DequantizeLinear and product."""
+    product = layer_of(model, UP).node
+    _blocks(model, kind)
+    node = product.inputs[1].producer()
+    node.attributes["axis"] = ir.AttrInt64("axis", 1)
+    for index, value in enumerate(tuple(node.inputs)):
+        replace_constant(node, index, np.ascontiguousarray(value.const_value.numpy().T))
+    node.outputs[0].shape = node.inputs[0].shape
+    turned = add(model, product, "Transpose", [node.outputs[0]], perm=[1, 0])
+    product.replace_input_with(1, turned)
+
+
+def _cast_blocks(model: ir.Model, kind: npt.DTypeLike) -> None:
+    """Scales in FP16, with a Cast between DequantizeLinear and product."""
+    product = layer_of(model, UP).node
+    _blocks(model, kind)
+    node = product.inputs[1].producer()
+    replace_constant(node, 1, node.inputs[1].const_value.numpy().astype(np.float16))
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
+    product.replace_input_with(1, add(model, product, "Cast", [node.outputs[0]], to=1))
+
+
+def _moved_data(model: ir.Model) -> None:
+    product = layer_of(model, UP).node
+    same = constant(model, "same_shape", np.array([0, 0, -1]))
+    product.replace_input_with(0, add(model, product, "Reshape", [product.inputs[0], same]))
+    _blocks(model, ml_dtypes.int4)
+
+
+def _times_floats(mutate: Mutation) -> Mutation:
+    """A mutation of the weight, whose data are not quantized."""
+
+    def both(model: ir.Model) -> None:
+        layer = layer_of(model, UP)
+        layer.node.replace_input_with(0, layer.input_quantizer.inputs[0].producer().inputs[0])
+        mutate(model)
+
+    return both
 
 
 GRAPHS = (
@@ -89,6 +124,20 @@ GRAPHS = (
     BadGraph("int4-per-channel", _int4_weight),
     BadGraph("blocks-times-int8", lambda model: _blocks(model, ml_dtypes.int4), "INT4"),
     BadGraph("blocks-times-int8", lambda model: _blocks(model, np.int8), "INT8"),
-    BadGraph("int8-blocks", _int8_blocks),
+    BadGraph(
+        "blocks-times-int8", lambda model: _turned_blocks(model, ml_dtypes.int4), "a Transpose"
+    ),
+    BadGraph("blocks-times-int8", _moved_data, "moved data"),
+    BadGraph("int8-blocks", _times_floats(lambda model: _blocks(model, np.int8)), "direct"),
+    BadGraph(
+        "int8-blocks", _times_floats(lambda model: _turned_blocks(model, np.int8)), "a Transpose"
+    ),
+    BadGraph("int8-blocks", lambda model: _cast_blocks(model, np.int8), "a Cast"),
+    BadGraph("cast-blocks", lambda model: _cast_blocks(model, ml_dtypes.int4), "INT8 data"),
+    BadGraph(
+        "cast-blocks",
+        _times_floats(lambda model: _cast_blocks(model, ml_dtypes.int4)),
+        "float data",
+    ),
     BadGraph("quantized-vector", _int8_bias),
 )

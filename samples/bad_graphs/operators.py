@@ -5,8 +5,17 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
+from passes.lint.fixes.parameters import replace_constant
 from samples.bad_graphs.bad_graph import BadGraph, Mutation
-from samples.bad_graphs.places import add, attention_of, constant, layer_of, pair_of
+from samples.bad_graphs.places import (
+    UP,
+    add,
+    attention_of,
+    constant,
+    dequantize_of,
+    layer_of,
+    pair_of,
+)
 
 __all__ = ["GRAPHS"]
 
@@ -128,6 +137,26 @@ def _convolution(model: ir.Model) -> None:
     pooler.node.replace_input_with(0, add(model, pooler.node, "Squeeze", [convolved, axes]))
 
 
+def _einsum(model: ir.Model) -> None:
+    product = layer_of(model, UP).node
+    made = add(model, product, "Einsum", list(product.inputs), equation="bsk,kn->bsn")
+    product.outputs[0].replace_all_uses_with(made)
+    model.graph.remove(product, safe=True)
+
+
+def _weight_first(model: ir.Model) -> None:
+    """`(Wᵀ xᵀ)ᵀ`, with the weight stored as (N, K)."""
+    layer = layer_of(model, UP)
+    product, node = layer.node, dequantize_of(layer)
+    replace_constant(node, 0, np.ascontiguousarray(layer.weight.stored.T))
+    node.attributes["axis"] = ir.AttrInt64("axis", 0)
+    turned = add(model, product, "Transpose", [product.inputs[0]], perm=[0, 2, 1])
+    made = add(model, product, "MatMul", [product.inputs[1], turned])
+    back = add(model, product, "Transpose", [made], perm=[0, 2, 1])
+    product.outputs[0].replace_all_uses_with(back)
+    model.graph.remove(product, safe=True)
+
+
 GRAPHS = (
     BadGraph("integer-operator", _dynamic_quantization, "DynamicQuantizeLinear"),
     BadGraph("integer-operator", _integer_product, "MatMulInteger"),
@@ -135,4 +164,6 @@ GRAPHS = (
     *(BadGraph("foreign-operator", _foreign(kind), kind) for kind in _FOREIGN),
     BadGraph("attention-operator", _attention_operator),
     BadGraph("convolution-for-linear", _convolution),
+    BadGraph("unread-product", _einsum, "Einsum"),
+    BadGraph("unread-product", _weight_first, "weight first"),
 )

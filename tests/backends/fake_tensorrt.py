@@ -60,9 +60,20 @@ class IProfiler:
     """What a profiler derives from."""
 
 
-def write_plan(path: Path, *profiles: Any, output: str = "FLOAT", **inputs: str) -> Path:
+def write_plan(
+    path: Path,
+    *profiles: Any,
+    output: str = "FLOAT",
+    version_compatible: bool = False,
+    **inputs: str,
+) -> Path:
     """A plan of the stand-in: logits are the sums of the inputs' product and of the last input."""
-    content = {"profiles": profiles or [LARGE], "output": output, "inputs": inputs or INPUTS}
+    content = {
+        "profiles": profiles or [LARGE],
+        "output": output,
+        "version_compatible": version_compatible,
+        "inputs": inputs or INPUTS,
+    }
     path.write_text(json.dumps(content))
     return path
 
@@ -90,7 +101,10 @@ def fake_library(machine: Machine, *, rtx: bool = False, refuse: str | None = No
 
 class Runtime:
     def __init__(self, machine: Machine, logger: Any, *, rtx: bool, refuse: str | None) -> None:
+        if refuse == "Runtime":  # as pybind11 reports a factory that returned null
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self.machine, self.logger, self.rtx, self.refuse = machine, logger, rtx, refuse
+        self.engine_host_code_allowed = False
 
     def say(self, message: str) -> None:
         self.logger.log(SimpleNamespace(name="ERROR"), message)
@@ -99,7 +113,11 @@ class Runtime:
         if self.refuse == "deserialize_cuda_engine" or not content.startswith(b"{"):
             self.say("the plan was built by\nanother version")
             return None
-        return FakeEngine(self, json.loads(content))
+        plan = json.loads(content)
+        if plan["version_compatible"] and not self.engine_host_code_allowed:
+            self.say("the plan brings host code, which is not allowed")
+            return None
+        return FakeEngine(self, plan)
 
 
 class FakeEngine:

@@ -298,17 +298,60 @@ def test_a_graph_the_builder_gives_up_on_is_refused_with_its_error(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_fixed_input_shape_is_refused(tmp_path: Path, rtx: Library) -> None:
-    path = _save(
-        tmp_path / "model.onnx",
-        """<ir_version: 10, opset_import: ["": 20]>
-        g (float[2, 16] x) => (float[2, 16] y) { y = Relu (x) }""",
+def _relu(path: Path, shape: str) -> Path:
+    return _save(
+        path,
+        f"""<ir_version: 10, opset_import: ["": 20]>
+        g (float[{shape}] x) => (float[{shape}] y) {{ y = Relu (x) }}""",
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "text", "is_fixed"),
+    [
+        ("2, 16", "min=2x16,opt=2x16,max=2x16", True),
+        ("2, sequence", "min=2x1,opt=2x8,max=2x16", False),
+        ("batch, 16", "min=1x16,opt=2x16,max=4x16", False),
+    ],
+)
+def test_a_graph_with_fixed_sides_is_built_for_them(
+    shape: str, text: str, is_fixed: bool, tmp_path: Path, rtx: Library
+) -> None:
+    path = _relu(tmp_path / "model.onnx", shape)
+    profile = ShapeProfile.parse(text, position_limit=16)
+    result = build_engine(path, tmp_path / "model.plan", profiles=[profile], library=rtx)
+    assert (result.profiles, result.is_fixed, result.input_names) == ((profile,), is_fixed, ("x",))
+    assert result.size_bytes
+    assert "[E]" not in result.log
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("2, 16", "batch of 2 and sequence of 16"),
+        ("2, sequence", "batch of 2"),
+        ("batch, 15", "sequence of 15"),
+    ],
+)
+def test_a_profile_that_leaves_a_fixed_side_is_refused(
+    shape: str, expected: str, tmp_path: Path, rtx: Library
+) -> None:
+    path = _relu(tmp_path / "model.onnx", shape)
     with pytest.raises(ShapeError) as caught:
         build_engine(path, tmp_path / "model.plan", profiles=[PROFILE], library=rtx)
     assert str(caught.value) == (
-        f"{path}: input x: expected a dynamic batch and sequence, found the shape (2, 16); "
-        "export with dynamic axes"
+        f"{path}: input x: expected shapes with its fixed {expected}, found {PROFILE}; "
+        "leave the shapes out, or export with dynamic axes"
+    )
+
+
+def test_an_input_of_another_rank_is_refused(tmp_path: Path, rtx: Library) -> None:
+    path = _relu(tmp_path / "model.onnx", "batch, sequence, 4")
+    with pytest.raises(ShapeError) as caught:
+        build_engine(path, tmp_path / "model.plan", profiles=[PROFILE], library=rtx)
+    assert str(caught.value) == (
+        f"{path}: input x: expected a batch and a sequence, found the shape (-1, -1, 4); "
+        "export an encoder, whose inputs have these two dimensions"
     )
 
 

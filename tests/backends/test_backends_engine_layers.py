@@ -55,7 +55,7 @@ def test_without_a_gpu_the_plan_is_not_even_read(
     assert found == Inspection(reason="no NVIDIA driver, without which no plan is loaded")
 
 
-def _library(*, loads: bool) -> Library:
+def _library(*, loads: bool, starts: bool = True) -> Library:
     module = ModuleType("tensorrt")
     module.LayerInformationFormat = Enum("Format", ["ONELINE", "JSON"])
 
@@ -73,6 +73,8 @@ def _library(*, loads: bool) -> Library:
 
     class Runtime:
         def __init__(self, logger: object) -> None:
+            if not starts:  # as pybind11 reports a factory that returned null
+                raise TypeError("factory function returned nullptr")
             self.logger = logger
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
@@ -98,3 +100,13 @@ def test_a_plan_for_another_gpu_is_said_to_be_one(tmp_path: Path) -> None:
     plan.write_bytes(b"a plan")
     found = inspect_plan(plan, _library(loads=False), DRIVER)
     assert found == Inspection(reason="built for another GPU")
+
+
+def test_a_runtime_that_does_not_start_leaves_the_finished_plan(tmp_path: Path) -> None:
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"a plan")
+    found = inspect_plan(plan, _library(loads=True, starts=False), DRIVER)
+    assert found == Inspection(
+        reason="tensorrt 10.14.1: expected an NVIDIA GPU with a driver that is new enough for it, "
+        "found a runtime that does not start; update the driver, or run on a machine with one"
+    )

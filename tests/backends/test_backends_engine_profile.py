@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nxmi_export.backends.tensorrt_engine import Shape, ShapeProfile
+from nxmi_export.backends.tensorrt_engine import FixedSides, Shape, ShapeProfile
 from nxmi_export.errors import ShapeError
 
 
@@ -36,6 +36,20 @@ def test_a_profile_reads_back_what_it_prints(batches: list[int], sequences: list
 )
 def test_the_default_fits_the_model_and_fused_attention(position_limit: int, text: str) -> None:
     assert str(ShapeProfile.default(position_limit=position_limit)) == text
+
+
+@pytest.mark.parametrize(
+    ("fixed", "text"),
+    [
+        (FixedSides(2, 16), "min=2x16,opt=2x16,max=2x16"),
+        (FixedSides(batch=1), "min=1x1,opt=1x64,max=1x64"),
+        (FixedSides(sequence=48), "min=1x48,opt=32x48,max=64x48"),
+    ],
+)
+def test_the_default_keeps_what_the_graph_fixes(fixed: FixedSides, text: str) -> None:
+    profile = ShapeProfile.default(position_limit=64, fixed=fixed)
+    assert str(profile) == text
+    assert profile.keeps(fixed)
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,24 @@ def test_a_plan_of_another_release_is_refused(
     assert cudart.live == []
 
 
+def test_a_version_compatible_plan_runs(tmp_path: Path, machine: Machine, device: Device) -> None:
+    plan = write_plan(tmp_path / "model.plan", version_compatible=True)
+    with TensorRtRunner(plan, library=fake_library(machine), device=device) as runner:
+        np.testing.assert_array_equal(runner.run(feeds(2, 7))["logits"], expected(feeds(2, 7)))
+
+
+def test_a_runtime_that_does_not_start_is_a_missing_capability(
+    plan: Path, machine: Machine, device: Device, cudart: FakeCudart
+) -> None:
+    with pytest.raises(CapabilityMissing) as caught:
+        TensorRtRunner(plan, library=fake_library(machine, refuse="Runtime"), device=device)
+    assert str(caught.value) == (
+        "tensorrt 10.14.1: expected an NVIDIA GPU with a driver that is new enough for it, found a "
+        "runtime that does not start; update the driver, or run on a machine with one"
+    )
+    assert cudart.live == []
+
+
 def test_a_missing_plan_is_refused(tmp_path: Path, machine: Machine, device: Device) -> None:
     with pytest.raises(ArtefactError) as caught:
         TensorRtRunner(tmp_path / "no.plan", library=fake_library(machine), device=device)

@@ -90,6 +90,12 @@ def test_rtx_is_asked_by_its_own_tool_without_what_it_ignores() -> None:
     )
 
 
+def test_a_graph_whose_shapes_are_fixed_is_given_none() -> None:
+    library, _ = fake_library(creation_flags={})
+    command = trtexec_command(FILES, [], INPUTS, EngineOptions(), library)
+    assert command[:4] == ("trtexec", *LEAST[:2], "--sparsity=enable")
+
+
 def test_several_profiles_are_numbered() -> None:
     library, _ = fake_library(creation_flags={})
     command = trtexec_command(FILES, [NARROW, WIDE], ("x",), EngineOptions(), library)
@@ -114,6 +120,17 @@ def test_what_is_printed_is_read_back() -> None:
 
     shapes = TrtexecShapes(values("minShapes"), values("optShapes"), values("maxShapes"))
     assert shapes.profiles(INPUTS, position_limit=16) == (NARROW, WIDE)
+
+
+def test_names_with_a_colon_are_quoted_and_read_back() -> None:
+    library, _ = fake_library()
+    names = ("input_ids:0", "mask")
+    command = trtexec_command(FILES, [NARROW], names, EngineOptions(), library)
+    (usual,) = [each for each in command if each.startswith("--optShapes=")]
+    assert usual == "--optShapes='input_ids:0':1x8,mask:1x8"
+    shapes = TrtexecShapes(opt=[usual.removeprefix("--optShapes=")])
+    (profile,) = shapes.profiles(names, position_limit=16)
+    assert str(profile) == "min=1x8,opt=1x8,max=1x8"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """0 ok · 1 gate failed · 2 usage · 3 capability missing · 4 internal error · 130 interrupted."""
 
 import functools
+import json
 import signal
 import subprocess
 import sys
@@ -54,11 +55,9 @@ DEGRADED = """
     }"""
 
 
-def test_a_graph_that_tensorrt_degrades_is_1_and_named(
-    nxmi_export: Command, tmp_path: Path, rtx: Library
-) -> None:
+def _write(text: str, graph: Path) -> Path:
     numbers = np.random.default_rng(0)
-    model = onnx.parser.parse_model(DEGRADED)
+    model = onnx.parser.parse_model(text)
     arrays = {
         "table": numbers.normal(size=(32, 16)).astype(np.float32),
         "integers": numbers.integers(-127, 128, (16, 16), dtype=np.int8),
@@ -67,8 +66,14 @@ def test_a_graph_that_tensorrt_degrades_is_1_and_named(
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()
     )
-    graph = tmp_path / "other.onnx"
     onnx.save(model, graph)
+    return graph
+
+
+def test_a_graph_that_tensorrt_degrades_is_1_and_named(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    graph = _write(DEGRADED, tmp_path / "other.onnx")
     outcome = nxmi_export("build", graph, "--optShapes=ids:2x8", "--strict")
     assert outcome.code == 1
     assert "weight-scale-axis layer/MatMul" in " ".join(outcome.out.replace("│", " ").split())
@@ -78,6 +83,32 @@ def test_a_graph_that_tensorrt_degrades_is_1_and_named(
         "layer/MatMul; read other.engine.json for the modules and the reasons\n"
     )
     assert (tmp_path / "other.plan").exists()
+
+
+def test_a_graph_with_fixed_shapes_is_built_for_them(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    graph = _write(DEGRADED.replace("batch, sequence", "2, 8"), tmp_path / "other.onnx")
+    outcome = nxmi_export("build", graph)
+    assert outcome.code == 1  # INT8 refuted, as with open shapes
+    facts = json.loads((tmp_path / "other.engine.json").read_text())
+    assert facts["profiles"] == [{"min": [2, 8], "opt": [2, 8], "max": [2, 8]}]
+    assert not [each for each in facts["trtexec"] if "Shapes" in each]
+
+
+def test_a_graph_whose_values_tensorrt_alters_is_2_and_not_built(
+    nxmi_export: Command, tmp_path: Path, rtx: Library
+) -> None:
+    graph = _write(DEGRADED.replace("int8 zero", "uint8 zero"), tmp_path / "other.onnx")
+    outcome = nxmi_export("build", graph, "--optShapes=ids:2x8")
+    assert outcome.code == 2
+    assert outcome.sentence == (
+        f"{graph}: expected a graph whose values TensorRT computes as they are written, found "
+        "uint8-activation at codes: uint8 codes around 0, which TensorRT takes for int8; quantize "
+        "to int8, or let --requantize double the scale (not exact), or mend a copy with "
+        f"nxmi-export lint {graph} --fix --requantize -o FILE"
+    )
+    assert list(tmp_path.iterdir()) == [graph]
 
 
 def test_a_mistake_of_the_user_is_2(nxmi_export: Command) -> None:
@@ -144,7 +175,7 @@ def test_a_library_that_this_platform_cannot_have_is_3(
 def test_an_unexpected_error_is_4_with_its_trace(
     nxmi_export: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def divide(subject: str, *, base: str | None = None) -> None:
+    def divide(subject: str, **others: object) -> None:
         raise ZeroDivisionError("a bug [red] of ours")
 
     monkeypatch.setattr("nxmi_export.workflow.inspect.inspect", divide)
@@ -156,7 +187,7 @@ def test_an_unexpected_error_is_4_with_its_trace(
 
 
 def test_ctrl_c_in_a_command_is_130(nxmi_export: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(subject: str, *, base: str | None = None) -> None:
+    def interrupted(subject: str, **others: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nxmi_export.workflow.inspect.inspect", interrupted)

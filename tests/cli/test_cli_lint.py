@@ -27,7 +27,7 @@ def bad(artefact: Path, tmp_path: Path) -> Path:
 def test_an_artefact_of_ours_is_clean(nxmi_export: Command, artefact: Path) -> None:
     outcome = nxmi_export("lint", artefact)
     assert (outcome.code, outcome.err) == (0, "")
-    assert "TensorRT linter: 0 refuse, 0 degrade, 12 note" in outcome.out
+    assert "TensorRT linter: 0 refuse, 0 alter, 0 degrade, 12 note" in outcome.out
 
 
 def test_a_refused_graph_is_1_and_named(nxmi_export: Command, bad: Path) -> None:
@@ -35,8 +35,9 @@ def test_a_refused_graph_is_1_and_named(nxmi_export: Command, bad: Path) -> None
     assert outcome.code == 1
     assert "stored-bias" in outcome.out
     assert outcome.err == (
-        f"error: {bad}: expected nothing that TensorRT refuses or degrades, found 1 refused and 0 "
-        "degraded; do what the findings say, or mend what is fixable with --fix -o FILE\n"
+        f"error: {bad}: expected nothing that TensorRT refuses, alters or degrades, found 1 "
+        "refused, 0 altered and 0 degraded; do what the findings say, or mend what is fixable with "
+        "--fix -o FILE\n"
     )
 
 
@@ -45,7 +46,7 @@ def test_json_has_every_finding(nxmi_export: Command, bad: Path) -> None:
     report = json.loads(outcome.out)
     assert outcome.code == 1
     assert report["schema"] == "nxmi-export/lint/1"
-    assert report["counts"] == {"refuse": 1, "degrade": 0, "note": 13}
+    assert report["counts"] == {"refuse": 1, "alter": 0, "degrade": 0, "note": 13}
     assert {each["rule"] for each in report["findings"]} == {
         "stored-bias",
         "duplicate-quantizers",

@@ -14,7 +14,7 @@ import pytest
 from nxmi_export.artefact import CPU_MODEL, Artefact, Source, read_artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
-from nxmi_export.backends.tensorrt_engine import ShapeProfile
+from nxmi_export.backends.tensorrt_engine import EngineOptions, ShapeProfile
 from nxmi_export.checkpoint import checkpoint_sha256, read_tokenizer_files
 from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.glue import task_named
@@ -272,6 +272,19 @@ def test_a_plan_for_another_gpu_is_unproven_and_says_why(
         result, failures = _result(project, gate=Gate(strict=strict))
         assert result.unproven == {Stage.ENGINE: unproven}
         assert (f"The engine is unproven: {unproven.reason}" in failures) is strict
+
+
+def test_a_plan_without_its_weights_is_unproven_and_says_why(sst2: Project, tmp_path: Path) -> None:
+    stripped = EngineOptions(strip_weights=True).as_json()
+    profiles = [PROFILE.as_json()]
+    artefact = with_engine_document(
+        _with_engine(sst2, tmp_path), profiles=profiles, options=stripped
+    )
+    assert engine_runner(artefact, "engine", 64) == Unproven(
+        f"{artefact.directory / 'model.plan'}: expected a plan with its weights, found one built "
+        "with --strip-weights, which runs only after a refit; build it again without the option.",
+        deployed=True,
+    )
 
 
 def test_an_engine_for_shorter_texts_than_the_datas_is_unproven(

@@ -133,6 +133,19 @@ def test_a_shifted_zero_point_is_refused() -> None:
     )
 
 
+def test_a_computed_zero_point_is_not_called_another_one() -> None:
+    text = """
+    layer (float[S,4] x) => (float[S,2] y) {
+      [query__Neg] computed = Neg(zero)
+      [query__DQ] w = DequantizeLinear<axis: int = 1>(codes, scale, computed)
+      [query__MatMul] y = MatMul(x, w)
+    }"""
+    assert refusal(text) == (
+        "INT4 blocks of query: expected a zero-point of 0, found one that the graph computes; "
+        "quantize symmetrically"
+    )
+
+
 def test_floats_are_refused() -> None:
     text = "layer (float[S,4] x) => (float[S,2] y) {[query__MatMul] y = MatMul(x, codes)}"
     assert refusal(text, {"codes": CODES.astype(np.float32)}) == (

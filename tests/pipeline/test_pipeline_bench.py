@@ -144,6 +144,34 @@ def test_a_dense_artefact_has_no_sparse_kernels_to_compare(with_plan: Artefact, 
     assert gpu.built == []
 
 
+def test_a_plan_without_its_weights_leaves_both_places_empty(with_plan: Artefact, gpu: Gpu) -> None:
+    stripped = EngineOptions(strip_weights=True).as_json()
+    artefact = with_engine_document(with_plan, profiles=SHAPES, options=stripped)
+    request = dataclasses.replace(REQUEST, workloads=(SMALL,))
+    (found,) = bench(artefact, request, on_progress=quiet).workloads
+    for key in ("tensorrt", "tensorrt-dense-kernels"):
+        assert found.results[key] == NotRun(
+            f"{artefact.directory / 'model.plan'}: expected a plan with its weights, found one "
+            "built with --strip-weights, which runs only after a refit; "
+            "build it again without the option"
+        )
+    assert gpu.built == []
+
+
+def test_an_engine_without_sparse_kernels_is_not_compared_with_another(
+    with_plan: Artefact, gpu: Gpu
+) -> None:
+    dense = EngineOptions(sparse_weights=False).as_json()
+    artefact = with_engine_document(with_plan, profiles=SHAPES, options=dense)
+    request = dataclasses.replace(REQUEST, workloads=(SMALL,))
+    (found,) = bench(artefact, request, on_progress=quiet).workloads
+    assert isinstance(found.results["tensorrt"], Measured)
+    assert found.results["tensorrt-dense-kernels"] == NotRun(
+        "model.plan was built with --sparsity disable and has no sparse kernels to compare with"
+    )
+    assert gpu.built == []
+
+
 def test_layers_are_profiled_on_the_largest_shape_that_fits(with_plan: Artefact, gpu: Gpu) -> None:
     profile = profile_engine(with_plan, REQUEST)
     assert isinstance(profile, EngineProfile)

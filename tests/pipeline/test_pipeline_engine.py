@@ -169,7 +169,12 @@ def test_what_was_asked_and_ignored_is_kept(sparse_copy: Artefact, rtx: Library)
     ]
     assert (facts["options"]["optimization_level"], facts["options"]["tf32"]) == (3, False)
     assert facts["timing_cache"] == {"file": None, "was_read": False, "refused": None}
-    assert facts["lint"]["counts"] == {"refuse": 0, "degrade": 0, "note": ENCODER_LINEARS}
+    assert facts["lint"]["counts"] == {
+        "refuse": 0,
+        "alter": 0,
+        "degrade": 0,
+        "note": ENCODER_LINEARS,
+    }
     command = (sparse_copy.directory / "trtexec.txt").read_text()
     assert shlex.split(command) == facts["trtexec"]
     assert command == (

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.text_format import ParseError
 
 from nxmi_export.artefact import Artefact
+from nxmi_export.backends.tensorrt_engine import EngineOptions
 from nxmi_export.errors import ArtefactError, NxmiError, OutputError, UsageError
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.triton import TritonRequest
@@ -189,10 +190,25 @@ def test_every_profile_is_named_and_the_largest_batch_fits_all(
 ) -> None:
     short, long = ([1, 1], [32, 16], [64, 16]), ([1, 1], [4, 64], [8, 64])
     artefact = with_plan(sparse_copy, short, long)
-    folder = write_repository(artefact, request_for("tensorrt")).folder
-    config = parse_config((folder / "config.pbtxt").read_text())
+    written = write_repository(artefact, request_for("tensorrt"))
+    text = (written.folder / "config.pbtxt").read_text()
+    config = parse_config(text)
     assert list(config.instance_group[0].profile) == ["0", "1"]
     assert config.max_batch_size == 8
+    assert written.served.narrowed == (
+        "batches are of 8 at most, not 64: Triton does not ask which profile will run one, and "
+        "min=1x1,opt=4x64,max=8x64 holds no more"
+    )
+    assert f"# Note: {written.served.narrowed}.\n" in text
+
+
+def test_a_batch_that_was_asked_for_needs_no_note(
+    sparse_copy: Artefact, request_for: RequestFor
+) -> None:
+    short, long = ([1, 1], [32, 16], [64, 16]), ([1, 1], [4, 64], [8, 64])
+    artefact = with_plan(sparse_copy, short, long)
+    request = request_for("tensorrt", max_batch=8)
+    assert write_repository(artefact, request).served.narrowed is None
 
 
 @pytest.mark.parametrize(
@@ -240,6 +256,22 @@ def test_a_plan_that_cannot_be_served_is_refused(
     with pytest.raises(error) as caught:
         write_repository(artefact, request)
     assert str(caught.value) == sentence.format(folder=artefact.directory)
+    assert not request.repository.exists()
+
+
+def test_a_plan_without_its_weights_is_not_published(
+    sparse_copy: Artefact, request_for: RequestFor
+) -> None:
+    artefact = with_plan(sparse_copy, ([1, 1], [8, 16], [8, 16]))
+    stripped = EngineOptions(strip_weights=True).as_json()
+    artefact = with_engine_document(artefact, options=stripped)
+    request = request_for("tensorrt")
+    with pytest.raises(ArtefactError) as caught:
+        write_repository(artefact, request)
+    assert str(caught.value) == (
+        f"{artefact.directory / 'model.plan'}: expected a plan with its weights, found one built "
+        "with --strip-weights, which runs only after a refit; build it again without the option"
+    )
     assert not request.repository.exists()
 
 

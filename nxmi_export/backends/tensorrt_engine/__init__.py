@@ -31,7 +31,7 @@ from nxmi_export.backends.tensorrt_engine.options import (
     HardwareCompatibility,
     Precision,
 )
-from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
+from nxmi_export.backends.tensorrt_engine.profile import FixedSides, Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
 from nxmi_export.backends.tensorrt_engine.runner import TensorRtRunner
 from nxmi_export.backends.tensorrt_engine.sparsity import SparseEvidence, sparse_evidence
@@ -46,6 +46,7 @@ __all__ = [
     "EngineMapping",
     "EngineOptions",
     "Execution",
+    "FixedSides",
     "HardwareCompatibility",
     "Ignored",
     "Int8Coverage",

@@ -21,8 +21,10 @@ class TensorRT(Protocol):
     DataType: "type[trt.DataType]"
     Dims2: "type[trt.Dims2]"
     ErrorCode: "type[trt.ErrorCode]"
+    ExecutionContextAllocationStrategy: "type[trt.ExecutionContextAllocationStrategy]"
     HardwareCompatibilityLevel: "type[trt.HardwareCompatibilityLevel]"
     ILogger: "type[trt.ILogger]"
+    IProfiler: "type[trt.IProfiler]"
     IProgressMonitor: "type[trt.IProgressMonitor]"
     LayerInformationFormat: "type[trt.LayerInformationFormat]"
     MemoryPoolType: "type[trt.MemoryPoolType]"
@@ -30,6 +32,7 @@ class TensorRT(Protocol):
     OnnxParser: "type[trt.OnnxParser]"
     ProfilingVerbosity: "type[trt.ProfilingVerbosity]"
     Runtime: "type[trt.Runtime]"
+    TensorIOMode: "type[trt.TensorIOMode]"
 
 
 if TYPE_CHECKING:

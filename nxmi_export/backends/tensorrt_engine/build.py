@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.logger import Recording, recording
 from nxmi_export.backends.tensorrt_engine.options import EngineOptions
 from nxmi_export.backends.tensorrt_engine.parse_onnx import parse_onnx
-from nxmi_export.backends.tensorrt_engine.profile import ShapeProfile
+from nxmi_export.backends.tensorrt_engine.profile import FixedSides, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import Deferred, OnProgress, progress_monitor
 from nxmi_export.backends.tensorrt_engine.timing_cache import (
     TimingCache,
@@ -47,6 +47,7 @@ class BuildResult:
     compute_capabilities: tuple[str, ...]  # empty: the GPU it was built on
     profiles: tuple[ShapeProfile, ...]
     input_names: tuple[str, ...]
+    is_fixed: bool  # every side of every input is, by the graph; the profile then says which
     options: EngineOptions
     ignored: tuple[Ignored, ...]  # options that change nothing in this library
     timing_cache: TimingCache
@@ -67,8 +68,9 @@ def build_engine(
 
     The network is strongly typed: what is not between Q and DQ runs in the types of the graph.
     Profiles keep their order, by which a runtime picks them. Raises ArtefactError for a missing or
-    damaged graph, UsageError for an option the library refuses, CapabilityMissing for a GPU or a
-    library that an option needs, EngineBuildFailed otherwise.
+    damaged graph, ShapeError for a profile without a side that the graph fixes, UsageError for an
+    option the library refuses, CapabilityMissing for a GPU or a library that an option needs,
+    EngineBuildFailed otherwise.
     """
     start = time.perf_counter()
     options = options or EngineOptions()
@@ -85,7 +87,13 @@ def build_engine(
         config.progress_monitor = progress_monitor(library, on_progress, deferred)
         inputs = _inputs(network, onnx_path)
         for profile in profiles:
-            _add_profile(library, builder, config, inputs, profile)
+            _require_kept(inputs, profile, onnx_path)
+        is_fixed = all(None not in (each.batch, each.sequence) for each in inputs.values())
+        if is_fixed:  # which TensorRT wants no profile for
+            profiles = profiles[:1]
+        else:
+            for profile in profiles:
+                _add_profile(library, builder, config, tuple(inputs), profile)
         deferred.reraise()  # from the logger, while the graph was parsed
         plan = builder.build_serialized_network(network, config)
         deferred.reraise()
@@ -104,7 +112,8 @@ def build_engine(
         library=library,
         compute_capabilities=configured.compute_capabilities,
         profiles=tuple(profiles),
-        input_names=inputs,
+        input_names=tuple(inputs),
+        is_fixed=is_fixed,
         options=options,
         ignored=(*configured.ignored, *_refused(cache)),
         timing_cache=cache,
@@ -128,20 +137,34 @@ def _builder(library: Library, logger: "trt.ILogger") -> "trt.Builder":
         ) from error
 
 
-def _inputs(network: "trt.INetworkDefinition", onnx_path: Path) -> tuple[str, ...]:
-    """The names of the inputs, each of which has a batch and a sequence."""
-    names = []
+def _inputs(network: "trt.INetworkDefinition", onnx_path: Path) -> dict[str, FixedSides]:
+    """The inputs, each of which has a batch and a sequence, with what the graph fixes of them."""
+    inputs = {}
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        if tensor.shape[:] != (-1, -1):
+        shape = tuple(tensor.shape[:])
+        if len(shape) != 2:
             raise ShapeError(
                 f"{onnx_path}: input {tensor.name}",
-                expected="a dynamic batch and sequence",
-                found=f"the shape {tensor.shape[:]}",
-                remedy="export with dynamic axes",
+                expected="a batch and a sequence",
+                found=f"the shape {shape}",
+                remedy="export an encoder, whose inputs have these two dimensions",
             )
-        names.append(tensor.name)
-    return tuple(names)
+        inputs[tensor.name] = FixedSides(*(None if side < 0 else side for side in shape))
+    return inputs
+
+
+def _require_kept(inputs: Mapping[str, FixedSides], profile: ShapeProfile, onnx_path: Path) -> None:
+    for name, fixed in inputs.items():
+        if not profile.keeps(fixed):
+            sides = {"batch": fixed.batch, "sequence": fixed.sequence}
+            raise ShapeError(
+                f"{onnx_path}: input {name}",
+                expected="shapes with its fixed "
+                + " and ".join(f"{side} of {size}" for side, size in sides.items() if size),
+                found=str(profile),
+                remedy="leave the shapes out, or export with dynamic axes",
+            )
 
 
 def _add_profile(

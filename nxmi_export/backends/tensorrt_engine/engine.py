@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from nxmi_export.backends.tensorrt_engine.device import Buffer, Device
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.logger import Recording, recording
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
+from nxmi_export.backends.tensorrt_engine.start_runtime import start_runtime
 from nxmi_export.errors import ArtefactError, EngineRunFailed, ShapeError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 __all__ = ["Dimensions", "Engine", "EngineTensor", "Range", "Shapes"]
 
@@ -61,14 +65,18 @@ class Engine:
     """The engine of `plan`; one scratch memory serves all its contexts, which share one stream.
 
     Works on TensorRT from 10.13 on, 11 and RTX: what differs is asked of the objects. Raises
-    ArtefactError for a missing plan, and for one that this library or this GPU does not load.
+    ArtefactError for a missing plan, and for one that this library or this GPU does not load,
+    CapabilityMissing where the library's runtime does not start.
     """
 
     def __init__(self, plan: Path, library: Library, device: Device) -> None:
         self.library, self.device, self._plan = library, device, plan
-        self._runtime, self._engine = self._load()
+        # Both None once it is closed; the engine must go first.
+        self._runtime: trt.Runtime | None
+        self._loaded: trt.ICudaEngine | None
+        self._runtime, self._loaded = self._load()
         self._scratch: Buffer | None = None
-        self._runtime_config = self._make_runtime_config()
+        self._runtime_config: trt.IRuntimeConfig | None = self._make_runtime_config()
         self.inputs, self.outputs = self._tensors()
         self.profiles = tuple(
             {tensor.name: self._range(tensor.name, index) for tensor in self.inputs}
@@ -92,12 +100,13 @@ class Engine:
             )
         return min(fitting, key=lambda index: self._volume(index))
 
-    def context(self, profile: int) -> Any:
-        """A fresh execution context for `profile`, with memory to work in.
+    def context(self, profile: int) -> "trt.IExecutionContext | None":
+        """A fresh execution context for `profile`, with memory to work in; None where refused.
 
         One context serves one shape: a CUDA graph stays valid only while its context does nothing
         else.
         """
+        assert self._runtime_config is not None, "used after it was closed"
         context = self._engine.create_execution_context(self._runtime_config)
         if context is None or not context.set_optimization_profile_async(
             profile, self.device.stream
@@ -130,9 +139,14 @@ class Engine:
         """Unload the engine; its contexts must be gone."""
         if self._scratch is not None:
             self._scratch.free()
-        self._scratch = self._runtime_config = self._engine = self._runtime = None
+        self._scratch = self._runtime_config = self._loaded = self._runtime = None
 
-    def _load(self) -> tuple[Any, Any]:
+    @property
+    def _engine(self) -> "trt.ICudaEngine":
+        assert self._loaded is not None, "used after it was closed"
+        return self._loaded
+
+    def _load(self) -> "tuple[trt.Runtime, trt.ICudaEngine]":
         if not self._plan.is_file():
             raise ArtefactError(
                 self._plan,
@@ -142,7 +156,7 @@ class Engine:
             )
         deferred = Deferred()
         with recording(self.library, deferred) as (logger, record):
-            runtime: Any = self.library.module.Runtime(logger)
+            runtime = start_runtime(self.library, logger)
             engine = runtime.deserialize_cuda_engine(self._plan.read_bytes())
         deferred.reraise()
         if engine is None:
@@ -158,8 +172,7 @@ class Engine:
     def _tensors(self) -> tuple[tuple[EngineTensor, ...], tuple[EngineTensor, ...]]:
         inputs: list[EngineTensor] = []
         outputs: list[EngineTensor] = []
-        trt: Any = self.library.module
-        mode = trt.TensorIOMode
+        mode = self.library.module.TensorIOMode
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
             tensor = EngineTensor(name, self._dtype(name))
@@ -179,23 +192,27 @@ class Engine:
 
     def _range(self, name: str, profile: int) -> Range:
         low, _, high = self._engine.get_tensor_profile_shape(name, profile)
-        return Range(tuple(low), tuple(high))
+        return Range(tuple(low[:]), tuple(high[:]))
 
-    def _make_runtime_config(self) -> Any:
-        trt: Any = self.library.module  # some names are RTX's alone
+    def _make_runtime_config(self) -> "trt.IRuntimeConfig":
         config = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(
-            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            self.library.module.ExecutionContextAllocationStrategy.USER_MANAGED
         )
-        if hasattr(config, "cuda_graph_strategy"):  # RTX
-            # Graphs are recorded here. A kernel that is compiled in the background would replace
-            # a general one some time after the recording, or in the middle of a measurement.
-            config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
-            strategies = trt.DynamicShapesKernelSpecializationStrategy
-            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-            # What one context compiles serves the next one.
-            config.set_runtime_cache(config.create_runtime_cache())
+        if hasattr(config, "cuda_graph_strategy"):
+            self._configure_rtx(config)
         return config
+
+    def _configure_rtx(self, config: Any) -> None:
+        """`config` is Any because only TensorRT-RTX has these parts, and no stubs."""
+        rtx: Any = self.library.module
+        # Graphs are recorded here. A kernel that is compiled in the background would replace a
+        # general one some time after the recording, or in the middle of a measurement.
+        config.cuda_graph_strategy = rtx.CudaGraphStrategy.DISABLED
+        strategies = rtx.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        # What one context compiles serves the next one.
+        config.set_runtime_cache(config.create_runtime_cache())
 
     def _volume(self, profile: int) -> int:
         return sum(prod(each.max) for each in self.profiles[profile].values())

@@ -5,6 +5,7 @@ its hash. A document of another version, with a key missing or with one more, is
 """
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -212,6 +213,35 @@ class EngineFacts(_Record):
             found=found,
             remedy="build the engine again",
         )
+
+    def check_own(self, artefact: Artefact) -> None:
+        """Raises ArtefactError where the engine was built from other files than the artefact's."""
+        for file in (self.graph, *self.graph.tensors, self.plan):
+            record = artefact.manifest.files.get(file.name)
+            if record is None or record.sha256 != file.sha256:
+                raise ArtefactError(
+                    artefact.path(ENGINE_FACTS),
+                    expected=f"an engine of this artefact's {file.name}",
+                    found=f"one of a {file.name} with SHA-256 {file.sha256[:12]}…, "
+                    "which is another",
+                    remedy="build the engine again",
+                )
+
+    def plan_to_run(self, artefact: Artefact) -> Path:
+        """The plan's file; raises ArtefactError for one of other files, or without its weights.
+
+        Everyone who runs or serves a plan asks here: without a refit it computes nothing.
+        """
+        self.check_own(artefact)
+        path = artefact.path(PLAN)
+        if self.options.strip_weights:
+            raise ArtefactError(
+                path,
+                expected="a plan with its weights",
+                found="one built with --strip-weights, which runs only after a refit",
+                remedy="build it again without the option",
+            )
+        return path
 
     @property
     def longest(self) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from nxmi_export.backends.tensorrt_engine.engine import Dimensions, Engine, EngineTensor, Shapes
 
 if TYPE_CHECKING:
+    import tensorrt as trt
+
     from nxmi_export.backends.tensorrt_engine.device import Buffer, RecordedGraph
 
 __all__ = ["Execution"]
@@ -31,7 +33,7 @@ class Execution:
         self._recordings: dict[int, RecordedGraph] = {}  # by how many runs each holds
         self._buffers: dict[str, Buffer] = {}
         self._shapes: dict[str, Dimensions] = {}
-        self.context: Any = None
+        self._context: trt.IExecutionContext | None = None
         profile = engine.profile_for(shapes)
         try:
             self._bind(profile, shapes)
@@ -75,10 +77,16 @@ class Execution:
 
         def run() -> float:
             # Naming the context keeps the memory that the recorded addresses point to.
-            assert self.context is not None
+            assert self.context
             return self._device.seconds(launch) / repeats
 
         return run
+
+    @property
+    def context(self) -> "trt.IExecutionContext":
+        """What executes, until this is closed."""
+        assert self._context is not None, "used after it was closed"
+        return self._context
 
     def enqueue(self) -> None:
         """One run through TensorRT, on the device's stream."""
@@ -90,7 +98,7 @@ class Execution:
         """Give back the graphs, the context and all memory; the stream must be done with them."""
         for graph in self._recordings.values():
             graph.free()
-        self.context = None
+        self._context = None
         for buffer in self._buffers.values():
             buffer.free()
         self._recordings, self._buffers = {}, {}
@@ -98,13 +106,13 @@ class Execution:
     def _bind(self, profile: int, shapes: Shapes) -> None:
         engine = self._engine
         with engine.hearing() as heard:
-            self.context = engine.context(profile)
-            engine.require(self.context is not None, "to make an execution context", heard)
+            self._context = engine.context(profile)
+            engine.require(self._context is not None, "to make an execution context", heard)
             for name, shape in shapes.items():
                 taken = self.context.set_input_shape(name, shape)
                 engine.require(taken, f"to take the shape of {name}", heard)
             for tensor in (*engine.inputs, *engine.outputs):
-                shape = tuple(self.context.get_tensor_shape(tensor.name))
+                shape = tuple(self.context.get_tensor_shape(tensor.name)[:])
                 known = all(size >= 0 for size in shape)
                 engine.require(known, f"to know the shape of {tensor.name}", heard)
                 self._shapes[tensor.name] = shape

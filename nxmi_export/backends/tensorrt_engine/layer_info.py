@@ -11,6 +11,8 @@ from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.logger import recording
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
+from nxmi_export.backends.tensorrt_engine.start_runtime import start_runtime
+from nxmi_export.errors import CapabilityMissing
 
 __all__ = ["Inspection", "inspect_plan", "layer_info"]
 
@@ -46,8 +48,10 @@ def inspect_plan(plan: Path, library: Library, driver: NvidiaDriver | None) -> I
         return Inspection(reason="no NVIDIA driver, without which no plan is loaded")
     trt = library.module
     with recording(library, Deferred()) as (logger, record):
-        runtime = trt.Runtime(logger)
-        runtime.engine_host_code_allowed = True  # a version-compatible plan brings its own runtime
+        try:
+            runtime = start_runtime(library, logger)
+        except CapabilityMissing as missing:
+            return Inspection(reason=str(missing))
         engine = runtime.deserialize_cuda_engine(plan.read_bytes())
         if engine is None:
             return Inspection(reason="; ".join(record.errors) or "the plan was not loaded")

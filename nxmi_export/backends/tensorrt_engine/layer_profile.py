@@ -1,13 +1,16 @@
 """An engine and a batch in, the time of every layer out, as TensorRT's own profiler tells it."""
 
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nxmi_export.backends.runner import Feeds
 from nxmi_export.backends.tensorrt_engine.engine import Engine
 from nxmi_export.backends.tensorrt_engine.execution import Execution
 from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 __all__ = ["profile_document", "profile_layers"]
 
@@ -52,10 +55,15 @@ def profile_document(times: dict[str, list[float]], runs: int) -> list[dict[str,
     return [{"count": runs}, *layers]
 
 
-def _profiler(library: Library, deferred: Deferred, times: dict[str, list[float]]) -> Any:
-    trt: Any = library.module
+def _profiler(
+    library: Library, deferred: Deferred, times: dict[str, list[float]]
+) -> "trt.IProfiler":
+    if TYPE_CHECKING:
+        from tensorrt import IProfiler
+    else:
+        IProfiler = library.module.IProfiler
 
-    class Profiler(trt.IProfiler):  # type: ignore[misc]  # untyped library
+    class Profiler(IProfiler):  # type: ignore[misc]  # Any, where no stubs are found
         def __init__(self) -> None:
             super().__init__()
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from nxmi_export.errors import ShapeError
 
-__all__ = ["Shape", "ShapeProfile"]
+__all__ = ["FixedSides", "Shape", "ShapeProfile"]
 
 _TEXT = re.compile(r"min=(\d+)x(\d+),opt=(\d+)x(\d+),max=(\d+)x(\d+)")
 _EXAMPLE = "min=1x8,opt=32x128,max=64x512"
@@ -29,6 +29,17 @@ class Shape:
 
     def __str__(self) -> str:
         return f"{self.batch}x{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSides:
+    """What a graph fixes of the shape of its inputs; None is left open."""
+
+    batch: int | None = None
+    sequence: int | None = None  # tokens
+
+
+_OPEN = FixedSides()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +92,28 @@ class ShapeProfile:
         return cls(low, middle, high, position_limit)
 
     @classmethod
-    def default(cls, *, position_limit: int | None) -> Self:
-        """From one token up to what fused INT8 attention can run, tuned for large batches."""
+    def default(cls, *, position_limit: int | None, fixed: FixedSides = _OPEN) -> Self:
+        """From one token up to what fused INT8 attention can run, tuned for large batches.
+
+        A side that the graph fixes is kept.
+        """
         longest = min(position_limit or INT8_ATTENTION_LIMIT, INT8_ATTENTION_LIMIT)
-        opt = Shape(OPT_BATCH, min(OPT_SEQUENCE, longest))
-        return cls(Shape(1, 1), opt, Shape(MAX_BATCH, longest), position_limit)
+        low, middle, high = (
+            Shape(fixed.batch or batch, fixed.sequence or sequence)
+            for batch, sequence in (
+                (1, 1),
+                (OPT_BATCH, min(OPT_SEQUENCE, longest)),
+                (MAX_BATCH, longest),
+            )
+        )
+        return cls(low, middle, high, position_limit)
+
+    def keeps(self, fixed: FixedSides) -> bool:
+        """Whether all three shapes have the sides that are fixed."""
+        return all(
+            fixed.batch in {None, shape.batch} and fixed.sequence in {None, shape.sequence}
+            for shape in (self.min, self.opt, self.max)
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Each shape as [batch, sequence]."""

@@ -55,7 +55,7 @@ def trtexec_command(
 
 def _shapes(profiles: Sequence[ShapeProfile], input_names: Sequence[str]) -> Iterator[str]:
     def spelled(shape: Shape) -> str:
-        return ",".join(f"{name}:{shape}" for name in input_names)
+        return ",".join(f"{_quoted(name)}:{shape}" for name in input_names)
 
     for index, profile in enumerate(profiles):
         if len(profiles) > 1:
@@ -63,6 +63,11 @@ def _shapes(profiles: Sequence[ShapeProfile], input_names: Sequence[str]) -> Ite
         yield f"--minShapes={spelled(profile.min)}"
         yield f"--optShapes={spelled(profile.opt)}"
         yield f"--maxShapes={spelled(profile.max)}"
+
+
+def _quoted(name: str) -> str:
+    """A name with a colon in it, as TensorFlow's exporter makes them, ends at its first without."""
+    return f"'{name}'" if ":" in name else name
 
 
 def _precision(library: Library, options: EngineOptions) -> Iterator[str]:

@@ -25,7 +25,7 @@ from nxmi_export.workflow.interruptible import interruptible
 __all__ = ["DENSE_KERNELS", "ENGINE", "engine_contenders"]
 
 ENGINE, DENSE_KERNELS = "tensorrt", "tensorrt-dense-kernels"
-# A plan of another GPU or another release is a reason to leave a place empty, not to stop.
+# A plan of another GPU or release, or without weights, leaves its place empty and stops nothing.
 _REFUSALS = (CapabilityMissing, ArtefactError)
 _NO_PLAN = NotRun(f"the artefact has no {PLAN}; nxmi-export build makes it")
 
@@ -41,10 +41,9 @@ def engine_contenders(artefact: Artefact, *, cuda_graph: bool) -> tuple[Contende
     def engine() -> AbstractContextManager[TensorRtRunner] | NotRun:
         if facts is None:
             return _NO_PLAN
+        plan = facts.plan_to_run(artefact)
         library = find_library(facts.library.name)
-        return TensorRtRunner(
-            artefact.path(PLAN), library=library, name=ENGINE, cuda_graph=cuda_graph
-        )
+        return TensorRtRunner(plan, library=library, name=ENGINE, cuda_graph=cuda_graph)
 
     def dense_kernels() -> AbstractContextManager[TensorRtRunner] | NotRun:
         reason = _no_comparison(artefact, facts)
@@ -64,6 +63,10 @@ def _no_comparison(artefact: Artefact, facts: EngineFacts | None) -> NotRun | No
     """Why a build without sparse kernels would show nothing, if it would not."""
     if facts is not None and facts.library.is_rtx:
         return NotRun("TensorRT-RTX builds the same plan with and without sparse kernels")
+    if facts is not None and facts.options.sparsity == "disable":
+        return NotRun(
+            f"{PLAN} was built with --sparsity disable and has no sparse kernels to compare with"
+        )
     if not any(each.storage.startswith("2:4") for each in artefact.manifest.linears.values()):
         return NotRun("no linear of the artefact is 2:4, so that no sparse kernel could be chosen")
     return None
@@ -73,6 +76,7 @@ def _no_comparison(artefact: Artefact, facts: EngineFacts | None) -> NotRun | No
 def _without_sparse_kernels(
     artefact: Artefact, facts: EngineFacts, *, cuda_graph: bool
 ) -> Iterator[TensorRtRunner]:
+    facts.plan_to_run(artefact)  # or the second would come without its weights as well
     library = find_library(facts.library.name)
     # First, because a plan that cannot be run need not be built.
     open_device(f"running {PLAN} without sparse kernels").close()

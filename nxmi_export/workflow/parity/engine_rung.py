@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nxmi_export.artefact import ENGINE_FACTS, PLAN, Artefact
+from nxmi_export.artefact import Artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.tensorrt_engine import ShapeProfile, TensorRtRunner, find_library
 from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
@@ -20,13 +20,14 @@ __all__ = ["WithinProfile", "engine_runner"]
 def engine_runner(artefact: Artefact, name: str, longest: int) -> Runner | Unproven:
     """The engine over batches of any size, of at most `longest` tokens an example.
 
-    A plan of another library or GPU is nothing that the data could show. Raises ArtefactError for
-    an engine.json that this version does not read, or that is of another graph or plan.
+    A plan of another library or GPU, or without its weights, is nothing that the data could show.
+    Raises ArtefactError for an engine.json that this version does not read, or that is of another
+    graph or plan.
     """
     facts = EngineFacts.read(artefact)
     if facts is None:
         return Unproven("No engine was built.", deployed=False)
-    _check_own(artefact, facts)
+    facts.check_own(artefact)
     profile = max(
         facts.shape_profiles(artefact.manifest.position_limit),
         key=lambda each: (each.max.sequence, each.max.batch),
@@ -37,25 +38,12 @@ def engine_runner(artefact: Artefact, name: str, longest: int) -> Runner | Unpro
             f"{profile.max.sequence}; compare with a lower --max-length, or build it for more."
         )
         return Unproven(reason, deployed=True)
-    plan = artefact.path(PLAN)
     try:
+        plan = facts.plan_to_run(artefact)
         runner = TensorRtRunner(plan, library=find_library(facts.library.name), name=name)
     except (CapabilityMissing, ArtefactError) as refusal:
         return Unproven(f"{refusal}.", deployed=True)
     return WithinProfile(runner, profile)
-
-
-def _check_own(artefact: Artefact, facts: EngineFacts) -> None:
-    """Refuse the facts of an engine that was built from other files than the artefact's."""
-    for file in (facts.graph, *facts.graph.tensors, facts.plan):
-        record = artefact.manifest.files.get(file.name)
-        if record is None or record.sha256 != file.sha256:
-            raise ArtefactError(
-                artefact.path(ENGINE_FACTS),
-                expected=f"an engine of this artefact's {file.name}",
-                found=f"one of a {file.name} with SHA-256 {file.sha256[:12]}…, which is another",
-                remedy="build the engine again",
-            )
 
 
 class WithinProfile:

@@ -91,6 +91,7 @@ def _comment(artefact: Artefact, served: ServedModel) -> list[str]:
         if manifest.source.sha256
         else f"Its checkpoint is {manifest.source.path}.",
         f"Needs {served.needs}.",
+        *([] if served.narrowed is None else [f"Note: {served.narrowed}."]),
         f"Tuned for {shape} tokens, {served.longest} at most. Only requests of one length share",
         "a batch: pad to few lengths.",
     ]

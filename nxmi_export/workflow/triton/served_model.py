@@ -34,10 +34,11 @@ class ServedModel:
     tuned: Shape  # the batch that is fastest, within `largest`
     profiles: int  # of the engine; 0 where there is none
     needs: str  # what the server must have, in words
+    narrowed: str | None = None  # why `largest` is less than some profile holds, if it is
 
     @classmethod
     def read(cls, artefact: Artefact, request: TritonRequest) -> "ServedModel":
-        """Raises ArtefactError without an engine for `tensorrt`, UsageError for an unfit one."""
+        """Raises ArtefactError without a whole engine for `tensorrt`, UsageError if it is unfit."""
         if request.backend == "tensorrt":
             return _engine(artefact, request)
         limit = artefact.manifest.position_limit
@@ -71,6 +72,7 @@ def _engine(artefact: Artefact, request: TritonRequest) -> ServedModel:
             found=f"one of {facts.library.name}",
             remedy="build it with --library tensorrt, or serve with --backend onnxruntime",
         )
+    facts.plan_to_run(artefact)
     profiles = facts.shape_profiles(artefact.manifest.position_limit)
     _check_profiles(artefact, profiles)
     largest = _largest(artefact, profiles, request)
@@ -86,6 +88,7 @@ def _engine(artefact: Artefact, request: TritonRequest) -> ServedModel:
         profiles=len(profiles),
         needs=f"Triton's tensorrt backend with TensorRT {facts.library.version}, "
         "and the GPU of the build",
+        narrowed=_narrowed(profiles, request),
     )
 
 
@@ -112,6 +115,18 @@ def _largest(artefact: Artefact, profiles: tuple[ShapeProfile, ...], request: Tr
             remedy="lower it, or build the engine for larger batches",
         )
     return request.max_batch or allowed
+
+
+def _narrowed(profiles: tuple[ShapeProfile, ...], request: TritonRequest) -> str | None:
+    """Which profile keeps every batch small, unless that was asked for."""
+    narrow = min(profiles, key=lambda each: each.max.batch)
+    widest = max(each.max.batch for each in profiles)
+    if request.max_batch is not None or narrow.max.batch == widest:
+        return None
+    return (
+        f"batches are of {narrow.max.batch} at most, not {widest}: Triton does not ask which "
+        f"profile will run one, and {narrow} holds no more"
+    )
 
 
 def _interface(artefact: Artefact, name: str) -> tuple[tuple[Tensor, ...], Tensor]:

@@ -1,6 +1,5 @@
 """The passes that repair what the linter finds, in the order they run; each accounts for itself."""
 
-from passes.canonical_linear import CanonicalLinear
 from passes.contract import GraphPass
 from passes.fold_weight_quantization import FoldWeightQuantization
 from passes.lint.fixes.centre_activations import CentreActivations
@@ -8,6 +7,7 @@ from passes.lint.fixes.dequantize_first import DequantizeFirst
 from passes.lint.fixes.positive_scales import PositiveScales
 from passes.lint.fixes.store_floats import StoreFloats
 from passes.lint.fixes.store_int8_codes import StoreInt8Codes
+from passes.lint.fixes.store_weights_as_read import StoreWeightsAsRead
 from passes.lint.fixes.symmetric_activations import SymmetricActivations
 from passes.scale_gathered_rows import ScaleGatheredRows
 from passes.share_quantizers import ShareQuantizers
@@ -20,6 +20,7 @@ __all__ = [
     "PositiveScales",
     "StoreFloats",
     "StoreInt8Codes",
+    "StoreWeightsAsRead",
     "SymmetricActivations",
 ]
 
@@ -31,7 +32,7 @@ EXACT_FIXES: tuple[type[GraphPass], ...] = (
     CentreActivations,
     FoldWeightQuantization,
     ScaleGatheredRows,
-    CanonicalLinear,
+    StoreWeightsAsRead,
     ShareQuantizers,
 )
 # First, because what the exact fixes assume of zero-points is what it makes true.

@@ -1,7 +1,10 @@
-"""Stored codes with zero or negative scales in; the same numbers with positive scales out.
+"""Stored codes with zero or negative scales in; equal numbers with positive scales out.
 
 1. A channel with scale 0 stands for zeros: its codes become 0 and its scale 1.
 2. A channel with a negative scale changes the sign of codes and scale; −128 has no negative.
+
+Every number but zero keeps its bits. A zero that was negative (0 × −s) becomes positive, which no
+integer has another code for; the two are equal, and add and multiply to equal numbers.
 """
 
 from collections.abc import Iterator

@@ -1,15 +1,18 @@
 """Types of codes: which of ONNX's integer and small float types TensorRT has."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from passes.lint.finding import Place, Severity, rule
 from passes.lint.reading import Reading
+from passes.lint.walk import MOVERS, producer, walk_back
 from passes.quantizers import Quantizer, is_dequantize, is_quantize
 
 __all__ = [
     "blocks_times_int8",
+    "cast_blocks",
     "code_type",
     "fp8_capability",
     "int4_per_channel",
@@ -19,6 +22,7 @@ __all__ = [
 
 _KNOWN = {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.FLOAT8E4M3FN}
 _FIRST_WITH_FP8 = 89
+_CARRIERS = MOVERS | {"Cast"}
 
 
 @rule(
@@ -75,9 +79,9 @@ def blocks_times_int8(reading: Reading) -> Iterator[Place]:
     """One scale per block is for weights beside float data: the product with quantized data does
     not build.
     """
-    for node, data in _multiplied(reading):
-        if is_dequantize(data.producer()):
-            yield node, f"the quantized data {data.name} in the same product"
+    for each in _block_products(reading):
+        if each.is_data_quantized and not each.is_cast:
+            yield each.node, f"the quantized data {each.data.name} in the same product"
 
 
 @rule(
@@ -89,20 +93,52 @@ def int8_blocks(reading: Reading) -> Iterator[Place]:
     """INT8 weights with one scale per block are expanded to floats in every run, by a kernel of
     their own; only INT4 blocks are expanded inside the product.
     """
-    for node, data in _multiplied(reading):
-        codes = node.inputs[0]
-        int8 = codes is not None and codes.dtype == ir.DataType.INT8
-        if int8 and not is_dequantize(data.producer()):
-            yield node, "int8 codes with a scale per block"
+    for each in _block_products(reading):
+        if each.is_int8 and (each.is_cast or not each.is_data_quantized):
+            yield each.node, "int8 codes with a scale per block"
 
 
-def _multiplied(reading: Reading) -> Iterator[tuple[ir.Node, ir.Value]]:
-    """Every DequantizeLinear of blocks that a product reads as its weight, with its data."""
-    for node in reading.blocked:
-        for usage in node.outputs[0].uses():
-            data = usage.node.inputs[0]
-            if usage.idx == 1 and usage.node.op_type in {"Gemm", "MatMul"} and data is not None:
-                yield node, data
+@rule(
+    "cast-blocks",
+    Severity.DEGRADE,
+    remedy="store the scales in the type of the product, so that no Cast is needed",
+)
+def cast_blocks(reading: Reading) -> Iterator[Place]:
+    """INT4 blocks that are cast between DequantizeLinear and product are expanded in every run, by
+    a kernel of their own, and what they are multiplied by runs in float.
+    """
+    for each in _block_products(reading):
+        if each.is_cast and not each.is_int8:
+            yield each.node, "a Cast between blocks and the product that reads them"
+
+
+@dataclass(frozen=True)
+class _BlockProduct:
+    """A product whose weight has one scale per block, seen through what moves or casts it."""
+
+    node: ir.Node  # the DequantizeLinear
+    data: ir.Value
+    is_cast: bool  # the weight, between DequantizeLinear and product
+
+    @property
+    def is_int8(self) -> bool:
+        codes = self.node.inputs[0]
+        return codes is not None and codes.dtype == ir.DataType.INT8
+
+    @property
+    def is_data_quantized(self) -> bool:
+        return is_dequantize(producer(walk_back(self.data, _CARRIERS)))
+
+
+def _block_products(reading: Reading) -> Iterator[_BlockProduct]:
+    blocked = set(reading.blocked)
+    for product in reading.nodes:
+        if product.op_type not in {"Gemm", "MatMul"} or product.domain:
+            continue
+        data, weight = product.inputs[:2]
+        node = producer(walk_back(weight, _CARRIERS))
+        if node is not None and data is not None and node in blocked:
+            yield _BlockProduct(node, data, producer(walk_back(weight, MOVERS)) is not node)
 
 
 def _once_per_pair(reading: Reading) -> Iterator[Quantizer]:

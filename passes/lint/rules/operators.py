@@ -6,8 +6,16 @@ import onnx_ir as ir
 
 from passes.lint.finding import Place, Severity, rule
 from passes.lint.reading import Reading
+from passes.lint.walk import MOVERS, producer, walk_back
+from passes.quantizers import is_dequantize
 
-__all__ = ["attention_operator", "foreign_operator", "integer_operator", "one_by_one_convolution"]
+__all__ = [
+    "attention_operator",
+    "foreign_operator",
+    "integer_operator",
+    "one_by_one_convolution",
+    "unread_product",
+]
 
 _INTEGER = {
     "ConvInteger",
@@ -75,3 +83,30 @@ def one_by_one_convolution(reading: Reading) -> Iterator[Place]:
             shape = None if node.inputs[1] is None else node.inputs[1].shape
             if shape is not None and all(size == 1 for size in tuple(shape)[2:]):
                 yield node, f"a convolution with kernel {list(shape)[2:]}"
+
+
+@rule(
+    "unread-product",
+    Severity.NOTE,
+    remedy="write it as a MatMul whose second operand is the weight, or read the build's log",
+)
+def unread_product(reading: Reading) -> Iterator[Place]:
+    """Quantized products of other forms build, and may run in INT8; no other rule sees them, so
+    that what these find is not all there is.
+    """
+    for node in reading.nodes:
+        if node.domain or not any(map(_is_dequantized, node.inputs)):
+            continue
+        if node.op_type == "Einsum":
+            yield node, "an Einsum of quantized values"
+        elif node.op_type in {"Gemm", "MatMul"} and _is_weight_first(reading, node):
+            yield node, f"a {node.op_type} whose first operand is the weight"
+
+
+def _is_dequantized(value: ir.Value | None) -> bool:
+    return is_dequantize(producer(walk_back(value, MOVERS | {"Cast"})))
+
+
+def _is_weight_first(reading: Reading, node: ir.Node) -> bool:
+    first, second = node.inputs[:2]
+    return reading.is_constant(first) and not reading.is_constant(second)

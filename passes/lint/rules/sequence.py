@@ -11,7 +11,7 @@ __all__ = ["attention_length", "position_limit"]
 _LONGEST_INT8_ATTENTION = 512
 
 
-@rule("position-limit", Severity.DEGRADE, remedy="build for no more tokens than positions")
+@rule("position-limit", Severity.ALTER, remedy="build for no more tokens than positions")
 def position_limit(reading: Reading) -> Iterator[Place]:
     """A profile beyond the table of positions builds, with a warning at most, and reads what lies
     behind the table.

@@ -41,7 +41,7 @@ def uint8_around_128(reading: Reading) -> Iterator[Place]:
 
 @rule(
     "uint8-activation",
-    Severity.DEGRADE,
+    Severity.ALTER,
     remedy="quantize to int8, or let --requantize double the scale (not exact)",
 )
 def uint8_activation(reading: Reading) -> Iterator[Place]:
