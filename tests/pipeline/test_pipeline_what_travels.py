@@ -116,14 +116,14 @@ def test_records_that_say_something_else_than_the_graph_are_mismatches(project: 
 @pytest.mark.parametrize(
     ("recipe", "complaint"),
     [
-        (None, "expected the checkpoint's recipe, found none"),
+        (None, "expected the recipe of the checkpoint, found none"),
         (
             {"default": "int8"},
-            'expected default of the checkpoint\'s recipe, "2:4+int8", found "int8"',
+            'expected the recipe of the checkpoint, whose default is "2:4+int8", found "int8"',
         ),
         (
             {"placement": "linear"},
-            'expected placement of the checkpoint\'s recipe, "sparse", found "linear"',
+            'expected the recipe of the checkpoint, whose placement is "sparse", found "linear"',
         ),
     ],
     ids=["none", "schemes", "placement"],

@@ -44,7 +44,7 @@ def check_recipe(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
         if promised is not checkpoint.recipe:
             raise ArtefactError(
                 place,
-                expected="no recipe" if promised else "the checkpoint's recipe",
+                expected="no recipe" if promised else "the recipe of the checkpoint",
                 found="one" if promised else "none",
                 remedy=_REMEDY,
             )
@@ -53,7 +53,7 @@ def check_recipe(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
     for key in _differing(wanted, found):
         raise ArtefactError(
             place,
-            expected=f"{key} of the checkpoint's recipe, {_told(wanted[key])}",
+            expected=f"the recipe of the checkpoint, whose {key} is {_told(wanted[key])}",
             found=_told(found[key]),
             remedy=_REMEDY,
         )
