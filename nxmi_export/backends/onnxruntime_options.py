@@ -1,21 +1,27 @@
-"""What onnxruntime must be told so that its INT8 products are exact on every processor.
+"""What onnxruntime must be told so that its products are those of the graph on every processor.
 
 On x86 without VNNI instructions onnxruntime multiplies uint8 by int8 with `vpmaddubsw`, which
-adds two products in 16 bits and saturates: 2 · 255 · 127 is twice what fits. Nothing warns. With
-this option it takes a slower, exact kernel there, and changes nothing where VNNI is.
+adds two products in 16 bits and saturates: 2 · 255 · 127 is twice what fits. Where floats meet
+stored integers it rounds the floats to 8 bits, one scale for every 32, although the graph rounds
+none. Nothing warns of either. The options below take exact kernels.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["EXACT_PRODUCTS", "multiply_exactly"]
+__all__ = ["EXACT_PRODUCTS", "FLOAT_PRODUCTS", "multiply_exactly"]
 
 EXACT_PRODUCTS: Mapping[str, str] = MappingProxyType({"session.x64quantprecision": "1"})
-"""Session configuration entries; whoever opens the CPU graph by other means must set them too."""
+"""Entries for integer products; slower without VNNI, and no other with it."""
+
+FLOAT_PRODUCTS: Mapping[str, str] = MappingProxyType(
+    {"session.qdq_matmulnbits_accuracy_level": "1"}
+)
+"""Entries for products of floats and stored integers: sums in float32 (4, the default, is int8)."""
 
 
-def multiply_exactly(options: Any) -> None:
-    """Set `EXACT_PRODUCTS` on an `onnxruntime.SessionOptions`."""
-    for key, value in EXACT_PRODUCTS.items():
+def multiply_exactly(options: Any, entries: Mapping[str, str] = EXACT_PRODUCTS) -> None:
+    """Set `entries` on an `onnxruntime.SessionOptions`."""
+    for key, value in entries.items():
         options.add_session_config_entry(key, value)

@@ -16,18 +16,23 @@ from typing import Any, Self
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from nxmi_export.backends.onnxruntime_options import multiply_exactly
+from nxmi_export.backends.onnxruntime_options import (
+    EXACT_PRODUCTS,
+    FLOAT_PRODUCTS,
+    multiply_exactly,
+)
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
-from passes.constants import constant
+from passes.constants import constant, readers
 from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
 from passes.quantizers import is_dequantize
 
-__all__ = ["OnnxRuntimeRunner", "sums_can_be_exact"]
+__all__ = ["OnnxRuntimeRunner", "exact_options"]
 
 # Lets a model given as bytes find its external weights beside the file it came from.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+_PRODUCTS = frozenset({"Gemm", "MatMul"})
 _ERRORS_ONLY = 3  # onnxruntime's log severity; refusals reach the caller as exceptions.
 
 
@@ -125,29 +130,49 @@ def _session_options(ort: ModuleType, path: Path, *, optimize: bool, threads: in
     if threads is not None:
         options.intra_op_num_threads = threads
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(path.parent.resolve()))
-    if optimize and sums_can_be_exact(path):
-        multiply_exactly(options)
+    if optimize:
+        multiply_exactly(options, exact_options(path))
     # Else its threads spin on after a run, on the processors of whatever runs next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
-def sums_can_be_exact(path: Path) -> bool:
-    """Whether onnxruntime 1.32 runs the file under `EXACT_PRODUCTS`.
+def exact_options(path: Path) -> dict[str, str]:
+    """The entries with which onnxruntime 1.32 computes the products that the file states.
 
-    It fails where a zero-point is shared or absent, and where several products read one weight, as
-    in a block that runs repeatedly. A file that cannot be read is for the session to refuse.
+    Whoever opens the file by other means sets them too. A file that cannot be read needs none: it
+    is for the session to refuse.
     """
     try:
         model = ir.load(path)
+    except (OSError, DecodeError):
+        return {}
+    stored = [
+        node for node in model.graph if is_dequantize(node) and constant(node.inputs[0]) is not None
+    ]
+    integers = EXACT_PRODUCTS if _sums_can_be_exact(model, stored) else {}
+    floats = FLOAT_PRODUCTS if any(map(_multiplies_floats, stored)) else {}
+    return {**integers, **floats}
+
+
+def _sums_can_be_exact(model: ir.Model, stored: list[ir.Node]) -> bool:
+    # It fails where a zero-point is shared or absent, and where several products read one weight,
+    # as in a block that runs repeatedly.
+    try:
         weight_zero_points_are_their_own.check(model)
-    except (InvariantViolated, RefusedGraph, OSError, DecodeError):
+    except (InvariantViolated, RefusedGraph):
         return False
-    return all(
-        len(node.outputs[0].uses()) == 1
-        for node in model.graph
-        if is_dequantize(node) and constant(node.inputs[0]) is not None
-    )
+    return all(len(node.outputs[0].uses()) == 1 for node in stored)
+
+
+def _multiplies_floats(stored: ir.Node) -> bool:
+    for reader in readers(stored.outputs[0]):
+        others = [value for value in reader.inputs[:2] if value is not stored.outputs[0]]
+        if reader.op_type in _PRODUCTS and any(
+            value is None or not is_dequantize(value.producer()) for value in others
+        ):
+            return True
+    return False
 
 
 def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, ...]) -> Any:

@@ -16,7 +16,11 @@ import onnx
 import onnxruntime
 
 from nxmi_export import doctor
-from nxmi_export.backends.onnxruntime_options import multiply_exactly
+from nxmi_export.backends.onnxruntime_options import (
+    EXACT_PRODUCTS,
+    FLOAT_PRODUCTS,
+    multiply_exactly,
+)
 from nxmi_export.errors import CapabilityMissing, UsageError
 from nxmi_export.latency.gemm_graph import UNSIGNED, gemm_graph, gemm_input
 from nxmi_export.latency.interleaved import OnRound, Timer, timings, worst_spread
@@ -139,7 +143,9 @@ def _options(threads: int | None) -> Any:
         options.intra_op_num_threads = threads
     # Else the threads of the linear before spin on the processors that this one needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    multiply_exactly(options)  # the kernels that a deployed model runs
+    multiply_exactly(
+        options, {**EXACT_PRODUCTS, **FLOAT_PRODUCTS}
+    )  # the kernels that a deployed model runs
     return options
 
 

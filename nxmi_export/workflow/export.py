@@ -27,8 +27,7 @@ from nxmi_export.artefact import (
     read_artefact,
 )
 from nxmi_export.artefact.records import linear_records, packed_records, table_records
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
-from nxmi_export.backends.onnxruntime_session import sums_can_be_exact
+from nxmi_export.backends.onnxruntime_session import exact_options
 from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
@@ -224,7 +223,7 @@ def _write_facts(
         source=_source(request),
         recipe=checkpoint.recipe.as_mapping() if checkpoint.recipe else None,
         provenance=dict(checkpoint.provenance),
-        session_options=dict(EXACT_PRODUCTS) if sums_can_be_exact(folder / CPU_MODEL) else {},
+        session_options=exact_options(folder / CPU_MODEL),
         versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
         linears=linear_records(graphs["tensorrt"].model),
         packed=packed_records(graphs["tensorrt_int4"].model) if "tensorrt_int4" in graphs else {},

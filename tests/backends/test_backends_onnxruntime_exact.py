@@ -1,4 +1,4 @@
-"""Integer products whose 16-bit pair sums overflow, as they do on x86 without VNNI."""
+"""Products that onnxruntime computes otherwise than the graph says, unless it is told not to."""
 
 from pathlib import Path
 
@@ -8,14 +8,17 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
-from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner, exact_options
 
 LARGEST, K, N = 127, 64, 32
 
 
 def _largest_product(signed: bool) -> onnx.ModelProto:
-    """Every activation code and every weight at its largest: each output is 127 · 127 · 64."""
+    """Every activation code and every weight at its largest: each output is 127 · 127 · 64.
+
+    Their 16-bit pair sums overflow on x86 without VNNI.
+    """
     codes, point = ("int8", 0) if signed else ("uint8", 128)
     model = onnx.parser.parse_model(f"""
         <ir_version: 10, opset_import: ["": 20]>
@@ -60,3 +63,71 @@ def test_the_graph_above_is_run_by_an_integer_kernel(tmp_path: Path) -> None:
     ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert "MatMulIntegerToFloat" in kinds
+
+
+def _floats_by_integers() -> onnx.ModelProto:
+    """Floats that no 8-bit code has, times stored integers."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 20]>
+        product (int64[batch, sequence] input_ids) => (float[batch, sequence, {N}] logits)
+        {{
+          x = Gather (table, input_ids)
+          weight = DequantizeLinear <axis = 1> (weight_codes, weight_scale, weight_point)
+          logits = MatMul (x, weight)
+        }}""")
+    draw = np.random.default_rng(0)
+    constants = {
+        "table": draw.normal(size=(4, K)).astype(np.float32),
+        "weight_codes": draw.integers(-LARGEST, LARGEST, (K, N)).astype(np.int8),
+        "weight_scale": draw.uniform(0.01, 0.02, N).astype(np.float32),
+        "weight_point": np.zeros(N, np.int8),
+    }
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
+    )
+    return model
+
+
+def test_floats_keep_their_bits_where_they_meet_stored_integers(tmp_path: Path) -> None:
+    path = tmp_path / "product.onnx"
+    model = _floats_by_integers()
+    onnx.save(model, path)
+    table, codes, scale, _ = map(onnx.numpy_helper.to_array, model.graph.initializer)
+    with OnnxRuntimeRunner(path, optimize=True, threads=1) as runner:
+        logits = runner.run({"input_ids": np.arange(4)[np.newaxis]})["logits"]
+    np.testing.assert_allclose(logits[0], table @ (codes * scale), rtol=1e-5, atol=1e-4)
+
+
+def test_onnxruntime_rounds_them_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    """Otherwise the option would say nothing, and the test above would not either."""
+    content = _floats_by_integers().SerializeToString()
+    feeds = {"input_ids": np.arange(4)[np.newaxis]}
+    told = ort.SessionOptions()
+    for key, value in FLOAT_PRODUCTS.items():
+        told.add_session_config_entry(key, value)
+    exact, rounded = (
+        ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+        for options in (told, ort.SessionOptions())
+    )
+    assert np.abs(exact[0] - rounded[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "entries"),
+    [
+        (_floats_by_integers(), {**EXACT_PRODUCTS, **FLOAT_PRODUCTS}),
+        (_largest_product(signed=False), dict(EXACT_PRODUCTS)),
+    ],
+    ids=["floats", "integers"],
+)
+def test_a_file_needs_the_entries_of_its_products(
+    tmp_path: Path, model: onnx.ModelProto, entries: dict[str, str]
+) -> None:
+    path = tmp_path / "product.onnx"
+    onnx.save(model, path)
+    assert exact_options(path) == entries
+
+
+def test_a_file_that_cannot_be_read_needs_none(tmp_path: Path) -> None:
+    (tmp_path / "product.onnx").write_bytes(b"no model")
+    assert exact_options(tmp_path / "product.onnx") == {}

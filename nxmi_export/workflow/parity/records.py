@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from nxmi_export.artefact import CPU_MODEL, MANIFEST, MODEL, Artefact
 from nxmi_export.artefact.records import linear_records, table_records
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
-from nxmi_export.backends.onnxruntime_session import sums_can_be_exact
+from nxmi_export.backends.onnxruntime_session import exact_options
 from nxmi_export.parity.graph_quantizers import open_graph
 from nxmi_export.parity.weights import Mismatch
 
@@ -34,10 +33,10 @@ def record_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
 def session_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
     """One, where the manifest recommends other session options than the CPU file needs.
 
-    Without them products of integers may saturate on a processor that lacks VNNI; with them a file
-    that shares zero-points does not load.
+    Without them products of integers may saturate on a processor that lacks VNNI, and floats are
+    rounded where they meet stored integers; a file that shares zero-points does not load with them.
     """
-    wanted = dict(EXACT_PRODUCTS) if sums_can_be_exact(artefact.path(CPU_MODEL)) else {}
+    wanted = exact_options(artefact.path(CPU_MODEL))
     found = dict(artefact.manifest.session_options)
     if found != wanted:
         yield Mismatch(CPU_MODEL, f"session_options in {MANIFEST}", str(wanted), str(found))
