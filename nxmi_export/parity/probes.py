@@ -124,7 +124,7 @@ def _dataset(task: Task, rows: Sequence[dict[str, NDArray[np.int64]]]) -> Datase
     for row in rows:
         for ids in row.values():
             digest.update(ids.tobytes())
-    labels = np.zeros(len(rows), np.float64 if task.is_regression else np.int64)
+    labels = np.zeros(len(rows)) if task.is_regression else np.zeros(len(rows), np.int64)
     told = tuple(f"made up, {len(row['input_ids'])} tokens" for row in rows)
     return Dataset(
         task,

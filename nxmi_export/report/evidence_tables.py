@@ -112,8 +112,8 @@ def probes_table(split: Facts) -> Iterator[Html]:
             strict=True,
         )
     )
-    headings = ("what", "probes", "dev set", "the model has")
-    yield table("What probes and dev set reach of the model", headings, reached)
+    caption = "What probes and dev set reach of the model"
+    yield table(caption, ("what", "probes", "dev set", "the model has"), reached)
 
 
 def _reached(reach: Facts) -> tuple[int, int, int]:
