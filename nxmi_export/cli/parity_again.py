@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING
 
-from nxmi_export.artefact import Artefact
+from nxmi_export.artefact import FP16_MODEL, Artefact
 
 if TYPE_CHECKING:
     from nxmi_export.workflow.parity import ParityRequest  # loads torch, and --help should not
@@ -12,11 +12,10 @@ __all__ = ["commands_again"]
 
 
 def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, str]:
-    """The export and the comparison; each option is written down, whatever it is by default."""
-    source = request.checkpoint or artefact.source()
-    export = ["nxmi-export", "export", str(source), "-o", str(artefact.directory)]
-    if base := artefact.base():
-        export += ["--base", str(base)]
+    """The export and the comparison; each option is written down, whatever it is by default.
+
+    The export makes the files that the artefact has, in place of these.
+    """
     gate, terms = request.gate, request.gate.terms
     options = {
         "--data": request.data_dir,
@@ -25,6 +24,7 @@ def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, s
         "--batch-tokens": request.batch_tokens,
         "--max-length": request.max_length,
         "--limit": request.limit,
+        "--probe-tokens": request.probe_tokens,
         "--seed": terms.seed,
         "--max-changed": gate.max_changed,
         "--max-flips": gate.max_flips,
@@ -41,4 +41,17 @@ def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, s
     parity += [name for name, given in flags.items() if given]
     if request.bisect_budget is not None:
         parity += ["--bisect", "--bisect-budget", str(request.bisect_budget)]
-    return shlex.join(export), shlex.join(parity)
+    return shlex.join(_export(artefact, request)), shlex.join(parity)
+
+
+def _export(artefact: Artefact, request: "ParityRequest") -> list[str]:
+    source = request.checkpoint or artefact.source()
+    export = ["nxmi-export", "export", str(source), "-o", str(artefact.directory), "--overwrite"]
+    if base := artefact.base():
+        export += ["--base", str(base)]
+    if FP16_MODEL in artefact.manifest.files:
+        export += ["--fp16"]
+    # One size was asked for, and every layer that is packed has it.
+    for block in sorted({each.block for each in artefact.manifest.packed.values()}):
+        export += ["--int4-blocks", str(block)]
+    return export

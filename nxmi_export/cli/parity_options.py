@@ -29,6 +29,7 @@ __all__ = [
     "MaxLength",
     "NoCache",
     "Output",
+    "ProbeTokens",
     "Seed",
     "Strict",
     "Tasks",
@@ -56,6 +57,14 @@ BatchTokens = Annotated[
     int, typer.Option(min=1, help="Tokens per batch at most, padding included.")
 ]
 MaxLength = Annotated[int, typer.Option(min=2, help="Tokens per example at most.")]
+ProbeTokens = Annotated[
+    int,
+    typer.Option(
+        min=2,
+        help="Tokens of the longest probes at most: made-up inputs that use positions, token types "
+        "and words that the dev set does not.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")]
 Cache = Annotated[
     Path | None,

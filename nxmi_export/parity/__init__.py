@@ -5,8 +5,9 @@
 
 Each rung is a `Runner` over the same encoded dataset. `run_rung` and `compare` say how much,
 `weight_parity` whether the file stores what was trained, `explain` where a changed prediction or
-logit comes from, `replay_shapes` the same of other batches and padding, `score_statistics` what the
-scores prove, and `judge_run` holds all of it to a `Gate`.
+logit comes from, `replay_shapes` the same of other batches and padding, `probe_inputs` reaches what
+the dev set does not, `score_statistics` what the scores prove, and `judge_run` holds all of it to a
+`Gate`.
 """
 
 from nxmi_export.parity.codes import CodeAgreement, code_agreement
@@ -21,8 +22,9 @@ from nxmi_export.parity.ladder import (
     run_rung,
     rung_of,
 )
+from nxmi_export.parity.probes import Reach, Sizes, SpecialTokens, probe_inputs, reach_of
 from nxmi_export.parity.replay_sample import replay_sample
-from nxmi_export.parity.result import ParityResult, Step, Unproven
+from nxmi_export.parity.result import ParityResult, Probes, Step, Unproven
 from nxmi_export.parity.rounding_ties import Observed, explain, explain_unobserved
 from nxmi_export.parity.run import ParityRun, SplitParity, judge_run
 from nxmi_export.parity.score_statistics import NotCompared, score_statistics
@@ -43,8 +45,12 @@ __all__ = [
     "ParityResult",
     "ParityRun",
     "PredictionChange",
+    "Probes",
+    "Reach",
     "RungResult",
     "ShapeParity",
+    "Sizes",
+    "SpecialTokens",
     "SplitParity",
     "Stage",
     "Step",
@@ -56,6 +62,8 @@ __all__ = [
     "explain",
     "explain_unobserved",
     "judge_run",
+    "probe_inputs",
+    "reach_of",
     "replay_sample",
     "replay_shapes",
     "run_rung",

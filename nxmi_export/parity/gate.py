@@ -37,6 +37,7 @@ class Gate:
     max_shape_changed: float = 0.01  # share of predictions, unexplained, in each shape
     require_shapes: bool = True  # False: a result without compared shapes may pass
     require_replay: bool = True  # False: one without replayed examples may pass
+    require_probes: bool = True  # False: one without inputs beyond the dev set may pass
     terms: Terms = field(default_factory=Terms)
     strict: bool = False  # whether a drop beyond the margin must be ruled out
 

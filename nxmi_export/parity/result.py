@@ -11,12 +11,13 @@ from nxmi_export.parity.codes import CodeAgreement
 from nxmi_export.parity.drift.rung import RungDrift
 from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.ladder import Comparison, RungResult, Stage
+from nxmi_export.parity.probes import Reach, Sizes
 from nxmi_export.parity.score_statistics import NotCompared
 from nxmi_export.parity.shapes import ShapeParity
 from nxmi_export.parity.statistics import ScoreComparison
-from nxmi_export.parity.weights import WeightParity
+from nxmi_export.parity.weights import Mismatch, WeightParity
 
-__all__ = ["SCHEMA", "ParityResult", "Step", "Unproven"]
+__all__ = ["SCHEMA", "ParityResult", "Probes", "Step", "Unproven"]
 
 SCHEMA = "nxmi-export/parity/2"
 
@@ -60,6 +61,22 @@ class Unproven:
 
 
 @dataclass(frozen=True)
+class Probes:
+    """What came of made-up inputs that use what no text of the dev set does (see `probes`).
+
+    Every rung is compared but the dense model, which differs anyway, and an engine: it shows no
+    codes, and what it decides on a made-up input proves nothing.
+    """
+
+    sizes: Sizes
+    reach: Reach
+    dev_set: Reach
+    steps: tuple[Step, ...]  # every example replayed, or equal bit for bit
+    float16: CodeAgreement | None = None  # of its first quantizer, behind the embeddings
+    drift: Mapping[Stage, RungDrift] = field(default_factory=dict)  # measured where they fail
+
+
+@dataclass(frozen=True)
 class ParityResult:
     """What was run and compared; what was not is absent, which `verdict` notices."""
 
@@ -74,6 +91,8 @@ class ParityResult:
     )  # rungs that are not in `rungs`
     drift: Mapping[Stage, RungDrift] = field(default_factory=dict)  # empty: not measured
     bisection: Bisection | None = None  # None: not asked for
+    probes: Probes | None = None  # None: not run
+    records: tuple[Mismatch, ...] = ()  # what the manifest says otherwise than the graphs
 
     def step(self, reference: Stage, candidate: Stage) -> Step | None:
         """The comparison of these two rungs, if there was one."""
@@ -108,9 +127,11 @@ class ParityResult:
                 for name, each in self.weights.items()
             },
             "shapes": [_shape(shape) for shape in self.shapes],
-            "codes": [{**asdict(count), "rate": count.rate} for count in self.codes],
+            "codes": [_codes(count) for count in self.codes],
             "drift": {stage.value: each.as_json() for stage, each in self.drift.items()},
             "bisection": self.bisection.as_json() if self.bisection else None,
+            "records": [asdict(each) for each in self.records],
+            "probes": None if self.probes is None else _probes(self.probes),
             "environment": dict(self.environment or {}),
         }
         plain: dict[str, Any] = _plain(document)
@@ -160,6 +181,35 @@ def _counts(weights: WeightParity) -> dict[str, Any]:
 def _shape(shape: ShapeParity) -> dict[str, Any]:
     settings = [{**asdict(each), "unexplained": each.unexplained} for each in shape.settings]
     return {**asdict(shape), "settings": settings}
+
+
+def _probes(probes: Probes) -> dict[str, Any]:
+    return {
+        "sizes": asdict(probes.sizes),
+        "reach": asdict(probes.reach),
+        "dev_set": asdict(probes.dev_set),
+        "steps": [_probe_step(step) for step in probes.steps],
+        "float16": None if probes.float16 is None else _codes(probes.float16),
+        "drift": {stage.value: each.as_json() for stage, each in probes.drift.items()},
+    }
+
+
+def _probe_step(step: Step) -> dict[str, Any]:
+    """Without labels there are no scores, and a changed prediction is an example like any other."""
+    comparison = step.comparison
+    return {
+        "reference": step.reference.value,
+        "candidate": step.candidate.value,
+        "names": [comparison.reference, comparison.candidate],
+        "examples": comparison.examples,
+        "different": len(comparison.different),
+        "largest_logit_gap": comparison.largest_logit_gap,
+        "replayed": [asdict(each) for each in (*step.explanations, *step.replayed)],
+    }
+
+
+def _codes(count: CodeAgreement) -> dict[str, Any]:
+    return {**asdict(count), "rate": count.rate}
 
 
 def _statistics(found: ScoreComparison | NotCompared | None) -> dict[str, Any] | None:

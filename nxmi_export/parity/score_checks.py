@@ -10,23 +10,27 @@ from nxmi_export.parity.result import ParityResult
 from nxmi_export.parity.score_statistics import NotCompared
 from nxmi_export.parity.statistics import Claim, Conclusion, FamilyMember
 
-__all__ = ["drop_failures", "flip_failures", "non_inferiority", "without_ties"]
+__all__ = ["drop_failures", "flip_checks", "non_inferiority", "without_ties"]
 
 ROUNDING = 1e-9  # differences of scores that are equal on paper
 
 
-def flip_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
-    """Changed predictions of any cause, where the gate limits them."""
-    if gate.max_flips is None:
-        return
+def flip_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:
+    """Changed predictions of any cause; no condition where the gate sets them no limit."""
+    if gate.max_flips is not None:
+        failures = tuple(_flip_failures(result, gate.max_flips))
+        yield Check("changed predictions", failures)
+
+
+def _flip_failures(result: ParityResult, most: int) -> Iterator[str]:
     step = result.step(Stage.COMPRESSED, Stage.OPTIMIZED)
     if step is None or not step.comparison.comparable or not step.comparison.examples:
         yield "The predictions of ONNX optimized were not compared with compressed PyTorch's."
-    elif len(step.comparison.changes) > gate.max_flips:
+    elif len(step.comparison.changes) > most:
         comparison = step.comparison
         yield (
             f"{comparison.candidate} changed {len(comparison.changes)} of {comparison.examples} "
-            f"predictions of {comparison.reference}, where {gate.max_flips} may; the first is "
+            f"predictions of {comparison.reference}, where {most} may; the first is "
             f"example {comparison.changes[0].index}."
         )
 

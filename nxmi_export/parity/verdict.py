@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from nxmi_export.artefact import FP16_MODEL, INT4_MODEL
 from nxmi_export.parity.gate import Check, Gate, Verdict
 from nxmi_export.parity.ladder import Stage
+from nxmi_export.parity.probe_checks import probe_checks
 from nxmi_export.parity.replay_checks import (
     drift_checks,
     engine_checks,
@@ -17,7 +18,7 @@ from nxmi_export.parity.replay_checks import (
     shape_failures,
 )
 from nxmi_export.parity.result import ParityResult, Step
-from nxmi_export.parity.score_checks import drop_failures, flip_failures, non_inferiority
+from nxmi_export.parity.score_checks import drop_failures, flip_checks, non_inferiority
 from nxmi_export.parity.statistics import FamilyMember
 
 __all__ = ["verdict"]
@@ -41,12 +42,14 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
             Check("optimized kernels", tuple(_kernel_failures(result, gate))),
             *([float16] if _has_float16(result) else []),
             *([packed] if _has_packed(result) else []),
-            Check("changed predictions", tuple(flip_failures(result, gate))),
+            *flip_checks(result, gate),
             Check("score", tuple(drop_failures(result, gate))),
             non_inferiority(result, gate, member),
             Check("stored weights", tuple(_weight_failures(result))),
+            Check("manifest", tuple(_record_failures(result))),
             Check("logits explained", tuple(replay_failures(result, gate))),
             Check("batch sizes and padding", tuple(shape_failures(result, gate))),
+            *probe_checks(result, gate),
             *drift_checks(result),
             *engine_checks(result, gate),
         )
@@ -171,6 +174,15 @@ def _packed_failures(result: ParityResult) -> Iterator[str]:
         yield "The INT4 file was not compared with the ONNX file that it was packed from."
         return
     yield from _differing_bits(step)
+
+
+def _record_failures(result: ParityResult) -> Iterator[str]:
+    """An export of an earlier version lacks records, and its graphs may be right all the same."""
+    if result.records:
+        yield (
+            f"manifest.json says otherwise than the graphs in {len(result.records)} places, the "
+            f"first being {result.records[0]}; export the model again."
+        )
 
 
 def _weight_failures(result: ParityResult) -> Iterator[str]:

@@ -10,6 +10,7 @@ from nxmi_export.report.parity_facts import FAILS, HOLDS, OPEN, Facts
 __all__ = [
     "checks_table",
     "codes_table",
+    "probes_table",
     "proof_table",
     "shapes_table",
     "sizes_table",
@@ -80,6 +81,43 @@ def shapes_table(split: Facts) -> Iterator[Html]:
     ]
     if rows:
         yield table("The same examples in other shapes", headings, rows)
+
+
+def probes_table(split: Facts) -> Iterator[Html]:
+    """Made-up inputs that use what no text of the dev set does, rung by rung."""
+    probes = split["probes"]
+    if probes is None:
+        return
+    rows = [
+        (
+            step["names"][1],
+            step["names"][0],
+            figure(step["largest_logit_gap"], ".2g", absent="no number"),
+            figure(step["different"], "d"),
+            _replayed(step["replayed"]) if step["replayed"] else "not replayed",
+        )
+        for step in probes["steps"]
+    ]
+    headings = ("rung", "compared with", "largest logit gap", "differ in a bit", "replayed")
+    yield table("Probes: made-up inputs beyond the dev set", headings, rows)
+    sizes = probes["sizes"]
+    whole = (sizes["positions"], sizes["vocabulary"], sizes["token_types"])
+    reached = (
+        (what, figure(own, "d"), figure(dev_set, "d"), figure(most, "d"))
+        for what, own, dev_set, most in zip(
+            ("positions", "different words", "token types"),
+            _reached(probes["reach"]),
+            _reached(probes["dev_set"]),
+            whole,
+            strict=True,
+        )
+    )
+    caption = "What probes and dev set reach of the model"
+    yield table(caption, ("what", "probes", "dev set", "the model has"), reached)
+
+
+def _reached(reach: Facts) -> tuple[int, int, int]:
+    return reach["tokens"], reach["words"], len(reach["token_types"])
 
 
 def _replayed(replays: list[Facts]) -> str:

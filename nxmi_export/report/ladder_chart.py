@@ -2,8 +2,9 @@
 
 The steps lead from the trained model to what is deployed. What is compared with one rung and leads
 to no other hangs beside the ladder: the graph before any pass, the file for the CPU as it is
-written, which must equal its neighbour bit for bit, and the float16 file. Signs and words say what
-colours say. The text of the picture is also its description.
+written, which must equal its neighbour bit for bit, the float16 file, and the INT4 file beside what
+it was packed from. Signs and words say what colours say. The text of the picture is also its
+description.
 """
 
 from collections.abc import Iterator
@@ -33,13 +34,17 @@ _LINES = ((20, "name"), (37, "name"), (60, "score"), (79, "note"))  # pixels bel
 _BELOW = 44  # pixels between two boxes, one above the other
 # The condition of the gate that judges a step; compression is meant to change predictions.
 _EXPLAINED = "changed predictions explained"
+_PACKED = "INT4 file equal bit for bit"
 _CHECKS = {
     (Stage.COMPRESSED, Stage.CAPTURED): _EXPLAINED,
     (Stage.COMPRESSED, Stage.WRITTEN): _EXPLAINED,
     (Stage.WRITTEN, Stage.OPTIMIZED): "optimized kernels",
     (Stage.WRITTEN, Stage.SHIFTED): "CPU file equal bit for bit",
     (Stage.WRITTEN, Stage.FLOAT16): "float16 file",
+    (Stage.WRITTEN, Stage.INT4): _PACKED,
+    (Stage.FLOAT16, Stage.INT4): _PACKED,
 }
+_SAME_BITS = (Stage.SHIFTED, Stage.INT4)  # as what each is compared with
 _MAIN = (Stage.DENSE, Stage.COMPRESSED, Stage.WRITTEN, Stage.OPTIMIZED)
 
 
@@ -83,7 +88,7 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
     stages = [each for each in _MAIN if each is not Stage.DENSE or each.value in split["rungs"]]
     drawing = _wide if width >= WIDE else _narrow
     places, height = drawing(len(stages) + 1)
-    place_of = dict(zip(stages, places, strict=False))  # the last place is the engine's
+    place_of = dict(zip((*stages, Stage.ENGINE), places, strict=True))
     parts: list[Html] = []
     for stage, following, (place, target) in zip(
         stages, [*stages[1:], None], pairwise(places), strict=True
@@ -95,7 +100,8 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
         beside = _beside(place_of[side.at], upright=width < WIDE)
         label = _step_label(split, side.of, side.stage)
         parts += _box(_rung(split, side.stage), beside)
-        if side.at is side.of:
+        place_of[side.stage] = beside
+        if side.at is side.of or side.of not in _MAIN:
             parts += _edge(place_of[side.of], beside, label)
         else:
             parts += _fork(place_of[side.of], beside, label, upright=width < WIDE)
@@ -113,8 +119,14 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
 
 
 def _sides(split: Facts) -> list[_Side]:
-    """Those that ran, and the one that must."""
-    return [each for each in _SIDES if each.stage is Stage.SHIFTED or each.stage in split["rungs"]]
+    """Those that ran, and the one that must; INT4 behind float16, or in its place."""
+    rungs = split["rungs"]
+    sides = [each for each in _SIDES if each.stage is Stage.SHIFTED or each.stage in rungs]
+    if Stage.INT4 in rungs and Stage.FLOAT16 in rungs:
+        sides.append(_Side(Stage.INT4, Stage.FLOAT16, at=Stage.ENGINE))
+    elif Stage.INT4 in rungs:
+        sides.append(_Side(Stage.INT4, Stage.WRITTEN, at=Stage.OPTIMIZED))
+    return sides
 
 
 def _wide(count: int) -> tuple[list[_Place], int]:
@@ -181,7 +193,7 @@ def _mark(split: Facts, check: str, step: Facts) -> Mark | None:
 
 def _step_text(step: Facts, candidate: Stage) -> str:
     comparison = step["comparison"]
-    if candidate is not Stage.SHIFTED:
+    if candidate not in _SAME_BITS:
         return f"{len(comparison['changes'])} changed"
     return f"{comparison['different']} differ" if comparison["different"] else "bits equal"
 

@@ -16,6 +16,7 @@ from nxmi_export.report.drift_section import drift_section
 from nxmi_export.report.evidence_tables import (
     checks_table,
     codes_table,
+    probes_table,
     proof_table,
     shapes_table,
     sizes_table,
@@ -149,6 +150,7 @@ def _split(document: Facts, split: Facts, engine: Facts | None) -> Iterator[Html
             yield changed_examples(split, step)
     yield checks_table(split)
     yield from shapes_table(split)
+    yield from probes_table(split)
     yield from codes_table(split)
 
 

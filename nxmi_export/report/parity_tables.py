@@ -13,6 +13,7 @@ from nxmi_export.parity import (
     NotCompared,
     ParityResult,
     ParityRun,
+    Probes,
     SplitParity,
     Stage,
     Step,
@@ -108,6 +109,9 @@ def proof_table(
             explained = sum(bool(each.explained) for each in step.replayed)
             text = f"{explained} of {len(step.replayed)} replayed examples explained"
             table.add_row(f"logits, {step.comparison.candidate}", text)
+    if result.probes is not None:
+        for name, text in _probes(result.probes):
+            table.add_row(name, text)
     table.add_row("TensorRT engine", _engine(engine))
     for name, record in artefact.manifest.files.items():
         if name.startswith("model."):
@@ -238,6 +242,20 @@ def _weights(weights: WeightParity) -> str:
             "embeddings and norms: every one equals PyTorch's"
         )
     return f"differ in {len(weights.mismatches)} places, first {weights.mismatches[0]}"
+
+
+def _probes(probes: Probes) -> Iterator[tuple[str, str]]:
+    """What made-up inputs reach next to the dev set, and what came of them."""
+    reach, positions = probes.reach, probes.sizes.positions
+    yield "probes reach", f"{reach}, of {positions} positions; the dev set {probes.dev_set}"
+    for step in probes.steps:
+        every = (*step.explanations, *step.replayed)
+        explained = sum(bool(each.explained) for each in every)
+        text = f"{explained} of {len(every)} replayed probes explained"
+        if not every:
+            text = f"{len(step.comparison.different)} of {step.comparison.examples} probes differ "
+            text += f"in a bit from {step.comparison.reference}"
+        yield f"probes, {step.comparison.candidate}", text
 
 
 def _engine(facts: Mapping[str, Any] | None) -> str:

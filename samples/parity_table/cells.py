@@ -23,12 +23,16 @@ class Cell:
     seed: int = 0  # of the dense model's head and order
     float16: bool = False  # with model.fp16.onnx
     drift: bool = False  # with every layer's drift measured
+    captured: bool = False  # with the graph before any pass as a rung
 
 
 def ladder() -> Iterator[Cell]:
-    """One for each task, trained for an epoch, with everything that the default recipe does."""
+    """One for each task, trained for an epoch, with everything that the default recipe does.
+
+    They run every rung, the graph before any pass too.
+    """
     for task in TASKS:
-        yield Cell(f"{task}_deploy", task, "deploy", epochs=1)
+        yield Cell(f"{task}_deploy", task, "deploy", epochs=1, captured=True)
 
 
 def cells() -> Iterator[Cell]:

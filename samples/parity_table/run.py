@@ -66,13 +66,14 @@ def changed_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) ->
 def _measured(cell: Cell, place: Place) -> dict[str, Any]:
     artefact, dense = _artefact(cell, place), _dense(cell, place)
     data = ("--task", cell.task, "--data", place.data)
-    drift = ("--drift",) if cell.drift else ()
+    asked = {"--drift": cell.drift, "--captured": cell.captured}
+    more = [name for name, wanted in asked.items() if wanted]
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "parity.json"
         page = ("--html", Path(folder) / "report.html")
         begun = time.perf_counter()
         peak, processor = _run_measured(
-            *("nxmi_export", "parity", artefact, *data, "--dense", dense, *drift),
+            *("nxmi_export", "parity", artefact, *data, "--dense", dense, *more),
             *("-o", document, *page),
         )
         seconds = time.perf_counter() - begun

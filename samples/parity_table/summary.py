@@ -24,7 +24,10 @@ def _split(split: Mapping[str, Any]) -> dict[str, Any]:
         "data_sha256": dataset["sha256"],
         "failures": split["failures"],
         "checks": len(split["checks"]),
-        "rungs": {name: rung["scores"] for name, rung in split["rungs"].items()},
+        "rungs": {
+            name: {"examples": rung["examples"], "primary": rung["primary"], **rung["scores"]}
+            for name, rung in split["rungs"].items()
+        },
         "steps": [_step(each) for each in split["steps"]],
         "weights_equal": {name: each["equal"] for name, each in split["weights"].items()},
         "shapes": {
@@ -32,6 +35,7 @@ def _split(split: Mapping[str, Any]) -> dict[str, Any]:
             "changed": sum(_settings(split, "changed")),
             "unexplained": sum(_settings(split, "unexplained")),
         },
+        "probes": _probes(split["probes"]),
     }
 
 
@@ -39,12 +43,24 @@ def _settings(split: Mapping[str, Any], name: str) -> Iterable[Any]:
     return (setting[name] for shape in split["shapes"] for setting in shape["settings"])
 
 
+def _probes(probes: Mapping[str, Any]) -> dict[str, Any]:
+    replayed = [each for step in probes["steps"] for each in step["replayed"]]
+    return {
+        "tokens": probes["reach"]["tokens"],
+        "positions": probes["sizes"]["positions"],
+        "replayed": len(replayed),
+        "replays_unexplained": sum(not each["explained"] for each in replayed),
+    }
+
+
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
     replayed = step["replayed"]
     return {
         "reference": step["reference"],
         "candidate": step["candidate"],
+        "examples": step["comparison"]["examples"],
         "changed": len(step["comparison"]["changes"]),
+        "different": step["comparison"]["different"],
         "unexplained": len(step["unexplained"]),
         "replayed": len(replayed),
         "replays_unexplained": sum(not each["explained"] for each in replayed),

@@ -3,14 +3,18 @@
 import json
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nxmi_export.artefact import MANIFEST, read_artefact
+from nxmi_export.artefact import FP16_MODEL, INT4_MODEL, MANIFEST, PackedRecord, read_artefact
+from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.cli.parity_files import check_writable
 from nxmi_export.errors import OutputError
+from nxmi_export.glue import task_named
+from nxmi_export.workflow.parity import ParityRequest
 from tests.cli.command_lines import Command
 from tests.html_reader import Element, read_html
 from tests.pipeline.parity_project import Project, sst2_project
@@ -103,14 +107,29 @@ def test_the_commands_on_the_page_make_the_same_run_again(
     page = read(project.artefact / "report.html")
     (text,) = page.all("section")[-1].all("pre")[0].all("code")[0].content
     export, parity = (shlex.split(line)[1:] for line in str(text).splitlines())
-    assert export == ["export", str(project.folder / "model.pt"), "-o", str(project.artefact)]
+    place = ["-o", str(project.artefact), "--overwrite"]
+    assert export == ["export", str(project.folder / "model.pt"), *place]
     first = document(project)
     (project.artefact / "parity-sst2.json").unlink()
     assert nxmi_export(*parity).code == code
     assert document(project) == first
-    assert nxmi_export(*export, "--overwrite").code == 0
+    assert nxmi_export(*export).code == 0
     names = {path.name for path in project.artefact.iterdir()}
     assert "report.html" not in names  # nothing is known of the new files yet
+
+
+def test_the_export_on_the_page_makes_every_file_that_the_artefact_has(project: Project) -> None:
+    artefact = read_artefact(project.artefact)
+    files = artefact.manifest.files
+    more = {
+        "files": {**files, FP16_MODEL: files["model.onnx"], INT4_MODEL: files["model.onnx"]},
+        "packed": dict.fromkeys(("layer.0", "layer.1"), PackedRecord(block=128, bytes=9)),
+    }
+    changed = replace(artefact, manifest=artefact.manifest.model_copy(update=more))
+    request = ParityRequest(task_named("sst2"), project.data, probe_tokens=32)
+    export, parity = commands_again(changed, request)
+    assert export.endswith(" --overwrite --fp16 --int4-blocks 128")
+    assert " --probe-tokens 32 " in parity
 
 
 def document(project: Project) -> dict[str, Any]:

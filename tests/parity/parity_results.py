@@ -10,8 +10,11 @@ from nxmi_export.artefact import Artefact, LinearRecord
 from nxmi_export.parity import (
     Explanation,
     ParityResult,
+    Probes,
+    Reach,
     RungResult,
     ShapeParity,
+    Sizes,
     Stage,
     Step,
     WeightParity,
@@ -28,6 +31,33 @@ LOGITS = np.array(RIGHT * (EXAMPLES // 2), np.float32)
 REPLAYED = (Explanation(5, True, "No code differs."),)
 SHAPES = (ShapeParity("onnx", 200, (ShapeSetting(8, None, 0, 0.0, replays=REPLAYED),)),)
 WEIGHTS = {"model.onnx": WeightParity(14, 12, 12, 20, (), parameters=13)}
+
+
+def probes_of(*beside: Stage, reached: int = 64, refused: str = "") -> Probes:
+    """Five probes on every rung, the second of which PyTorch does not replay where `refused`.
+
+    Rungs `beside` these gave the bits of `model.onnx`.
+    """
+    replayed = tuple(
+        Explanation(index, not refused or index != 1, refused or "No code differs.")
+        for index in range(5)
+    )
+    names = {Stage.WRITTEN: "written", Stage.SHIFTED: "shifted", Stage.OPTIMIZED: "optimized"}
+    rungs = {stage: rung(LOGITS[:5], name=name) for stage, name in names.items()}
+    rungs[Stage.COMPRESSED] = rung(LOGITS[:5], name="pytorch")
+    rungs |= {stage: rung(LOGITS[:5], name=stage.value) for stage in beside}
+    pairs: list[tuple[Stage, Stage, tuple[Explanation, ...]]] = [
+        (Stage.COMPRESSED, Stage.WRITTEN, replayed),
+        (Stage.COMPRESSED, Stage.OPTIMIZED, replayed),
+        *((Stage.WRITTEN, stage, ()) for stage in (Stage.SHIFTED, *beside)),
+    ]
+    steps = (
+        Step(one, other, compare(rungs[one], rungs[other]), replayed=each)
+        for one, other, each in pairs
+    )
+    return Probes(
+        Sizes(64, 96, 2), Reach(5, reached, 90, (0, 1)), Reach(200, 20, 30, (0,)), tuple(steps)
+    )
 
 
 def result_of(
@@ -65,7 +95,7 @@ def result_of(
         )
         for one, other in pairs
     )
-    return ParityResult(rungs, tuple(steps), WEIGHTS, SHAPES)
+    return ParityResult(rungs, tuple(steps), WEIGHTS, SHAPES, probes=probes_of())
 
 
 def with_wrong(

@@ -334,6 +334,20 @@ def test_what_is_proved_of_the_files_and_what_is_not(page: Element) -> None:
     assert found["engine: its answers"] == ["? unproven", "the plan was not run on a GPU."]
 
 
+def test_what_probes_reach_stands_beside_what_the_dev_set_does(page: Element) -> None:
+    part = section(page, "sst2 validation")
+    assert rows(table_named(part, "What probes and dev set reach")) == [
+        ["positions", "64", "20", "64"],
+        ["different words", "90", "30", "96"],
+        ["token types", "2", "1", "2"],
+    ]
+    assert rows(table_named(part, "Probes: made-up inputs")) == [
+        ["written", "pytorch", "0", "0", "5 of 5 explained"],
+        ["optimized", "pytorch", "0", "0", "5 of 5 explained"],
+        ["shifted", "written", "0", "0", "not replayed"],
+    ]
+
+
 def test_a_broken_pattern_is_refuted(facts: dict[str, Any]) -> None:
     changed = document()
     (mismatch,) = changed["splits"][0]["weights"]["model.<cpu>.onnx"]["mismatches"]
@@ -450,34 +464,59 @@ def test_the_ladder_has_a_box_for_every_rung_and_says_what_each_step_changed(wid
         assert bottom <= float(picture.all("svg")[0].attributes["height"])
 
 
-def ladder_of_every_rung() -> dict[str, Any]:
-    """A split whose captured and float16 rungs ran too."""
+def ladder_of_every_rung(*without: Stage) -> dict[str, Any]:
+    """A split whose captured, float16 and INT4 rungs ran too."""
     split = document()["splits"][0]
+    packed_from = Stage.WRITTEN if Stage.FLOAT16 in without else Stage.FLOAT16
     for stage, reference, name in (
         (Stage.CAPTURED, Stage.COMPRESSED, "captured graph, unoptimized"),
         (Stage.FLOAT16, Stage.WRITTEN, "model.fp16.onnx, unoptimized"),
+        (Stage.INT4, packed_from, "model.int4.onnx, unoptimized"),
     ):
+        if stage in without:
+            continue
         split["rungs"][stage] = split["rungs"]["written"] | {"name": name}
         [step] = [each for each in split["steps"] if each["candidate"] == "shifted"]
         comparison = step["comparison"] | {"candidate": name, "reference": reference}
         ends = {"reference": reference, "candidate": stage}
         split["steps"].append(step | {**ends, "comparison": comparison})
-    split["checks"].append({"name": "float16 file", "ok": True, "undecided": None})
+    for name in ("float16 file", "INT4 file equal bit for bit"):
+        split["checks"].append({"name": name, "ok": True, "undecided": None})
     return split
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_an_int4_file_hangs_where_a_float16_file_would_where_there_is_none(width: int) -> None:
+    with_both, alone = (
+        read_html(ladder_chart(ladder_of_every_rung(*without), engine(), width))
+        for without in ((), (Stage.FLOAT16,))
+    )
+    place = {
+        name: [
+            (each.attributes["x"], float(each.attributes["y"]) // 100)
+            for each in picture.all("text", class_="name")
+            if each.text == name
+        ]
+        for name, picture in (("model.fp16.onnx", with_both), ("model.int4.onnx", alone))
+    }
+    assert place["model.fp16.onnx"] == place["model.int4.onnx"] != []
+    described = alone.all("desc")[0].text
+    assert "From written to model.int4.onnx, unoptimized: bits equal, of 2000." in described
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_every_rung_that_ran_is_drawn_and_touches_no_other(width: int) -> None:
     picture = read_html(ladder_chart(ladder_of_every_rung(), engine(), width))
     names = [each.text for each in picture.all("text", class_="name")]
-    assert {"captured graph", "model.fp16.onnx"} < set(names)
+    assert {"captured graph", "model.fp16.onnx", "model.int4.onnx"} < set(names)
     words = [each.text for each in picture.all("text", class_="holds")]
     assert words.count("✓ 0 changed") == 2
+    assert words.count("✓ bits equal") == 2
     described = picture.all("desc")[0].text
     assert "From compressed to captured graph, unoptimized: 0 changed, of 2000." in described
     assert "From written to model.fp16.onnx, unoptimized: 0 changed, of 2000." in described
     boxes = [placed(each) for each in picture.all("rect")]
-    assert len(boxes) == 7
+    assert len(boxes) == 8
     svg = picture.all("svg")[0].attributes
     for index, (left, top, right, bottom) in enumerate(boxes):
         assert left >= 0

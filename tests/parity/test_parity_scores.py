@@ -127,7 +127,6 @@ def test_changes_of_any_cause_are_limited_where_the_gate_says_so() -> None:
     assert _check(uncompared, Gate(max_flips=2), "changed predictions").failures == (
         "The predictions of ONNX optimized were not compared with compressed PyTorch's.",
     )
-    assert _check(uncompared, Gate(), "changed predictions").failures == ()
 
 
 def test_a_verdict_without_checks_is_no() -> None:

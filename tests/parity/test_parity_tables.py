@@ -46,6 +46,17 @@ def test_sparse_floats_are_no_sparse_integers() -> None:
     assert "0 of 3 compressed" in _proof("2:4", "2:4", "2:4", "dense")
 
 
+def test_what_probes_reach_and_what_came_of_them_is_told() -> None:
+    result = deployed(0)
+    text = _text(proof_table(result, Verdict(()), artefact_storing("int8"), None))
+    assert (
+        "64 tokens, 90 different ids and token types 0, 1, of 64 positions; the dev set 20 tokens, "
+        "30 different ids and token type 0" in text
+    )
+    assert "5 of 5 replayed probes explained" in text
+    assert "0 of 5 probes differ in a bit from written" in text
+
+
 def test_each_changed_example_says_what_is_known_and_the_worst_come_first() -> None:
     after = LOGITS.copy()
     after[:4] = after[:4, ::-1]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from parity_models import rung
-from parity_results import EXAMPLES, LOGITS, WEIGHTS, result_of, with_wrong
+from parity_results import EXAMPLES, LOGITS, WEIGHTS, probes_of, result_of, with_wrong
 
 from nxmi_export.parity import (
     Check,
@@ -57,6 +57,7 @@ def test_nothing_checked_fails_every_condition() -> None:
         "The score of ONNX optimized was not held to the margin.",
         "The stored weights were not compared.",
         "Batch sizes and padded lengths were not compared.",
+        "No probe was run: what the dev set does not reach is unknown.",
     )
 
 
@@ -98,8 +99,9 @@ def with_float16(candidate: RungResult | None) -> ParityResult:
     if candidate is None:
         return replace(result, weights=weights)
     step = Step(Stage.WRITTEN, Stage.FLOAT16, compare(written, candidate))
-    rungs = {**result.rungs, Stage.FLOAT16: candidate}
-    return replace(result, rungs=rungs, steps=(*result.steps, step), weights=weights)
+    rungs, probes = {**result.rungs, Stage.FLOAT16: candidate}, probes_of(Stage.FLOAT16)
+    steps = (*result.steps, step)
+    return replace(result, rungs=rungs, steps=steps, weights=weights, probes=probes)
 
 
 def test_float16_may_tip_the_allowed_share_of_predictions_and_no_more() -> None:
@@ -454,8 +456,9 @@ def with_int4(candidate: RungResult | None) -> ParityResult:
     if candidate is None:
         return replace(result, weights=weights)
     step = Step(Stage.WRITTEN, Stage.INT4, compare(written, candidate))
-    rungs = {**result.rungs, Stage.INT4: candidate}
-    return replace(result, rungs=rungs, steps=(*result.steps, step), weights=weights)
+    rungs, probes = {**result.rungs, Stage.INT4: candidate}, probes_of(Stage.INT4)
+    steps = (*result.steps, step)
+    return replace(result, rungs=rungs, steps=steps, weights=weights, probes=probes)
 
 
 def test_an_int4_file_must_give_every_bit_and_be_run() -> None:
@@ -469,3 +472,24 @@ def test_an_int4_file_must_give_every_bit_and_be_run() -> None:
         "The rung 'int4' was not run.",
         "The INT4 file was not compared with the ONNX file that it was packed from.",
     )
+
+
+def test_changed_predictions_are_no_condition_unless_the_gate_limits_them(
+    perfect: ParityResult,
+) -> None:
+    name = "changed predictions"
+    assert name not in {check.name for check in verdict(perfect, Gate()).checks}
+    limited = verdict(perfect, Gate(max_flips=0)).checks
+    assert [check.failures for check in limited if check.name == name] == [()]
+
+
+def test_a_manifest_that_says_otherwise_is_a_condition_of_its_own(perfect: ParityResult) -> None:
+    """The graph is right, and no weight is said to differ."""
+    record = Mismatch("layer.0", "record in manifest.json", "storage='int8'", "none")
+    failed = verdict(replace(perfect, records=(record,)), Gate())
+    assert failed.failures == (
+        "manifest.json says otherwise than the graphs in 1 places, the first being layer.0: record "
+        "in manifest.json is none, not storage='int8'; export the model again.",
+    )
+    (check,) = (each for each in failed.checks if each.failures)
+    assert check.name == "manifest"

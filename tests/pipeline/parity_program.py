@@ -4,19 +4,25 @@
 
 Takes the command line of `nxmi-export parity` after FOLDER, in which every process leaves the
 number of examples that it ran on onnxruntime as ran-RANK. FAIL_IN in the environment names a rank
-that is refused its first batch, DIE_IN one that is killed there.
+that is refused its first batch, DIE_IN one that is killed there. With JUDGE_LAST the first process
+judges what was found only after the second has left.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import nxmi_export.workflow.parity.run as parity_run
 from nxmi_export.__main__ import main
 from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.errors import ShapeError
+from nxmi_export.parity import ParityRun
 
 __all__ = ["run_parity"]
 
@@ -53,8 +59,21 @@ def _watch(folder: Path) -> None:
         return run(runner, feeds)
 
     OnnxRuntimeRunner.run = watched  # type: ignore[method-assign]
+    if "JUDGE_LAST" in os.environ:
+        parity_run._judged = partial(_judged_last, parity_run._judged, folder / "left-1")
+
+
+def _judged_last(judged: Callable[..., ParityRun], left: Path, *arguments: object) -> ParityRun:
+    """The gate, after the other process is seen to have left."""
+    for _ in range(600):
+        if left.exists():
+            return judged(*arguments)
+        time.sleep(0.1)
+    raise ShapeError("the other", expected="to have left", found="it waits", remedy="release it")
 
 
 if __name__ == "__main__":
     _watch(Path(sys.argv[1]))
-    sys.exit(main(["parity", *sys.argv[2:]]))
+    code = main(["parity", *sys.argv[2:]])
+    Path(sys.argv[1], f"left-{os.environ['RANK']}").touch()
+    sys.exit(code)

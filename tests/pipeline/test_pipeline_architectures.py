@@ -21,11 +21,16 @@ from nxmi_export.compression import checkpoint_of, insert_quantizers, restore
 from nxmi_export.compression.calibrate import calibrate
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.errors import ArtefactError, RecipeError
+from nxmi_export.glue import task_named
 from nxmi_export.parity import (
     Explanation,
     Observed,
+    Sizes,
+    SpecialTokens,
     code_agreement,
     explain,
+    probe_inputs,
+    reach_of,
     run_rung,
     weight_parity,
 )
@@ -143,14 +148,16 @@ def _write(path: Path, model: PreTrainedModel, recipe: Recipe) -> None:
     write_checkpoint(path, checkpoint)
 
 
-def _explained(case: Case, path: Path) -> tuple[Explanation, ...]:
-    data = case.data
+def _explained(
+    case: Case, path: Path, data: EncodedDataset | None = None
+) -> tuple[Explanation, ...]:
+    data = data or case.data
     names = tuple(data.rows[0])
     reference = run_rung(TorchRunner(case.model, names), data, batch_tokens=BATCH_TOKENS)
     with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
         candidate = run_rung(runner, data, batch_tokens=BATCH_TOKENS)
     observed = Observed(case.model, path, reference, candidate, threads=1)
-    return explain(observed, data, range(EXAMPLES))
+    return explain(observed, data, range(len(data)))
 
 
 def test_the_checkpoint_restores_the_model(case: Case) -> None:
@@ -174,6 +181,21 @@ def test_every_difference_from_pytorch_is_a_rounding_tie(case: Case, name: str) 
     explanations = _explained(case, case.path(name))
     assert [each.reason for each in explanations if not each.explained] == []
     assert len(explanations) == EXAMPLES
+
+
+@pytest.mark.parametrize("name", ONNX_FILES)
+def test_probes_of_all_positions_and_token_types_are_explained_too(case: Case, name: str) -> None:
+    """An honest export gives no false alarm, whatever made-up inputs make of its values."""
+    manifest, config = case.artefact.manifest, case.model.config
+    types = config.type_vocab_size if "token_type_ids" in manifest.input_names else 0
+    sizes = Sizes(manifest.position_limit, config.vocab_size, types)
+    special = SpecialTokens(2, 3, padding={0})
+    task = task_named("sst2")
+    data = probe_inputs(task, manifest.input_names, sizes, special, longest=POSITION_LIMIT)
+    assert reach_of(data).token_types == tuple(range(types))
+    explanations = _explained(case, case.path(name), data)
+    assert [each.reason for each in explanations if not each.explained] == []
+    assert len(explanations) == len(data) == 5
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

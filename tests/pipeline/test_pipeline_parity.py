@@ -123,6 +123,7 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         "max_shape_changed": 0.01,
         "require_shapes": True,
         "require_replay": True,
+        "require_probes": True,
         "terms": {"margin": 0.005, "confidence": 0.95, "resamples": 9999, "seed": 0},
         "strict": False,
     }

@@ -39,6 +39,14 @@ def test_two_processes_find_what_one_finds(
 
 
 @pytest.mark.slow
+def test_no_process_waits_while_the_first_judges(sst2: Project, tmp_path: Path) -> None:
+    """A bisection of a large dev set takes longer than a process can be waited for."""
+    done = run_parity(tmp_path, *arguments(sst2, tmp_path), "--limit", "8", JUDGE_LAST="1")
+    assert "it waits" not in done.stderr
+    assert (tmp_path / "run.json").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [

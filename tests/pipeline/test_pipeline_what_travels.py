@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from nxmi_export.artefact import Manifest, read_artefact
 from nxmi_export.errors import ArtefactError
+from nxmi_export.glue import task_named
 from nxmi_export.workflow.inspect import inspect
+from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.records import record_mismatches, session_mismatches
 from nxmi_export.workflow.parity.source import exported_checkpoint
 from nxmi_export.workflow.parity.what_travels import check_recipe
@@ -111,18 +114,61 @@ def test_records_that_say_something_else_than_the_graph_are_mismatches(project: 
 
 
 @pytest.mark.parametrize(
-    ("recipe", "found"), [(None, "none"), ({"default": "int8"}, "another one")]
+    ("recipe", "complaint"),
+    [
+        (None, "expected the recipe of the checkpoint, found none"),
+        (
+            {"default": "int8"},
+            'expected the recipe of the checkpoint, whose default is "2:4+int8", found "int8"',
+        ),
+        (
+            {"placement": "linear"},
+            'expected the recipe of the checkpoint, whose placement is "sparse", found "linear"',
+        ),
+    ],
+    ids=["none", "schemes", "placement"],
 )
 def test_a_recipe_that_is_not_the_checkpoints_is_refused(
-    recipe: dict[str, Any] | None, found: str, project: Project
+    recipe: dict[str, Any] | None, complaint: str, project: Project
 ) -> None:
     project.change(recipe=recipe)
     artefact = read_artefact(project.artefact)
     with pytest.raises(ArtefactError) as caught:
         check_recipe(artefact, exported_checkpoint(artefact, None))
-    assert str(caught.value) == (
-        f"{project.artefact}: expected the recipe of the checkpoint in the manifest, found "
-        f"{found}; export it again"
+    assert str(caught.value) == (f"{project.artefact}/manifest.json: {complaint}; export it again")
+
+
+def test_a_recipe_where_the_checkpoint_has_none_is_refused(sst2: Project) -> None:
+    artefact = read_artefact(sst2.artefact)
+    dense = replace(exported_checkpoint(artefact, None), recipe=None)
+    with pytest.raises(ArtefactError, match=r"manifest\.json: expected no recipe, found one; "):
+        check_recipe(artefact, dense)
+
+
+def test_a_recipe_of_a_version_that_knew_fewer_keys_is_let_through(project: Project) -> None:
+    """What it leaves out has the default that the checkpoint's has."""
+    recipe = dict(Manifest.read(project.artefact).recipe or {})
+    del recipe["embeddings"]
+    project.change(recipe=recipe)
+    artefact = read_artefact(project.artefact)
+    check_recipe(artefact, exported_checkpoint(artefact, None))
+
+
+def test_records_of_a_version_that_kept_none_are_said_of_the_manifest_and_not_of_the_graph(
+    project: Project,
+) -> None:
+    project.change(embeddings={})
+    request = ParityRequest(task_named("sst2"), project.data, limit=8, drift_examples=4)
+    run = check_parity(read_artefact(project.artefact), request, on_progress=lambda *_: None)
+    assert run is not None
+    (split,) = run.splits
+    assert all(weights.equal for weights in split.result.weights.values())
+    (check,) = (each for each in split.verdict.checks if each.failures)
+    assert check.name == "manifest"
+    (sentence,) = check.failures
+    assert sentence.startswith("manifest.json says otherwise than the graphs in 3 places, ")
+    assert sentence.endswith(
+        " is none, not storage='dense' rows=64 width=32 bytes=8192; export the model again."
     )
 
 

@@ -4,7 +4,7 @@ One rung runs all splits before the next is opened: a session is made once howev
 are, and never are two of them in memory. The processes of a launch share its batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,20 +27,24 @@ from nxmi_export.workflow.parity.engine_rung import engine_runner
 from nxmi_export.workflow.parity.ladder import NAMES, OF_THE_FIRST, Ladder, spread
 from nxmi_export.workflow.parity.request import OnProgress
 
-__all__ = ["Climbed", "climb"]
+__all__ = ["Climbed", "climb", "dev_splits_to_climb", "named"]
 
 _BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
 _PADDED = (64, 128, 256)  # and the position table's whole length
 _SHAPED = (Stage.WRITTEN, Stage.OPTIMIZED)
+# Compression is meant to change the model, and an engine shows no codes to replay.
+_WITHOUT_PROBES = (Stage.DENSE, Stage.ENGINE)
 
 
 @dataclass
 class Climbed:
-    """One dev split and, rung by rung, what was made of it."""
+    """One dev split, or the probes, and, rung by rung, what was made of it."""
 
     data: EncodedDataset
     first: EncodedDataset  # what the rungs of `OF_THE_FIRST` run
+    batch_tokens: int  # of a batch at most
     on_progress: OnProgress
+    made_up: bool = False  # whether these are the probes
     rungs: dict[Stage, RungResult] = field(default_factory=dict)
     # The written rung over `first`: other batches are other sums, and only the same ones can be
     # equal bit for bit.
@@ -50,39 +54,46 @@ class Climbed:
     unproven: dict[Stage, Unproven] = field(default_factory=dict)
 
 
-def climb(
-    ladder: Ladder,
-    splits: Sequence[EncodedDataset],
-    accelerator: Accelerator,
-    on_progress: OnProgress,
+def dev_splits_to_climb(
+    ladder: Ladder, splits: Sequence[EncodedDataset], on_progress: OnProgress
 ) -> list[Climbed]:
-    """Run the whole ladder over every split; shapes are compared in the main process alone."""
-    climbed = [
+    """Every split at the foot of the ladder; progress says which it is about if there are many."""
+    return [
         Climbed(
             data,
             data.select(np.arange(min(ladder.request.shift_examples, len(data)))),
-            _named(data, on_progress) if len(splits) > 1 else on_progress,
+            ladder.request.batch_tokens,
+            named(_where(data), on_progress) if len(splits) > 1 else on_progress,
         )
         for data in splits
     ]
+
+
+def named(where: str, on_progress: OnProgress) -> OnProgress:
+    """Progress that says what it is about."""
+    return lambda what, done, total: on_progress(f"{where}: {what}", done, total)
+
+
+def climb(ladder: Ladder, climbed: Sequence[Climbed], accelerator: Accelerator) -> None:
+    """Run the whole ladder over all of them; shapes are compared in the main process alone."""
     for stage in ladder.stages:
-        backend = _backend(ladder, stage, climbed, accelerator)
+        those = [each for each in climbed if not (each.made_up and stage in _WITHOUT_PROBES)]
+        backend = _backend(ladder, stage, those, accelerator)
         if isinstance(backend, Unproven):
-            for each in climbed:
+            for each in those:
                 each.unproven[stage] = backend
             continue
         with backend:
-            for each in climbed:
+            for each in those:
                 runner = ladder.for_task(each.data.dataset.task, stage, backend)
                 _step_up(ladder, stage, runner, each, accelerator)
                 with failing_together(accelerator):
-                    if stage in _SHAPED and accelerator.is_main_process:
+                    if stage in _SHAPED and not each.made_up and accelerator.is_main_process:
                         _shapes(ladder, stage, runner, each)
-    return climbed
 
 
 def _backend(
-    ladder: Ladder, stage: Stage, climbed: Sequence[Climbed], accelerator: Accelerator
+    ladder: Ladder, stage: Stage, climbed: Iterable[Climbed], accelerator: Accelerator
 ) -> Runner | Unproven:
     """What executes a rung in this process; the reason where it cannot run in all of them."""
     backend: Runner | Unproven
@@ -100,16 +111,14 @@ def _backend(
         return reasons[0]  # type: ignore[no-any-return]
 
 
-def _named(data: EncodedDataset, on_progress: OnProgress) -> OnProgress:
-    """Progress that says which split it is about."""
-    where = f"{data.dataset.task.name} {data.dataset.split}"
-    return lambda what, done, total: on_progress(f"{where}: {what}", done, total)
+def _where(data: EncodedDataset) -> str:
+    return f"{data.dataset.task.name} {data.dataset.split}"
 
 
 def _step_up(
     ladder: Ladder, stage: Stage, runner: Runner, each: Climbed, accelerator: Accelerator
 ) -> None:
-    tokens = ladder.request.batch_tokens
+    tokens = each.batch_tokens
 
     def run(data: EncodedDataset) -> RungResult:
         logits = shared_logits(

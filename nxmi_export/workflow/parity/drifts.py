@@ -25,11 +25,13 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
     """Localize drift over a few examples, spread over the split; memory is one small batch.
 
     Rungs that run as written are localized by forced replay, and of the first file every layer's
-    error is measured besides; the optimized rung is held against `model.onnx` as written.
+    error is measured besides; the optimized rung is held against `model.onnx` as written. Probes
+    are long, and run one by one; of them the first fault is asked for alone.
     """
     order = spread(len(climbed.data), ladder.request.drift_examples)
     if not len(order):
         return {}
+    batch = 1 if climbed.made_up else _BATCH
     found: dict[Stage, RungDrift] = {}
     for stage, file in ladder.files.items():
         tell = partial(climbed.on_progress, f"localizing drift, {NAMES[stage]}")
@@ -41,7 +43,7 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 ladder.files[Stage.WRITTEN].path,
                 file.path,
                 climbed.data,
-                batch_size=_BATCH,
+                batch_size=batch,
                 order=order,
                 threads=ladder.threads,
                 on_batch=tell,
@@ -52,7 +54,7 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 ladder.model,
                 file.path,
                 climbed.data,
-                batch_size=_BATCH,
+                batch_size=batch,
                 order=order,
                 threads=ladder.threads,
                 # What was captured holds float weights and quantizes them as it runs.
@@ -60,7 +62,8 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 float16=stage is Stage.FLOAT16,
                 on_batch=tell,
             )
-            errors = _errors(ladder, climbed) if stage is Stage.WRITTEN else None
+            asked = stage is Stage.WRITTEN and not climbed.made_up
+            errors = _errors(ladder, climbed) if asked else None
             found[stage] = RungDrift(place, errors)
     return {stage: found[stage] for stage in Stage if stage in found}
 

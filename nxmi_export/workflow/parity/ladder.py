@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
 from nxmi_export.backends import Runner
@@ -17,7 +18,7 @@ from nxmi_export.compression import restore
 from nxmi_export.encoding import CachedEncoder, EncodedDataset
 from nxmi_export.glue import Task, load_dataset
 from nxmi_export.model_facts import model_facts
-from nxmi_export.parity import Observed, RungResult, Stage
+from nxmi_export.parity import Observed, RungResult, Sizes, SpecialTokens, Stage, probe_inputs
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.served_tokens import check_served_tokens
 from nxmi_export.workflow.parity.source import exported_checkpoint
@@ -138,6 +139,27 @@ class Ladder:
         for split in splits:
             check_served_tokens(self.artefact, split, self.encoder.max_length)
         return splits
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the model can read, as its own configuration says and not the artefact."""
+        assert isinstance(self.model, PreTrainedModel)
+        config, names = self.model.config, self.artefact.manifest.input_names
+        types = int(config.type_vocab_size) if "token_type_ids" in names else 0
+        limit = self.artefact.manifest.position_limit  # `check_what_travels` has compared it
+        return Sizes(limit, int(config.vocab_size), types)
+
+    def probes(self) -> EncodedDataset | None:
+        """Inputs that reach what dev sets do not; None where none were asked for."""
+        if self.request.probe_tokens == 0:
+            return None
+        assert isinstance(self.model, PreTrainedModel)
+        tokenizer = self.encoder.tokenizer
+        padding = {tokenizer.pad_token_id, self.model.config.pad_token_id} - {None}
+        special = SpecialTokens(tokenizer.cls_token_id, tokenizer.sep_token_id, padding or {0})
+        names = self.artefact.manifest.input_names
+        longest = self.request.probe_tokens
+        return probe_inputs(self.request.task, names, self.sizes, special, longest=longest)
 
     @property
     def threads(self) -> int:

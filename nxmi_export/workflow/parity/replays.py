@@ -36,20 +36,20 @@ class Replays:
 def replays(ladder: Ladder, climbed: Climbed, accelerator: Accelerator) -> Mapping[Stage, Replays]:
     """Replay every changed example of each rung that shows its codes, and a few others.
 
-    Every process has the result. What kernels change counts as a change of both their rungs.
+    Of probes all are replayed. Every process has the result. What kernels change counts as a change
+    of both their rungs.
     """
-    rungs = climbed.rungs
+    rungs, count = climbed.rungs, ladder.request.replay_examples
     compressed, kernels = rungs[Stage.COMPRESSED], _kernel_changes(climbed)
     result = {}
     for stage in ladder.observable:
         changes = {change.index for change in compare(compressed, rungs[stage]).changes}
         if stage in (Stage.WRITTEN, Stage.OPTIMIZED):
             changes |= kernels
-        sampled = replay_sample(
-            compressed,
-            rungs[stage],
-            ladder.request.replay_examples,
-            seed=ladder.request.gate.terms.seed,
+        sampled = (
+            tuple(range(len(climbed.data)))
+            if climbed.made_up
+            else replay_sample(compressed, rungs[stage], count, seed=ladder.request.gate.terms.seed)
         )
         indices = np.array(sorted(changes | set(sampled)), dtype=np.int64)
         result[stage] = Replays(_explained(ladder, climbed, stage, indices, accelerator), sampled)

@@ -33,6 +33,9 @@ class ParityRequest:
     shape_examples: int = 32  # 0: shapes are not compared, which the gate must allow
     code_examples: int = 64  # 0: activation codes are not compared
     replay_examples: int = 16  # a rung, besides changed ones; 0: none, which the gate must allow
+    # Of made-up inputs that reach what the dev set does not; 0: none, which the gate must allow.
+    # All positions of a BERT, and no more of a model that would read thousands at once.
+    probe_tokens: int = 512
     captured: bool = False  # whether the graph before any pass is captured anew, as a rung
     drift: bool = False  # whether drift is localized; without, where the gate fails
     drift_examples: int = 16

@@ -19,15 +19,18 @@ from nxmi_export.parity import (
     WeightParity,
     code_agreement,
     judge_run,
+    reach_of,
     replay_shapes,
     weight_parity,
 )
 from nxmi_export.parity.environment import run_environment
+from nxmi_export.parity.weights import Mismatch
 from nxmi_export.workflow.parity.bisecting import bisection, check_bisectable
 from nxmi_export.workflow.parity.captured_graph import with_captured_graph
-from nxmi_export.workflow.parity.climb import Climbed, climb
+from nxmi_export.workflow.parity.climb import Climbed, climb, dev_splits_to_climb
 from nxmi_export.workflow.parity.drifts import rung_drifts
 from nxmi_export.workflow.parity.ladder import Ladder, spread
+from nxmi_export.workflow.parity.probing import probes_of, probes_to_climb
 from nxmi_export.workflow.parity.records import record_mismatches, session_mismatches
 from nxmi_export.workflow.parity.replays import Replays, replays
 from nxmi_export.workflow.parity.request import OnProgress, ParityRequest
@@ -58,11 +61,14 @@ def check_parity(
         stack = ExitStack()
         ladder = stack.enter_context(with_captured_graph(ladder))
     with stack:
-        climbed = climb(ladder, _dev_splits(ladder, accelerator), accelerator, tell)
+        climbed = dev_splits_to_climb(ladder, _dev_splits(ladder, accelerator), tell)
+        climbed += probes_to_climb(ladder, tell)
+        climb(ladder, climbed, accelerator)
         known = [replays(ladder, each, accelerator) for each in climbed]
-        with failing_together(accelerator):
-            if accelerator.is_main_process:
-                return _judged(ladder, climbed, known)
+        # What is left is the main process's alone, and the others wait for nothing more: a
+        # bisection may take longer than a process can be waited for.
+        if accelerator.is_main_process:
+            return _judged(ladder, climbed, known)
     return None
 
 
@@ -80,20 +86,18 @@ def _judged(
     ladder: Ladder, climbed: Sequence[Climbed], known: Sequence[Mapping[Stage, Replays]]
 ) -> ParityRun:
     artefact, request = ladder.artefact, ladder.request
-    named = artefact.manifest.files
-    halved = {FP16_MODEL, INT4_MODEL} if FP16_MODEL in named else set()
-    weights = {
-        name: weight_parity(ladder.model, artefact.path(name), float16=name in halved)
-        for name in (MODEL, CPU_MODEL, FP16_MODEL, INT4_MODEL)
-        if name in {MODEL, CPU_MODEL} or name in named
-    }
-    for name, told in ((MODEL, record_mismatches), (CPU_MODEL, session_mismatches)):
-        if weights[name].equal:  # else the manifest differs as well, and the weights say more
-            weights[name] = replace(weights[name], mismatches=tuple(told(artefact)))
-    results = [
-        _result(ladder, each, replayed, weights)
-        for each, replayed in zip(climbed, known, strict=True)
-    ]
+    weights = _weights(ladder)
+    every = list(zip(climbed, known, strict=True))
+    probed = (probes_of(ladder, *each, weights) for each in every if each[0].made_up)
+    common = ParityResult(
+        rungs={},
+        weights=weights,
+        records=tuple(_records(artefact, weights)),
+        environment=run_environment(),
+        probes=next(probed, None),
+    )
+    splits = [each for each in climbed if not each.made_up]
+    results = [_result(ladder, *each, common) for each in every if not each[0].made_up]
     warnings = unfamiliar_tasks(artefact, request)
     run = judge_run(results, request.gate, warnings)
     localized = [
@@ -101,10 +105,10 @@ def _judged(
             split.result,
             drift=rung_drifts(ladder, each) if request.drift or not split.verdict.ok else {},
             bisection=bisection(ladder, each, request.bisect_budget)
-            if request.bisect_budget is not None and each is _first_of_task(climbed, each)
+            if request.bisect_budget is not None and each is _first_of_task(splits, each)
             else None,
         )
-        for split, each in zip(run.splits, climbed, strict=True)
+        for split, each in zip(run.splits, splits, strict=True)
     ]
     return judge_run(localized, request.gate, warnings)
 
@@ -115,20 +119,36 @@ def _first_of_task(climbed: Sequence[Climbed], split: Climbed) -> Climbed:
     return next(each for each in climbed if each.data.dataset.task is task)
 
 
+def _weights(ladder: Ladder) -> dict[str, WeightParity]:
+    named = ladder.artefact.manifest.files
+    halved = {FP16_MODEL, INT4_MODEL} if FP16_MODEL in named else set()
+    return {
+        name: weight_parity(ladder.model, ladder.artefact.path(name), float16=name in halved)
+        for name in (MODEL, CPU_MODEL, FP16_MODEL, INT4_MODEL)
+        if name in {MODEL, CPU_MODEL} or name in named
+    }
+
+
+def _records(artefact: Artefact, weights: Mapping[str, WeightParity]) -> Iterator[Mismatch]:
+    """What the manifest says otherwise; where weights differ it does as well, and they say more."""
+    for name, told in ((MODEL, record_mismatches), (CPU_MODEL, session_mismatches)):
+        if weights[name].equal:
+            yield from told(artefact)
+
+
 def _result(
-    ladder: Ladder,
-    climbed: Climbed,
-    known: Mapping[Stage, Replays],
-    weights: Mapping[str, WeightParity],
+    ladder: Ladder, climbed: Climbed, known: Mapping[Stage, Replays], common: ParityResult
 ) -> ParityResult:
-    return ParityResult(
+    """`common` is what all dev splits share."""
+    probes = common.probes
+    return replace(
+        common,
         rungs=climbed.rungs,
         steps=steps(climbed, known, ladder.request.gate.terms),
-        weights=weights,
         shapes=tuple(_shapes(ladder, climbed)),
         codes=_codes(ladder, climbed),
-        environment=run_environment(),
         unproven=climbed.unproven,
+        probes=None if probes is None else replace(probes, dev_set=reach_of(climbed.data)),
     )
 
 

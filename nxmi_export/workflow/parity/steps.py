@@ -15,7 +15,7 @@ from nxmi_export.parity.statistics import Terms
 from nxmi_export.workflow.parity.climb import Climbed
 from nxmi_export.workflow.parity.replays import Replays
 
-__all__ = ["steps"]
+__all__ = ["probe_steps", "steps"]
 
 
 def steps(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> tuple[Step, ...]:
@@ -29,13 +29,20 @@ def steps(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> tup
     )
 
 
+def probe_steps(climbed: Climbed, known: Mapping[Stage, Replays]) -> tuple[Step, ...]:
+    """The same of probes, whose labels mean nothing: there are no statistics of them."""
+    return (*_observed(climbed, known, None), *_of_the_first(climbed))
+
+
 def _compression(climbed: Climbed, terms: Terms) -> Iterator[Step]:
     """Compression is meant to change the model, so there is nothing to explain."""
     if Stage.DENSE in climbed.rungs:
         yield _step(climbed, Stage.DENSE, Stage.COMPRESSED, terms)
 
 
-def _observed(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> Iterator[Step]:
+def _observed(
+    climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms | None
+) -> Iterator[Step]:
     for stage, replays in known.items():
         comparison = compare(climbed.rungs[Stage.COMPRESSED], climbed.rungs[stage])
         reasons = replays.of_changes(comparison)
@@ -89,10 +96,10 @@ def _step(
     climbed: Climbed,
     before: Stage,
     after: Stage,
-    terms: Terms,
+    terms: Terms | None,
     reasons: tuple[Explanation, ...] = (),
     others: tuple[Explanation, ...] = (),
 ) -> Step:
     one, other = climbed.rungs[before], climbed.rungs[after]
-    statistics = score_statistics(one, other, terms)
+    statistics = None if terms is None else score_statistics(one, other, terms)
     return Step(before, after, compare(one, other), reasons, statistics, others)

@@ -13,6 +13,7 @@ from nxmi_export.artefact import MANIFEST, Artefact
 from nxmi_export.checkpoint import TOKENIZER_FILES, CompressedCheckpoint
 from nxmi_export.errors import ArtefactError
 from nxmi_export.model_facts import model_facts
+from nxmi_export.recipe import Recipe
 
 __all__ = ["CONFIG", "check_recipe", "check_what_travels"]
 
@@ -32,13 +33,28 @@ def check_what_travels(artefact: Artefact, checkpoint: CompressedCheckpoint) -> 
 
 
 def check_recipe(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
-    """Refuse a manifest whose recipe promises something else than the checkpoint's."""
-    trained = checkpoint.recipe.as_mapping() if checkpoint.recipe else None
-    if artefact.manifest.recipe != trained:
+    """Refuse a manifest whose recipe promises something else than the checkpoint's.
+
+    What it leaves out has its default, as when a recipe is read: an earlier version knew fewer
+    keys. Raises RecipeError for a recipe that is none.
+    """
+    told, place = artefact.manifest.recipe, artefact.directory / MANIFEST
+    promised = None if told is None else Recipe.from_mapping(told, source=place)
+    if promised is None or checkpoint.recipe is None:
+        if promised is not checkpoint.recipe:
+            raise ArtefactError(
+                place,
+                expected="no recipe" if promised else "the recipe of the checkpoint",
+                found="one" if promised else "none",
+                remedy=_REMEDY,
+            )
+        return
+    wanted, found = checkpoint.recipe.as_mapping(), promised.as_mapping()
+    for key in _differing(wanted, found):
         raise ArtefactError(
-            artefact.directory,
-            expected="the recipe of the checkpoint in the manifest",
-            found="none" if artefact.manifest.recipe is None else "another one",
+            place,
+            expected=f"the recipe of the checkpoint, whose {key} is {_told(wanted[key])}",
+            found=_told(found[key]),
             remedy=_REMEDY,
         )
 
