@@ -1,7 +1,6 @@
 """A finished build and what its graph promised in, what is proved of the engine out."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,14 @@ import passes
 from nxmi_export.backends.tensorrt_engine import (
     BuildResult,
     Int8Coverage,
+    ProductNodes,
     SparseEvidence,
     Verdict,
     int8_coverage,
     sparse_evidence,
 )
 from nxmi_export.backends.tensorrt_engine.engine_facts import ENGINE_SCHEMA, FileHash, GraphFacts
+from nxmi_export.backends.tensorrt_engine.graph_products import product_modules, shared_input_nodes
 from nxmi_export.workflow.engine_files import EngineFiles
 from nxmi_export.workflow.lint_gate import LintTargets
 from passes.constants import constant, constant_values
@@ -31,11 +32,11 @@ _SOFTMAX = ".softmax_quantizer"
 
 @dataclass(frozen=True)
 class QuantizedModules:
-    """What an engine must run in INT8, by module name, and the graph nodes to look for."""
+    """What an engine must run in INT8, by module name, and the products of the graph."""
 
     linears: tuple[str, ...]
     attentions: tuple[str, ...]
-    node_modules: Mapping[str, str]  # node name → module name
+    products: ProductNodes  # one of no module that is to run in INT8 goes by its own name
 
     @classmethod
     def of(cls, model: ir.Model) -> "QuantizedModules":
@@ -63,7 +64,9 @@ class QuantizedModules:
             for node in passes.attention_matmuls(graph)
             if passes.module_of(node) in attentions
         }
-        nodes = {name: module for name, module in (linears | products).items() if name}
+        others = {name: name for name in product_modules(model)}
+        known = {str(name): told for name, told in (others | linears | products).items() if name}
+        nodes = ProductNodes(known, shared_input_nodes(model))
         return cls(tuple(dict.fromkeys(linears.values())), tuple(sorted(attentions)), nodes)
 
 
@@ -141,7 +144,7 @@ def coverage_of(result: BuildResult, modules: QuantizedModules) -> Int8Coverage:
     """How much of what the graph quantizes the engine runs in INT8."""
     return int8_coverage(
         result.layers,
-        module_of=modules.node_modules,
+        modules.products,
         linears=modules.linears,
         attentions=modules.attentions,
         profiles=len(result.profiles),

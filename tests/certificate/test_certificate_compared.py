@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from nxmi_export.backends.tensorrt_engine import Verdict, sparse_evidence
+from nxmi_export.backends.tensorrt_engine import ProductNodes, Verdict, sparse_evidence
 from nxmi_export.certificate.claims import Answer, Claim, answered
 from nxmi_export.certificate.engine import Witness
 from nxmi_export.certificate.engine_cells import EngineReading
@@ -77,6 +77,6 @@ def test_what_differs_is_refuted_however_few_scales_there_are() -> None:
 
 def test_an_engine_without_products_proves_no_mapping() -> None:
     witness = Witness("build.log", (), sparse_evidence("", (), None), None, None, None)
-    reading = EngineReading(witness, Products({}, frozenset()), (), ())
+    reading = EngineReading(witness, Products(ProductNodes({}), frozenset()), (), ())
     cells = engine_claims(Promises((), (), ()), reading, "")
     assert cells[Claim.MAPPING] == answered(Verdict.UNPROVEN, "build.log lists no product")

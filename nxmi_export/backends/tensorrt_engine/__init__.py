@@ -31,6 +31,7 @@ from nxmi_export.backends.tensorrt_engine.options import (
     HardwareCompatibility,
     Precision,
 )
+from nxmi_export.backends.tensorrt_engine.product_nodes import ProductNodes
 from nxmi_export.backends.tensorrt_engine.profile import Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
 from nxmi_export.backends.tensorrt_engine.runner import TensorRtRunner
@@ -55,6 +56,7 @@ __all__ = [
     "ModuleSparsity",
     "Operand",
     "Precision",
+    "ProductNodes",
     "Shape",
     "ShapeProfile",
     "SparseEvidence",
