@@ -151,6 +151,9 @@ def _of_linear(linear: LinearPromise, reading: EngineReading) -> dict[Claim, Cel
             (share.eligible, share.chosen),
             (share.eligible_reason, share.chosen_reason),
         )
+    if witness.forbids_sparse_kernels:
+        verdicts = verdicts[0], Verdict.REFUTED
+        reasons = reasons[0], "the engine was built with --sparsity disable"
     if linear.module not in reading.products.two_of_four:
         verdicts = Verdict.REFUTED, verdicts[1]
         reasons = "the numbers stored in its graph are not 2:4", reasons[1]

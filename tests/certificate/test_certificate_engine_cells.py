@@ -169,3 +169,17 @@ def test_a_product_that_may_be_a_modules_own_leaves_no_float_unproven(facts: Eng
         Promises((LINEAR,), (ATTENTION,), ()), read(facts, *FIRST, *SECOND, unclear), ""
     )
     assert (found[Claim.NO_FLOAT].answer, found[Claim.MAPPING].answer) == (UNPROVEN, UNPROVEN)
+
+
+def test_an_engine_that_was_to_have_no_sparse_kernels_refutes_them(facts: EngineFacts) -> None:
+    dense = facts.options.model_copy(update={"sparsity": "disable"})
+    forbidden = facts.model_copy(update={"options": dense})
+    layers = [replace(each, tactic="") for each in (*FIRST, *SECOND)]
+    found = cells(forbidden, *layers)
+    assert (found[Claim.SPARSE].answer, found[Claim.SPARSE].why) == (
+        REFUTED,
+        "the engine was built with --sparsity disable",
+    )
+    rtx = facts.library.model_copy(update={"name": "tensorrt_rtx"})
+    ignored = forbidden.model_copy(update={"library": rtx})
+    assert cells(ignored, *layers)[Claim.SPARSE].answer is UNPROVEN
