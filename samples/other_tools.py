@@ -28,6 +28,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, PreTrai
 from nxmi_export.backends.tensorrt_engine import (
     Int8Coverage,
     Library,
+    ProductNodes,
     ShapeProfile,
     build_engine,
     find_library,
@@ -177,7 +178,7 @@ def _coverage(path: Path, layers: Any) -> Int8Coverage:
     }
     return int8_coverage(
         layers,
-        module_of=linears | products,
+        ProductNodes(linears | products),
         linears=linears.values(),
         attentions=set(products.values()),
     )

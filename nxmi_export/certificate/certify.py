@@ -59,6 +59,8 @@ class Witnesses:
     built: Witness | None
     inspected: Witness | None = None
     layer_info: OutsideFile | None = None  # the file of `inspected`
+    ran: Cell | None = None  # what a parity report says of running it
+    parity: OutsideFile | None = None  # the file of `ran`
 
     @property
     def present(self) -> tuple[Witness, ...]:
@@ -79,6 +81,7 @@ def certify(artefact: Artefact, trained: Trained, witnesses: Witnesses) -> Certi
         files=bound_files(artefact),
         checkpoint=trained.checkpoint,
         layer_info=witnesses.layer_info,
+        parity=witnesses.parity,
         engine=None if built is None else f"{built.name} {built.version}",
         linears=tuple(map(case.linear, case.promises.linears)),
         attentions=tuple(map(case.attention, case.promises.attentions)),
@@ -97,6 +100,7 @@ class _Case:
     readings: tuple[EngineReading | None, ...]  # one None where there is no engine
     no_engine: str  # why, in that case
     lint: LintTarget
+    runs: Cell
 
     @classmethod
     def of(cls, artefact: Artefact, trained: Trained, witnesses: Witnesses) -> "_Case":
@@ -114,14 +118,16 @@ class _Case:
             graph = artefact.path(witness.graph if witness.graph in named else MODEL)
             products = read_products(graph, trained.structure)
             readings.append(EngineReading(witness, products, promises.linears, promises.attentions))
+        no_engine = f"no engine was built; run nxmi-export build {artefact.directory}"
         return cls(
             artefact,
             trained,
             promises,
             tuple(files),
             tuple(readings) or (None,),
-            f"no engine was built; run nxmi-export build {artefact.directory}",
+            no_engine,
             LintTarget.of(witnesses.built.facts if witnesses.built else None),
+            _runs(witnesses, no_engine),
         )
 
     def linear(self, linear: LinearPromise) -> ModuleRecord:
@@ -150,16 +156,29 @@ class _Case:
         """Every claim about the files and the engine as wholes."""
         linears = self.promises.linears
         built = [each.path for each in self.files if each.path.name != CPU_MODEL]
-        runs = self.no_engine if self.readings == (None,) else _NOT_RUN
         return {
             Claim.SCALES: scale_parity(linears, self.files, self.trained.absent),
             Claim.LINT: worst(lint_cell(path, linears, self.lint) for path in built),
             **_agreed(engine_claims(self.promises, each, self.no_engine) for each in self.readings),
-            Claim.RUNS: answered(Verdict.UNPROVEN, runs),
+            Claim.RUNS: self.runs,
         }
 
 
-_NOT_RUN = "certify runs nothing; run the engine on a machine with its GPU"
+_NOT_RUN = (
+    "certify runs nothing; compare the engine on a machine with its GPU, by nxmi-export parity, "
+    "and pass the report with --parity"
+)
+
+
+def _runs(witnesses: Witnesses, no_engine: str) -> Cell:
+    """A report is bound to the plan, and the plan has to be of this graph."""
+    if witnesses.built is None:
+        return answered(Verdict.UNPROVEN, no_engine)
+    if witnesses.ran is None:
+        return answered(Verdict.UNPROVEN, _NOT_RUN)
+    if witnesses.built.objection is not None:
+        return answered(Verdict.REFUTED, witnesses.built.objection)
+    return witnesses.ran
 
 
 def _agreed(accounts: Iterable[Mapping[Claim, Cell]]) -> dict[Claim, Cell]:

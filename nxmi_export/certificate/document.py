@@ -63,11 +63,12 @@ class OutsideFile(_Record):
 class Certificate(_Record):
     """The contents of `certificate.json`."""
 
-    schema_: Literal["nxmi-export/certificate/2"] = "nxmi-export/certificate/2"
+    schema_: Literal["nxmi-export/certificate/3"] = "nxmi-export/certificate/3"
     version: str  # of nxmi-export
     files: dict[str, str]  # SHA-256 by name inside the artefact
     checkpoint: OutsideFile | None  # None where there was none to read
     layer_info: OutsideFile | None  # the inspector's file, where one was given
+    parity: OutsideFile | None  # the report of a parity run, where one was given
     engine: str | None  # the library that built it and its version
     linears: tuple[ModuleRecord, ...]
     attentions: tuple[ModuleRecord, ...]
@@ -179,7 +180,9 @@ def _stale(certificate: Certificate, artefact: Artefact) -> str | None:
 
 
 def _changed_outside(certificate: Certificate, artefact: Artefact) -> str | None:
-    for outside in filter(None, (certificate.checkpoint, certificate.layer_info)):
+    for outside in filter(
+        None, (certificate.checkpoint, certificate.layer_info, certificate.parity)
+    ):
         path = Path(artefact.directory) / outside.path
         if not path.exists():
             continue

@@ -46,6 +46,13 @@ class Witness:
         return self.builder is not None and self.builder.is_rtx
 
     @property
+    def forbids_sparse_kernels(self) -> bool:
+        """Whether it is known that no kernel that skips zeros could be chosen."""
+        if self.facts is None or self.is_rtx:  # which ignores the option
+            return False
+        return self.facts.options.sparsity == "disable"
+
+    @property
     def graph(self) -> str:
         """The ONNX file whose nodes the layers are named after."""
         return MODEL if self.facts is None else self.facts.graph.name

@@ -16,7 +16,7 @@ from nxmi_export.backends.tensorrt_engine.int8_layers import (
     is_fused_attention,
     multiplies_int8,
 )
-from nxmi_export.certificate.claims import Cell, Claim, answered, not_claimed
+from nxmi_export.certificate.claims import Answer, Cell, Claim, answered, not_claimed
 from nxmi_export.certificate.engine import Witness
 from nxmi_export.certificate.products import Products
 from nxmi_export.certificate.promises import AttentionPromise, LinearPromise
@@ -42,7 +42,7 @@ class EngineReading:
         """Every promised module looked up in the engine, whatever its scheme."""
         return int8_coverage(
             self.witness.layers,
-            module_of=self.products.modules,
+            self.products.nodes,
             linears=[linear.module for linear in self.linears],
             attentions=[attention.module for attention in self.attentions],
             profiles=self.witness.profiles,
@@ -59,11 +59,12 @@ class EngineReading:
         """Engine layers with 2:4 weights; None where not all of them were found."""
         asked = int8_coverage(
             self.witness.layers,
-            module_of=self.products.modules,
+            self.products.nodes,
             linears=self.products.two_of_four,
             attentions=[],
+            profiles=self.witness.profiles,
         ).linears
-        if not all(each.layers for each in asked):
+        if not all(each.in_every_profile for each in asked):
             return None
         return frozenset(layer.name for each in asked for layer in each.layers)
 
@@ -150,12 +151,24 @@ def _of_linear(linear: LinearPromise, reading: EngineReading) -> dict[Claim, Cel
             (share.eligible, share.chosen),
             (share.eligible_reason, share.chosen_reason),
         )
+    if witness.forbids_sparse_kernels:
+        verdicts = verdicts[0], Verdict.REFUTED
+        reasons = reasons[0], "the engine was built with --sparsity disable"
     if linear.module not in reading.products.two_of_four:
         verdicts = Verdict.REFUTED, verdicts[1]
         reasons = "the numbers stored in its graph are not 2:4", reasons[1]
-    cells[Claim.ELIGIBLE] = answered(verdicts[0], f"{reasons[0]}{_shape_note(linear)}", places)
-    cells[Claim.SPARSE] = answered(verdicts[1], reasons[1], places)
+    eligible = answered(verdicts[0], f"{reasons[0]}{_shape_note(linear)}", places)
+    cells[Claim.ELIGIBLE] = _throughout(found, eligible)
+    cells[Claim.SPARSE] = _throughout(found, answered(verdicts[1], reasons[1], places))
     return cells
+
+
+def _throughout(found: ModuleEvidence, cell: Cell) -> Cell:
+    """What some profiles show is not proved of the others; what one refutes is refuted."""
+    if found.in_every_profile or cell.answer is not Answer.PROVED:
+        return cell
+    told = f"not every profile shows its kernel ({found.reason}); of those that do: {cell.why}"
+    return answered(Verdict.UNPROVEN, told, cell.evidence)
 
 
 def _output(reading: EngineReading, found: ModuleEvidence) -> Cell:
@@ -164,11 +177,12 @@ def _output(reading: EngineReading, found: ModuleEvidence) -> Cell:
         return answered(Verdict.UNPROVEN, found.reason)
     if reading.witness.is_rtx:
         return answered(Verdict.UNPROVEN, f"{_RTX_OUTPUT} ({found.reason})", places)
-    if found.writes_int8:
-        return answered(Verdict.PROVED, found.reason, places)
     types = {output.datatype for layer in found.layers for output in layer.outputs}
-    known = types - {"Int8"} <= FLOATS
-    return answered(Verdict.REFUTED if known else Verdict.UNPROVEN, found.reason, places)
+    if types & FLOATS and types - {"Int8"} <= FLOATS:
+        return answered(Verdict.REFUTED, found.reason, places)
+    # A sparse INT8 kernel reads INT8 too, so a product that may not is none.
+    whole = found.writes_int8 and found.verdict is Verdict.PROVED
+    return answered(Verdict.PROVED if whole else Verdict.UNPROVEN, found.reason, places)
 
 
 def _shape_note(linear: LinearPromise) -> str:
@@ -185,20 +199,20 @@ def _of_attention(attention: AttentionPromise, reading: EngineReading) -> dict[C
     if not found.layers:
         unknown = answered(Verdict.UNPROVEN, found.reason)
         return {Claim.INT8_IN: unknown, Claim.FUSED: unknown}
-    fused = all(is_fused_attention(layer) for layer in found.layers)
-    int8 = found.verdict if fused else _int8_apart(attention, reading, found)
+    if all(is_fused_attention(layer) for layer in found.layers):
+        int8 = found.verdict
+        fused = Verdict.PROVED if found.in_every_profile else Verdict.UNPROVEN
+    else:
+        int8, fused = _int8_apart(found), Verdict.REFUTED
     return {
         Claim.INT8_IN: answered(int8, found.reason, places),
-        Claim.FUSED: answered(Verdict.PROVED if fused else Verdict.REFUTED, found.reason, places),
+        Claim.FUSED: answered(fused, found.reason, places),
     }
 
 
-def _int8_apart(
-    attention: AttentionPromise, reading: EngineReading, found: ModuleEvidence
-) -> Verdict:
-    wanted = {node for node, name in reading.products.modules.items() if name == attention.module}
-    held = {node for layer in found.layers for node in layer.principal_nodes}
+def _int8_apart(found: ModuleEvidence) -> Verdict:
     answers = {multiplies_int8(layer) for layer in found.layers}
     if False in answers:
         return Verdict.REFUTED
-    return Verdict.PROVED if answers == {True} and wanted <= held else Verdict.UNPROVEN
+    whole = found.in_every_profile and answers == {True}
+    return Verdict.PROVED if whole else Verdict.UNPROVEN

@@ -1,11 +1,11 @@
 """The ONNX graph of an engine in, the PyTorch module behind each of its matrix products out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from nxmi_export.backends.tensorrt_engine import ProductNodes
 from nxmi_export.parity.graph_quantizers import module_names, open_graph
 from passes.linear_layers import attention_matmuls, linear_layers
 from passes.numerics import group_violations
@@ -18,12 +18,8 @@ __all__ = ["Products", "read_products"]
 class Products:
     """Every product of a graph, by the name of its node."""
 
-    modules: Mapping[str, str]  # node name → module name, of linears and attentions
+    nodes: ProductNodes  # with the module names of PyTorch, of linears and attentions
     two_of_four: frozenset[str]  # linears, of any scheme, whose stored numbers are 2:4
-
-    def nodes_of(self, module: str) -> tuple[str, ...]:
-        """In the order of the graph; several where a block with shared weights runs repeatedly."""
-        return tuple(node for node, name in self.modules.items() if name == module)
 
 
 def read_products(path: Path, structure: nn.Module) -> Products:
@@ -33,13 +29,16 @@ def read_products(path: Path, structure: nn.Module) -> Products:
     """
     graph, names = open_graph(path).graph, module_names(structure)
     modules: dict[str, str] = {}
+    readers: dict[str, list[str]] = {}
     two_of_four = set()
     for layer in linear_layers(graph):
         name = names.get(layer.module, layer.module)
         modules[str(layer.node.name)] = name
+        readers.setdefault(str(layer.data.name), []).append(str(layer.node.name))
         matrix = layer.weight.matrix  # (K, N)
         if not matrix.shape[0] % 4 and not len(group_violations(matrix, 2, 4, axis=0)):
             two_of_four.add(name)
     for node in attention_matmuls(graph):
         modules[str(node.name)] = names.get(module_of(node), module_of(node))
-    return Products(modules, frozenset(two_of_four))
+    together = tuple(tuple(nodes) for nodes in readers.values() if len(nodes) > 1)
+    return Products(ProductNodes(modules, together), frozenset(two_of_four))

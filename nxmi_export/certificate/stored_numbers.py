@@ -82,7 +82,7 @@ def scale_parity(
 ) -> Cell:
     """Everything that was compared and is no encoder linear's own: activation scales above all.
 
-    Unproven where a file has none of the scales that a quantized linear needs.
+    Unproven where a file has none of the scales that a linear needs whose input is quantized.
     """
     if any(file.trained is None for file in files):
         return answered(Verdict.UNPROVEN, absent)
@@ -98,8 +98,9 @@ def scale_parity(
         more = f", the first of {len(rest)}" if len(rest) > 1 else ""
         return answered(Verdict.REFUTED, f"{file.path.name}: {first}{more}")
     if bare := [file for file in files if not file.parity.quantizers]:
-        if not any(linear.is_quantized for linear in linears):
-            return not_claimed("the recipe quantizes nothing")
+        if not any(linear.multiplies_int8 for linear in linears):
+            stored = any(linear.is_quantized for linear in linears)
+            return not_claimed(f"the recipe quantizes {'weights alone' if stored else 'nothing'}")
         why = f"no activation scale of {bare[0].path.name} was compared"
         return answered(Verdict.UNPROVEN, why)
     counts = {file.parity.quantizers for file in files}

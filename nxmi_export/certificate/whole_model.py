@@ -4,7 +4,6 @@ from nxmi_export.backends.tensorrt_engine import Verdict, engine_mapping, merge_
 from nxmi_export.backends.tensorrt_engine.int8_layers import (
     describe,
     multiplies_int8,
-    product_nodes,
 )
 from nxmi_export.certificate.claims import Cell, Claim, answered, not_claimed
 from nxmi_export.certificate.engine_cells import EngineReading
@@ -38,11 +37,9 @@ def engine_claims(
 
 def _mapping(promises: Promises, reading: EngineReading) -> Cell:
     """Every product of the engine goes back to a node of the graph, and every module is found."""
-    module_of, profiles = reading.products.modules, reading.witness.profiles
-    promised = _promised(promises)
-    mapping = engine_mapping(
-        reading.witness.layers, module_of, profiles=profiles, required=promised
-    )
+    nodes, profiles = reading.products.nodes, reading.witness.profiles
+    module_of, promised = nodes.module_of, _promised(promises)
+    mapping = engine_mapping(reading.witness.layers, nodes, profiles=profiles, required=promised)
     if mapping.unmapped:
         worst = min(mapping.unmapped, key=lambda each: each.verdict is not Verdict.REFUTED)
         places = reading.witness.places_of((worst.layer,))
@@ -68,23 +65,27 @@ def _no_float(promises: Promises, reading: EngineReading) -> Cell:
     if not quantized:
         stored = any(each.is_quantized for each in promises.linears)
         return not_claimed(f"the recipe quantizes {'weights alone' if stored else 'nothing'}")
+    nodes = reading.products.nodes
+    wanted = {node for node, module in nodes.module_of.items() if module in quantized}
     products = [
-        layer
-        for layer in reading.witness.layers
-        if quantized & {reading.products.modules.get(node) for node in product_nodes(layer) or ()}
+        product
+        for product in nodes.found_in(reading.witness.layers)
+        if wanted & {*product.nodes, *product.candidates}
     ]
     unclear = None
-    for layer in products:
-        answer = multiplies_int8(layer)
-        if answer is False:
+    for product in products:
+        layer, answer = product.layer, multiplies_int8(product.layer)
+        if answer is False and product.nodes:
             places = reading.witness.places_of((layer,))
             return answered(Verdict.REFUTED, describe(layer), places)
-        unclear = unclear or (layer if answer is None else None)
+        unclear = unclear or (None if answer else layer)
     if unclear is not None:
         places = reading.witness.places_of((unclear,))
-        return answered(Verdict.UNPROVEN, f"its types do not decide: {describe(unclear)}", places)
-    if missing := [name for name in sorted(quantized) if not reading.modules[name].layers]:
-        return answered(Verdict.UNPROVEN, f"{missing[0]} was not found in the engine")
+        return answered(Verdict.UNPROVEN, f"it is not decided: {describe(unclear)}", places)
+    found = reading.modules
+    if missing := [name for name in sorted(quantized) if not found[name].in_every_profile]:
+        told = f"{missing[0]} was not found everywhere in the engine: {found[missing[0]].reason}"
+        return answered(Verdict.UNPROVEN, told)
     linears = sum(not each.multiplies_int8 for each in promises.linears)
     attentions = sum(not each.quantized for each in promises.attentions)
     told = f"{len(products)} products, all INT8"
@@ -96,14 +97,14 @@ def _no_float(promises: Promises, reading: EngineReading) -> Cell:
 def _merged(promises: Promises, reading: EngineReading) -> Cell:
     for group in promises.merged:
         names = ", ".join(group)
-        runs = [reading.products.nodes_of(name) for name in group]
+        runs = [reading.products.nodes.of_module(name) for name in group]
         if len({len(nodes) for nodes in runs}) > 1 or not runs[0]:
             return answered(Verdict.UNPROVEN, f"not all of {names} were found in the graph")
         # Several where a block with shared weights runs repeatedly.
         for evidence in merge_evidence(
             reading.witness.layers,
             zip(*runs, strict=True),
-            reading.products.modules,
+            reading.products.nodes,
             profiles=reading.witness.profiles,
         ):
             if evidence.verdict is not Verdict.PROVED:

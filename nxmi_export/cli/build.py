@@ -195,7 +195,7 @@ def _gate(report: "EngineReport", strict: bool) -> None:
     degraded = report.degraded if strict else ()
     if not report.refuted and not (strict and not report.proved) and not degraded:
         return
-    found = f"INT8 {report.coverage.verdict}, sparse kernels {report.sparsity.verdict}"
+    found = f"INT8 {report.int8.told}, sparse kernels {report.sparse_kernels.told}"
     if degraded:
         first = f"{degraded[0].rule} at {degraded[0].module or degraded[0].node}"
         found += f", and {len(degraded)} degraded by the graph, first {first}"

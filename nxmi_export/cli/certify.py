@@ -21,6 +21,8 @@ Examples
 
     nxmi-export certify model.artefact --layer-info model.artefact/layers_model.json
 
+    nxmi-export certify model.artefact --parity parity.json --strict
+
 Exit codes: 0 nothing is refuted; 1 something is, or under --strict something is unproven; 2 the
 artefact cannot be used; 4 internal error. The certificate is written in either case.
 """
@@ -40,6 +42,14 @@ _LayerInfo = Annotated[
         "GPU or, which can only refute, that of trtexec --exportLayerInfo.",
     ),
 ]
+_Parity = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What nxmi-export parity wrote with -o on a machine with the engine's GPU, as "
+        "evidence that it ran.",
+    ),
+]
 
 
 def certify_command(
@@ -48,6 +58,7 @@ def certify_command(
     as_json: _Json = False,
     checkpoint: _Checkpoint = None,
     layer_info: _LayerInfo = None,
+    parity: _Parity = None,
 ) -> None:
     """Write certificate.json: of every encoder GEMM, what is proved, refuted or unproven."""
     from nxmi_export.artefact import CERTIFICATE, read_artefact
@@ -58,7 +69,7 @@ def certify_command(
         from nxmi_export.report.certificate_table import certificate_tables
         from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
 
-        request = CertifyRequest(artefact, checkpoint, layer_info)
+        request = CertifyRequest(artefact, checkpoint, layer_info, parity)
         certificate = certify_artefact(request, on_stage=begin)
     facts = certificate.as_json()
     if as_json:

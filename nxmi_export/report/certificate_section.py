@@ -11,12 +11,11 @@ from nxmi_export.report.certificate_table import (
     unproved,
 )
 from nxmi_export.report.markup import Html, element, figure, joined, table
-from nxmi_export.report.parity_facts import FAILS, HOLDS, OPEN, Facts, Mark
+from nxmi_export.report.parity_facts import FAILS, HOLDS, NOT_CLAIMED, OPEN, Facts
 
 __all__ = ["certificate_section"]
 
-_NOT_CLAIMED = Mark("quiet", WORDS["not claimed"][0])
-_MARKS = {"proved": HOLDS, "refuted": FAILS, "unproven": OPEN, "not claimed": _NOT_CLAIMED}
+_MARKS = {"proved": HOLDS, "refuted": FAILS, "unproven": OPEN, "not claimed": NOT_CLAIMED}
 
 
 def certificate_section(found: Facts | str) -> Iterator[Html]:

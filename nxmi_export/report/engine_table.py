@@ -11,7 +11,7 @@ from nxmi_export.report.tables import megabytes
 
 __all__ = ["engine_table"]
 
-_STYLE = {"proved": "green", "refuted": "bold red", "unproven": "yellow"}
+_STYLE = {"proved": "green", "refuted": "bold red", "unproven": "yellow", "not claimed": "dim"}
 
 
 def engine_table(facts: Mapping[str, Any]) -> Table:

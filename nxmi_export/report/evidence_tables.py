@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from nxmi_export.artefact import Manifest
 from nxmi_export.report.markup import Html, bullets, element, figure, joined, table
-from nxmi_export.report.parity_facts import FAILS, HOLDS, OPEN, Facts
+from nxmi_export.report.parity_facts import FAILS, HOLDS, NOT_CLAIMED, OPEN, Facts
 
 __all__ = [
     "checks_table",
@@ -19,7 +19,7 @@ __all__ = [
 
 MOST_SHOWN = 10  # mismatches of a file, and quantizers; the JSON file has them all
 _Row: TypeAlias = tuple[str, str, Html]  # what, its verdict, why
-_MARKS = {"proved": HOLDS, "refuted": FAILS, "unproven": OPEN}
+_MARKS = {"proved": HOLDS, "refuted": FAILS, "unproven": OPEN, "not claimed": NOT_CLAIMED}
 
 
 def proof_table(document: Facts, engine: Facts | None) -> Html:

@@ -9,6 +9,7 @@ from nxmi_export.report.markup import Html, element
 __all__ = [
     "FAILS",
     "HOLDS",
+    "NOT_CLAIMED",
     "OPEN",
     "Facts",
     "Mark",
@@ -36,6 +37,7 @@ class Mark(NamedTuple):
 
 
 HOLDS, FAILS, OPEN = Mark("holds", "✓"), Mark("fails", "✗"), Mark("open", "?")
+NOT_CLAIMED = Mark("quiet", "–")
 
 
 def holds(ok: bool) -> Mark:

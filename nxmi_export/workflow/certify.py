@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -16,12 +16,14 @@ from nxmi_export.certificate import (
     Witnesses,
     built_engine,
     certify,
+    engine_ran,
     inspected_engine,
 )
 from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.compression.restore import restore, without_weights
 from nxmi_export.errors import ArtefactError, CheckpointError, InvalidScale, UnsupportedWeight
 from nxmi_export.output_files import temporary_directory
+from nxmi_export.parity.stored_document import read_run_document
 from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.parity.source import exported_checkpoint
 from nxmi_export.workflow.parity.what_travels import CONFIG, check_recipe
@@ -36,6 +38,7 @@ class CertifyRequest:
     artefact: Artefact
     checkpoint: str | None = None  # None: the one the manifest names
     layer_info: Path | None = None  # what the engine inspector wrote
+    parity: Path | None = None  # the report that `nxmi-export parity -o` wrote
 
 
 def certify_artefact(
@@ -45,7 +48,8 @@ def certify_artefact(
 
     A certificate is written whatever it says. A checkpoint that is gone or another leaves claims
     unproven. Raises ArtefactError for files that cannot be read, and for a recipe in the manifest
-    that is not the checkpoint's; UsageError for a file that no inspector wrote.
+    that is not the checkpoint's; so for a parity report of other files. UsageError for a file that
+    no inspector wrote.
     """
     artefact = request.artefact
     on_stage("reading the engine's log")
@@ -62,12 +66,15 @@ def certify_artefact(
 
 
 def _witnesses(request: CertifyRequest) -> Witnesses:
-    built = built_engine(request.artefact)
-    path = request.layer_info
-    if path is None:
-        return Witnesses(built)
-    inspected = inspected_engine(path, built)
-    return Witnesses(built, inspected, _outside(request.artefact, path, sha256_of(path)))
+    artefact, found = request.artefact, Witnesses(built_engine(request.artefact))
+    if (path := request.layer_info) is not None:
+        inspected = inspected_engine(path, found.built)
+        told = _outside(artefact, path, sha256_of(path))
+        found = replace(found, inspected=inspected, layer_info=told)
+    if (path := request.parity) is not None:
+        ran = engine_ran(read_run_document(artefact, path), path)
+        found = replace(found, ran=ran, parity=_outside(artefact, path, sha256_of(path)))
+    return found
 
 
 def _trained(request: CertifyRequest) -> Trained:

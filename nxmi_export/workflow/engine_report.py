@@ -1,7 +1,6 @@
 """A finished build and what its graph promised in, what is proved of the engine out."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,31 +10,35 @@ import passes
 from nxmi_export.backends.tensorrt_engine import (
     BuildResult,
     Int8Coverage,
+    ProductNodes,
     SparseEvidence,
     Verdict,
     int8_coverage,
     sparse_evidence,
 )
 from nxmi_export.backends.tensorrt_engine.engine_facts import ENGINE_SCHEMA, FileHash, GraphFacts
+from nxmi_export.backends.tensorrt_engine.graph_products import product_modules, shared_input_nodes
 from nxmi_export.workflow.engine_files import EngineFiles
 from nxmi_export.workflow.lint_gate import LintTargets
 from passes.constants import constant, constant_values
 from passes.lint import Finding, Severity
-from passes.lint.reading import is_int8
-from passes.quantizers import is_quantize
+from passes.lint.reading import has_pairs, is_int8
+from passes.quantizers import is_dequantize, is_quantize
 
-__all__ = ["EngineReport", "QuantizedModules", "coverage_of", "sparsity_of"]
+__all__ = ["EngineReport", "Promised", "QuantizedModules", "coverage_of", "sparsity_of"]
 
 _SOFTMAX = ".softmax_quantizer"
 
 
 @dataclass(frozen=True)
 class QuantizedModules:
-    """What an engine must run in INT8, by module name, and the graph nodes to look for."""
+    """What an engine must run in INT8, by module name, and the products of the graph."""
 
     linears: tuple[str, ...]
     attentions: tuple[str, ...]
-    node_modules: Mapping[str, str]  # node name → module name
+    products: ProductNodes  # one of no module that is to run in INT8 goes by its own name
+    weights_alone: bool  # the graph quantizes weights and rounds no activation
+    two_of_four: bool  # the stored numbers of a linear that is to run in INT8 are 2:4
 
     @classmethod
     def of(cls, model: ir.Model) -> "QuantizedModules":
@@ -51,10 +54,14 @@ class QuantizedModules:
             is_quantize(node) and not (node.inputs[0] in fixed or constant(node.inputs[0]))
             for node in graph
         )
-        linears = {
-            layer.node.name: layer.module or str(layer.node.name or layer.node.outputs[0].name)
+        quantized = [
+            layer
             for layer in passes.linear_layers(graph)
             if (layer.weight.is_integer and rounds) or is_int8(layer)
+        ]
+        linears = {
+            layer.node.name: layer.module or str(layer.node.name or layer.node.outputs[0].name)
+            for layer in quantized
         }
         softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
         attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}
@@ -63,8 +70,29 @@ class QuantizedModules:
             for node in passes.attention_matmuls(graph)
             if passes.module_of(node) in attentions
         }
-        nodes = {name: module for name, module in (linears | products).items() if name}
-        return cls(tuple(dict.fromkeys(linears.values())), tuple(sorted(attentions)), nodes)
+        others = {name: name for name in product_modules(model)}
+        known = {str(name): told for name, told in (others | linears | products).items() if name}
+        nodes = ProductNodes(known, shared_input_nodes(model))
+        return cls(
+            tuple(dict.fromkeys(linears.values())),
+            tuple(sorted(attentions)),
+            nodes,
+            weights_alone=not rounds and any(is_dequantize(node) for node in graph),
+            two_of_four=any(has_pairs(each, each.weight.reduction_axis) for each in quantized),
+        )
+
+
+@dataclass(frozen=True)
+class Promised:
+    """What is known of something that a graph promises of its engine."""
+
+    verdict: Verdict | None  # None: it does not promise that
+    reason: str  # empty where the modules tell
+
+    @property
+    def told(self) -> str:
+        """The verdict in words."""
+        return self.verdict or "not claimed"
 
 
 @dataclass(frozen=True)
@@ -78,20 +106,37 @@ class EngineReport:
     layers: FileHash
     targets: LintTargets
     findings: tuple[Finding, ...]  # of the linter; none that TensorRT refuses, or nothing was built
+    modules: QuantizedModules
     coverage: Int8Coverage
     sparsity: SparseEvidence
     trtexec: tuple[str, ...]  # NVIDIA's own command that does the same
     timing_cache: str | None  # the file that the timings were written to
 
     @property
+    def int8(self) -> Promised:
+        """Whether what the graph quantizes is multiplied in INT8, if it promises that."""
+        if self.modules.weights_alone:
+            return Promised(None, "the graph quantizes weights alone")
+        return Promised(self.coverage.verdict, "")
+
+    @property
+    def sparse_kernels(self) -> Promised:
+        """Whether 2:4 zeros are skipped, if the graph has any in an INT8 product."""
+        if not self.modules.two_of_four:
+            return Promised(None, "no INT8 product of the graph has 2:4 weights")
+        if not self.result.options.sparse_weights:
+            return Promised(None, "--sparsity disable forbids them")
+        return Promised(self.sparsity.verdict, self.sparsity.reason)
+
+    @property
     def refuted(self) -> bool:
         """Whether the log shows that something promised is not so."""
-        return self.coverage.verdict is Verdict.REFUTED or self.sparsity.verdict is Verdict.REFUTED
+        return Verdict.REFUTED in (self.int8.verdict, self.sparse_kernels.verdict)
 
     @property
     def proved(self) -> bool:
         """Whether the log shows that everything promised is so."""
-        return self.coverage.verdict is self.sparsity.verdict is Verdict.PROVED
+        return {self.int8.verdict, self.sparse_kernels.verdict} <= {Verdict.PROVED, None}
 
     @property
     def degraded(self) -> tuple[Finding, ...]:
@@ -126,10 +171,10 @@ class EngineReport:
             },
             "trtexec": list(self.trtexec),
             "seconds": round(result.seconds, 3),
-            "int8": self.coverage.as_json(),
+            "int8": {**self.coverage.as_json(), "verdict": self.int8.told},
             "sparse_kernels": {
-                "verdict": self.sparsity.verdict,
-                "reason": self.sparsity.reason,
+                "verdict": self.sparse_kernels.told,
+                "reason": self.sparse_kernels.reason,
                 "eligible": self.sparsity.eligible,
                 "chosen": self.sparsity.chosen,
             },
@@ -141,7 +186,7 @@ def coverage_of(result: BuildResult, modules: QuantizedModules) -> Int8Coverage:
     """How much of what the graph quantizes the engine runs in INT8."""
     return int8_coverage(
         result.layers,
-        module_of=modules.node_modules,
+        modules.products,
         linears=modules.linears,
         attentions=modules.attentions,
         profiles=len(result.profiles),

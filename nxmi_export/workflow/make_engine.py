@@ -90,6 +90,7 @@ def make_engine(
         layers=_hash_of(layers),
         targets=targets,
         findings=findings,
+        modules=modules,
         coverage=coverage_of(result, modules),
         sparsity=sparsity_of(result),
         trtexec=_command(order, names, result, kept),

@@ -26,8 +26,7 @@ from nxmi_export.backends.tensorrt_engine import (
     merge_evidence,
 )
 from nxmi_export.backends.tensorrt_engine.graph_products import (
-    product_modules,
-    shared_input_nodes,
+    product_nodes,
 )
 from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.build import QuantizedModules
@@ -75,13 +74,13 @@ def facts_of(result: BuildResult, graph: Path) -> dict[str, Any]:
     quantized = QuantizedModules.of(model)
     coverage = int8_coverage(
         result.layers,
-        module_of=quantized.node_modules,
+        quantized.products,
         linears=quantized.linears,
         attentions=quantized.attentions,
     )
-    module_of = product_modules(model)
-    mapping = engine_mapping(result.layers, module_of)
-    groups = merge_evidence(result.layers, shared_input_nodes(model), module_of)
+    products = product_nodes(model)
+    mapping = engine_mapping(result.layers, products)
+    groups = merge_evidence(result.layers, products.together, products)
     judged = (*coverage.linears, *coverage.attentions, *groups)
     return {
         "linears": {

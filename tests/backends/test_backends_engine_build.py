@@ -13,6 +13,7 @@ from nxmi_export.backends.tensorrt_engine import (
     BuildProgress,
     EngineOptions,
     Library,
+    ProductNodes,
     ShapeProfile,
     SparseEvidence,
     Verdict,
@@ -49,7 +50,7 @@ def test_a_real_build_proves_int8_and_leaves_sparsity_unproven(
 ) -> None:
     result = build_engine(encoder_path, tmp_path / "model.plan", profiles=[PROFILE], library=rtx)
     coverage = int8_coverage(
-        result.layers, module_of=MODULE_OF, linears=LINEARS, attentions=[ATTENTION]
+        result.layers, ProductNodes(MODULE_OF), linears=LINEARS, attentions=[ATTENTION]
     )
     assert coverage.verdict is Verdict.PROVED
     assert (coverage.int8_linears, coverage.int8_attentions) == (6, 1)
@@ -135,7 +136,7 @@ def test_what_the_builder_really_multiplies(
     onnx.save(model, path)
     result = build_engine(path, tmp_path / "model.plan", profiles=[PROFILE], library=rtx)
     [evidence] = int8_coverage(
-        result.layers, module_of={"a/MatMul": "a"}, linears=["a"], attentions=[]
+        result.layers, ProductNodes({"a/MatMul": "a"}), linears=["a"], attentions=[]
     ).linears
     assert evidence.verdict is verdict, evidence.reason
 

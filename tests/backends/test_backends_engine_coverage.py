@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from nxmi_export.backends.tensorrt_engine import (
     Int8Coverage,
     ModuleEvidence,
     Operand,
+    ProductNodes,
     Verdict,
     int8_coverage,
     parse_layers,
@@ -36,6 +38,9 @@ INT8 = Operand("x", (-1, 64), "Int8")
 HALF = Operand("r", (-1, 64), "Half")
 ALPHA = Operand("alpha", (1,), "Float")
 WEIGHT = Operand("w", (64, 64), "Int8")
+PACKED = Operand("w", (64, 64), "Int4")
+UNREAD = Operand("?", (-1,), "?")
+STEPS = ("a/MatMul", "a/Add", "b/MatMul")  # as the metadata of a fused kernel lists them
 
 
 def _gemm(
@@ -53,21 +58,29 @@ def _gemm(
 
 def _judge(*layers: EngineLayer) -> ModuleEvidence:
     [evidence] = int8_coverage(
-        layers, module_of={"a/MatMul": "a"}, linears=["a"], attentions=[]
+        layers, ProductNodes({"a/MatMul": "a"}), linears=["a"], attentions=[]
     ).linears
     return evidence
+
+
+def _judge_several(
+    *layers: EngineLayer, together: tuple[tuple[str, ...], ...] = ()
+) -> tuple[ModuleEvidence, ...]:
+    """Of the linears "a" and "b"."""
+    products = ProductNodes({"a/MatMul": "a", "b/MatMul": "b"}, together)
+    return int8_coverage(layers, products, linears=["a", "b"], attentions=[]).linears
 
 
 def _judge_attention(*layers: EngineLayer) -> ModuleEvidence:
     nodes = {"scores": "attention", "context": "attention"}
     [evidence] = int8_coverage(
-        layers, module_of=nodes, linears=[], attentions=["attention"]
+        layers, ProductNodes(nodes), linears=[], attentions=["attention"]
     ).attentions
     return evidence
 
 
 def _real(layers: Sequence[EngineLayer]) -> Int8Coverage:
-    return int8_coverage(layers, module_of=MODULE_OF, linears=ENCODER, attentions=["attention"])
+    return int8_coverage(layers, ProductNodes(MODULE_OF), linears=ENCODER, attentions=["attention"])
 
 
 def test_a_real_build_proves_every_linear_and_the_attention() -> None:
@@ -97,7 +110,7 @@ def test_query_key_and_value_share_one_line() -> None:
 
 def test_float_layers_of_a_real_build_are_refuted() -> None:
     coverage = int8_coverage(
-        FUSED, module_of=MODULE_OF, linears=["pooler", "classifier"], attentions=[]
+        FUSED, ProductNodes(MODULE_OF), linears=["pooler", "classifier"], attentions=[]
     )
     assert {each.module: each.verdict for each in coverage.linears} == {
         "classifier": Verdict.REFUTED,
@@ -132,12 +145,12 @@ def test_an_empty_log_proves_nothing() -> None:
 
 
 def test_asking_about_nothing_proves_nothing() -> None:
-    coverage = int8_coverage(FUSED, module_of=MODULE_OF, linears=[], attentions=[])
+    coverage = int8_coverage(FUSED, ProductNodes(MODULE_OF), linears=[], attentions=[])
     assert coverage.verdict is Verdict.UNPROVEN
 
 
 def test_a_module_without_nodes_is_unproven() -> None:
-    coverage = int8_coverage(FUSED, module_of={}, linears=["a"], attentions=["b"])
+    coverage = int8_coverage(FUSED, ProductNodes({}), linears=["a"], attentions=["b"])
     reasons = [each.reason for each in (*coverage.linears, *coverage.attentions)]
     assert reasons == ["no MatMul or Gemm node of the graph belongs to it"] * 2
     assert coverage.verdict is Verdict.UNPROVEN
@@ -164,8 +177,37 @@ def test_a_float_convolution_of_rtx_is_a_product_and_refutes() -> None:
     assert _judge(_gemm(data, kind="correlation")).verdict is Verdict.REFUTED
 
 
-def test_one_float_layer_among_several_is_not_proved() -> None:
-    assert _judge(_gemm(INT8), _gemm(HALF)).verdict is Verdict.UNPROVEN
+def test_one_float_layer_among_several_refutes() -> None:
+    assert _judge(_gemm(INT8), _gemm(HALF)).verdict is Verdict.REFUTED
+
+
+def test_a_product_within_an_elementwise_kernel_is_a_product() -> None:
+    own = _gemm(HALF, HALF, name="__myl_FcCastMulAdd_myl0_2", kind="kgen")
+    assert _judge(own).verdict is Verdict.REFUTED
+    assert _judge(dataclasses.replace(own, inputs=(INT8, WEIGHT))).verdict is Verdict.PROVED
+
+
+def test_a_neighbours_fused_int8_product_proves_nothing() -> None:
+    own = _gemm(HALF, name="__myl_FcCastMulAdd_myl0_2", kind="kgen")
+    neighbour = _gemm(INT8, WEIGHT, nodes=STEPS, name="__myl_FcMulAdd_myl0_3", kind="fusion")
+    first, second = _judge_several(own, neighbour)
+    assert first.verdict is Verdict.REFUTED
+    assert (second.verdict, second.layers) == (Verdict.UNPROVEN, ())
+    assert second.reason == (
+        "fusion __myl_FcMulAdd_myl0_3: Int8×Int8 to Float may be of a/MatMul or b/MatMul"
+    )
+
+
+def test_a_fused_product_of_nodes_that_read_one_value_is_of_all_of_them() -> None:
+    merged = _gemm(INT8, WEIGHT, nodes=STEPS, name="__myl_FcMulAdd_myl0_3", kind="fusion")
+    found = _judge_several(merged, together=(("b/MatMul", "a/MatMul", "c/MatMul"),))
+    assert [each.verdict for each in found] == [Verdict.PROVED] * 2
+
+
+def test_a_fused_product_lists_nodes_that_are_no_products_too() -> None:
+    nodes = ("a/Dequantize", "a/MatMul", "a/Add")
+    layer = _gemm(INT8, WEIGHT, nodes=nodes, name="__myl_FcAdd_myl0_3", kind="fusion")
+    assert _judge(layer).verdict is Verdict.PROVED
 
 
 @pytest.mark.parametrize(
@@ -180,6 +222,10 @@ def test_one_float_layer_among_several_is_not_proved() -> None:
         (_gemm(INT8, WEIGHT, HALF), Verdict.UNPROVEN),
         (_gemm(INT8, WEIGHT, HALF, tactic="sm80_xmma_gemm_i8f16_i8i32_f32_tn_n"), Verdict.PROVED),
         (_gemm(INT8, WEIGHT, HALF, tactic="sm80_xmma_gemm_f16f16_f16f32"), Verdict.UNPROVEN),
+        (_gemm(INT8, constants=[PACKED]), Verdict.UNPROVEN),
+        (_gemm(HALF, constants=[PACKED]), Verdict.REFUTED),
+        (_gemm(INT8, WEIGHT, UNREAD), Verdict.UNPROVEN),
+        (_gemm(INT8, constants=[UNREAD]), Verdict.UNPROVEN),
         (_gemm(ALPHA), Verdict.UNPROVEN),
         (_gemm(), Verdict.UNPROVEN),
     ],
@@ -193,6 +239,10 @@ def test_one_float_layer_among_several_is_not_proved() -> None:
         "float bias, unknown kernel",
         "float bias, int8 kernel",
         "float bias, float kernel",
+        "weights in int4",
+        "weights in int4 beside floats",
+        "an input in another form",
+        "a weight in another form",
         "scalars only",
         "no operands",
     ],
@@ -221,32 +271,62 @@ def test_the_steps_of_a_fused_kernel_decide(
 def _judge_both(*layers: EngineLayer) -> Int8Coverage:
     return int8_coverage(
         layers,
-        module_of={"a/MatMul": "a", "scores": "attention", "context": "attention"},
+        ProductNodes({"a/MatMul": "a", "scores": "attention", "context": "attention"}),
         linears=["a"],
         attentions=["attention"],
         profiles=2,
     )
 
 
-FUSED_ATTENTION = _gemm(
-    INT8, INT8, INT8, nodes=("scores", "context"), name="_gemm_mha_v2_myl0_7", kind="kgen"
+FIRST, SECOND = _gemm(INT8, WEIGHT), _gemm(INT8, WEIGHT, name="a/MatMul [profile 1]_myl1_1")
+# A fused attention is named after no node, and so has no profile in its name.
+FUSED_ONE, FUSED_TWO = (
+    _gemm(INT8, INT8, INT8, nodes=("scores", "context"), name=f"_gemm_mha_v2_{at}", kind="kgen")
+    for at in ("myl0_7", "myl1_14")
 )
 
 
 def test_each_profile_must_show_its_kernels() -> None:
-    first, second = _gemm(INT8, WEIGHT), _gemm(INT8, WEIGHT, name="a/MatMul [profile 1]_myl1_1")
-    assert _judge_both(first, second, FUSED_ATTENTION, FUSED_ATTENTION).verdict is Verdict.PROVED
-    half = _judge_both(first, FUSED_ATTENTION)
+    assert _judge_both(FIRST, SECOND, FUSED_ONE, FUSED_TWO).verdict is Verdict.PROVED
+    half = _judge_both(FIRST, FUSED_ONE)
     [linear], [attention] = half.linears, half.attentions
     assert linear.verdict is attention.verdict is Verdict.UNPROVEN
+    assert not linear.in_every_profile
+    assert not attention.in_every_profile
     assert linear.reason == "in 1 of 2 profiles: gemm a/MatMul_myl0_1: Int8×Int8 to Float"
     assert attention.reason.startswith("fused in 1 of 2 profiles: ")
 
 
-def test_a_float_kernel_in_one_profile_is_not_proved() -> None:
+def test_two_kernels_of_one_profile_do_not_stand_for_two() -> None:
+    twice = dataclasses.replace(FIRST, name="a/MatMul_myl0_2")
+    again = dataclasses.replace(FUSED_ONE, name="_gemm_mha_v2_myl0_9")
+    found = _judge_both(FIRST, twice, FUSED_ONE, again)
+    assert [each.in_every_profile for each in (*found.linears, *found.attentions)] == [False] * 2
+    assert found.linears[0].reason.startswith("in 1 of 2 profiles: ")
+
+
+def test_layers_outside_of_myelin_bear_the_profiles_number_in_their_names() -> None:
+    layers = (dataclasses.replace(FIRST, name=f"a/MatMul{at}") for at in ("", " [profile 1]"))
+    assert _judge_both(*layers).linears[0].verdict is Verdict.PROVED
+
+
+def test_a_float_kernel_in_one_profile_refutes() -> None:
     float_one = _gemm(HALF, HALF, name="a/MatMul [profile 1]_myl1_1")
-    [linear] = _judge_both(_gemm(INT8, WEIGHT), float_one).linears
-    assert linear.verdict is Verdict.UNPROVEN
+    assert _judge_both(FIRST, float_one).linears[0].verdict is Verdict.REFUTED
+    assert _judge_both(float_one).linears[0].verdict is Verdict.REFUTED
+
+
+def test_an_attention_in_pieces_in_one_profile_refutes() -> None:
+    apart = [
+        _gemm(INT8, INT8, nodes=(node,), name=f"{node} [profile 1]_myl1_{at}")
+        for at, node in enumerate(("scores", "context"))
+    ]
+    [attention] = _judge_both(FUSED_ONE, *apart).attentions
+    assert (attention.verdict, attention.in_every_profile) == (Verdict.REFUTED, True)
+    assert attention.reason == (
+        "not fused: gemm scores [profile 1]_myl1_0: Int8×Int8 to Float; "
+        "gemm context [profile 1]_myl1_1: Int8×Int8 to Float"
+    )
 
 
 def test_a_kernel_of_a_later_profile_is_named_after_its_nodes() -> None:
@@ -255,12 +335,18 @@ def test_a_kernel_of_a_later_profile_is_named_after_its_nodes() -> None:
         nodes=("a/MatMul", "b/MatMul", "c/MatMul"),
         name="a/MatMul [profile 1]+b/MatMul [profile 1]_myl1_8",
     )
-    assert layer.principal_nodes == ("a/MatMul", "b/MatMul")
+    assert layer.named_nodes == ("a/MatMul", "b/MatMul")
 
 
 def test_an_int8_output_is_counted() -> None:
     assert _judge(_gemm(INT8, WEIGHT, output="Int8")).writes_int8
     assert not _judge(_gemm(INT8, WEIGHT, output="Half")).writes_int8
+
+
+def test_an_output_that_could_not_be_read_is_no_int8_output() -> None:
+    own = _gemm(INT8, WEIGHT, output="Int8")
+    for outputs in ((), (UNREAD,), (*own.outputs, UNREAD)):
+        assert not _judge(dataclasses.replace(own, outputs=outputs)).writes_int8
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from nxmi_export.backends.tensorrt_engine import (
     EngineLayer,
     Operand,
+    ProductNodes,
     Verdict,
     int8_coverage,
     parse_layers,
@@ -104,7 +105,7 @@ def test_layers_of_tensorrt_10_are_read(tmp_path: Path) -> None:
         onnx_nodes=("a/MatMul", "a/Add"),
         line="layer 1 of layers_x.json",
     )
-    assert layer.principal_nodes == ("a/MatMul",)
+    assert layer.named_nodes == ("a/MatMul",)
 
 
 def test_layers_of_tensorrt_11_are_read(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_data_type_that_dynamic_shapes_hide_proves_nothing(tmp_path: Path) -> 
     content["Layers"][0]["TacticName"] = ""
     layers = read_layer_info(written(tmp_path, content))
     [found] = int8_coverage(
-        layers, module_of={"a/MatMul": "a"}, linears=["a"], attentions=[]
+        layers, ProductNodes({"a/MatMul": "a"}), linears=["a"], attentions=[]
     ).linears
     # The weight alone is INT8, among the inputs as TensorRT 10 lists it.
     assert found.verdict is Verdict.UNPROVEN

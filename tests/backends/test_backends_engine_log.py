@@ -59,9 +59,7 @@ def test_operands_have_names_dimensions_and_data_types() -> None:
 
 def test_a_merged_gemm_is_named_after_all_its_products() -> None:
     merged = parse_layers(LOG)[1]
-    assert set(merged.principal_nodes) == {
-        *("node_MatMul_90", "node_MatMul_102", "node_MatMul_114")
-    }
+    assert set(merged.named_nodes) == {*("node_MatMul_90", "node_MatMul_102", "node_MatMul_114")}
     assert "node_QuantizeLinear_112" in merged.onnx_nodes
 
 
@@ -75,7 +73,7 @@ def test_tensorrt_10_lines_are_read() -> None:
     assert layer.constants == ()
     assert layer.outputs == (Operand("y", (8, 384), "Half"),)
     assert layer.onnx_nodes == ("/layer.0/query/MatMul", "/layer.0/query/Quantize")
-    assert layer.principal_nodes == ("/layer.0/query/MatMul",)
+    assert layer.named_nodes == ("/layer.0/query/MatMul",)
 
 
 def test_a_layer_with_parameters_and_a_described_format_is_read() -> None:
@@ -83,22 +81,67 @@ def test_a_layer_with_parameters_and_a_described_format_is_read() -> None:
     assert [operand.datatype for operand in layer.inputs] == ["Int8"]
     assert [operand.datatype for operand in layer.outputs] == ["FP32"]
     assert layer.tactic == "sm80_xmma_fprop_i8i8"
-    assert layer.principal_nodes == ("Conv_0", "Relu_1")
+    assert layer.named_nodes == ("Conv_0", "Relu_1")
 
 
 def test_a_neighbour_in_the_metadata_is_not_a_principal_node() -> None:
     layer = _layer("b/MatMul_myl0_4", "b/MatMul", "a/MatMul")
-    assert layer.principal_nodes == ("b/MatMul",)
+    assert layer.named_nodes == ("b/MatMul",)
 
 
 def test_a_name_that_only_starts_alike_is_not_a_principal_node() -> None:
     layer = _layer("node_matmul_1_myl0_4", "node_matmul", "node_matmul_1")
-    assert layer.principal_nodes == ("node_matmul_1",)
+    assert layer.named_nodes == ("node_matmul_1",)
 
 
-def test_a_fused_kernel_named_after_no_node_has_all_of_them() -> None:
+def test_a_fused_kernel_is_named_after_no_node() -> None:
     layer = _layer("__myl_FcTanh_myl0_26", "node_Gemm_290", "node_tanh")
-    assert layer.principal_nodes == ("node_Gemm_290", "node_tanh")
+    assert layer.named_nodes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("a/MatMul_myl0_4", "myl0"),
+        ("a/MatMul [profile 1]_myl1_4", "myl1"),
+        ("_gemm_mha_v2_myl1_14", "myl1"),
+        ("a/MatMul", "profile 0"),
+        ("a/MatMul [profile 1]", "profile 1"),
+    ],
+)
+def test_no_two_profiles_share_a_place(name: str, place: str) -> None:
+    assert _layer(name).place == place
+
+
+KNOWN = "{ Name: x, Dimensions: [-1,64], Strides: [64,1], Datatype: Int8, Format: (Linear) any }"
+LINE = (
+    "Name: a_myl0_1, LayerType: gemm, Inputs: [ %s], Constants: [], Outputs: [ %s], TacticName: t"
+)
+UNREAD = Operand("?", (-1,), "?")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "{ Name: y, Dimensions: [-1,64], Type: Half}",
+        "{ Name: y, Dimensions: [-1,?], Datatype: Half }",
+        "{ Tensor: y, Dimensions: [-1,64], Datatype: Half }",
+        "{ Name: {y}, Dimensions: [-1,64], Datatype: Half }",
+        "y: Half",
+    ],
+)
+def test_an_operand_in_another_form_is_kept_with_an_unknown_type(other: str) -> None:
+    read = Operand("x", (-1, 64), "Int8")
+    for listed in (f"{KNOWN}, {other}", f"{other}, {KNOWN}"):
+        [layer] = parse_layers(LINE % (listed, other))
+        assert (layer.inputs, layer.constants, layer.outputs) == ((read, UNREAD), (), (UNREAD,))
+
+
+def test_a_layer_in_another_form_is_kept_with_unknown_operands() -> None:
+    line = "Name: a_myl0_1, LayerType: gemm, Reads: [], TacticName: t, Metadata: [ONNX Layer: a]"
+    [layer] = parse_layers(line)
+    assert (layer.type, layer.inputs, layer.outputs) == ("gemm", (UNREAD,), (UNREAD,))
+    assert (layer.tactic, layer.onnx_nodes) == ("t", ("a",))
 
 
 def test_a_log_without_details_has_no_layers() -> None:

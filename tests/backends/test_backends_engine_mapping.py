@@ -9,6 +9,7 @@ from nxmi_export.backends.tensorrt_engine import (
     EngineMapping,
     MergeEvidence,
     Operand,
+    ProductNodes,
     Verdict,
     engine_mapping,
     merge_evidence,
@@ -67,7 +68,7 @@ def _graph() -> ir.Model:
 
 
 def test_every_product_of_a_real_engine_has_its_modules() -> None:
-    mapping = engine_mapping(FUSED, MODULE_OF)
+    mapping = engine_mapping(FUSED, ProductNodes(MODULE_OF))
     assert mapping.is_complete
     assert set(map(frozenset, mapping.modules.values())) == {
         frozenset({"query", "key", "value"}),
@@ -78,7 +79,7 @@ def test_every_product_of_a_real_engine_has_its_modules() -> None:
 
 def test_a_product_of_the_engine_that_no_module_accounts_for_is_named() -> None:
     known = {node: module for node, module in MODULE_OF.items() if module != "up"}
-    mapping = engine_mapping(FUSED, known)
+    mapping = engine_mapping(FUSED, ProductNodes(known))
     [unmapped] = mapping.unmapped
     assert (unmapped.layer.name, unmapped.verdict, unmapped.reason) == (
         "node_MatMul_144_myl0_10",
@@ -89,20 +90,24 @@ def test_a_product_of_the_engine_that_no_module_accounts_for_is_named() -> None:
 
 
 def test_a_product_of_the_graph_that_the_engine_does_not_list_is_named() -> None:
-    mapping = engine_mapping(FUSED, MODULE_OF | {"node_MatMul_999": "lost"})
+    mapping = engine_mapping(FUSED, ProductNodes(MODULE_OF | {"node_MatMul_999": "lost"}))
     assert mapping.missing == ("node_MatMul_999",)
     assert not mapping.is_complete
 
 
 def test_half_of_a_fused_attention_is_missing() -> None:
     attention = EngineLayer("_gemm_mha_v2_0", "kgen", (), (), (), "", ("scores", "softmax"), "")
-    mapping = engine_mapping([attention], {"scores": "attention", "context": "attention"})
+    mapping = engine_mapping(
+        [attention], ProductNodes({"scores": "attention", "context": "attention"})
+    )
     assert mapping.modules == {"_gemm_mha_v2_0": ("attention",)}
     assert mapping.missing == ("context",)
 
 
 def test_a_node_without_a_module_accounts_for_nothing() -> None:
-    mapping = engine_mapping([_gemm("a/MatMul", "b/MatMul")], {"a/MatMul": "a", "b/MatMul": ""})
+    mapping = engine_mapping(
+        [_gemm("a/MatMul", "b/MatMul")], ProductNodes({"a/MatMul": "a", "b/MatMul": ""})
+    )
     [unmapped] = mapping.unmapped
     assert (unmapped.layer.name, unmapped.verdict, unmapped.reason) == (
         "a/MatMul+b/MatMul_myl0_1",
@@ -114,40 +119,68 @@ def test_a_node_without_a_module_accounts_for_nothing() -> None:
 
 def test_kernels_around_a_product_do_not_stand_for_it() -> None:
     rescaling = EngineLayer("__myl_MulAdd_myl0_2", "kgen", (), (), (), "", ("a/MatMul",), "")
-    assert engine_mapping([rescaling], {"a/MatMul": "a"}) == EngineMapping({}, (), ("a/MatMul",))
+    assert engine_mapping([rescaling], ProductNodes({"a/MatMul": "a"})) == EngineMapping(
+        {}, (), ("a/MatMul",)
+    )
 
 
 @pytest.mark.parametrize("module_of", [{}, MODULE_OF], ids=["no graph", "no engine"])
 def test_nothing_is_not_complete(module_of: dict[str, str]) -> None:
-    assert not engine_mapping((), module_of).is_complete
+    assert not engine_mapping((), ProductNodes(module_of)).is_complete
 
 
 def test_a_product_without_onnx_nodes_is_unproven() -> None:
-    [unmapped] = engine_mapping([_gemm(name="gemm_7")], {}).unmapped
+    [unmapped] = engine_mapping([_gemm(name="gemm_7")], ProductNodes({})).unmapped
     assert (unmapped.verdict, unmapped.reason) == (Verdict.UNPROVEN, "no ONNX node")
 
 
 def test_a_convolution_of_rtx_is_a_product() -> None:
     layer = dataclasses.replace(_gemm("conv"), type="correlation")
-    assert [each.layer for each in engine_mapping([layer], {}).unmapped] == [layer]
+    assert [each.layer for each in engine_mapping([layer], ProductNodes({})).unmapped] == [layer]
+
+
+def test_a_fused_product_that_may_be_of_either_of_two_is_unproven() -> None:
+    layer = dataclasses.replace(
+        _gemm("a/MatMul", "b/MatMul", name="__myl_FcMulAdd_myl0_3"), type="fusion"
+    )
+    module_of = {"a/MatMul": "a", "b/MatMul": "b"}
+    mapping = engine_mapping([layer], ProductNodes(module_of))
+    [unmapped] = mapping.unmapped
+    assert (unmapped.verdict, unmapped.reason) == (
+        Verdict.UNPROVEN,
+        "any of the nodes a/MatMul, b/MatMul",
+    )
+    assert mapping.missing == ("a/MatMul", "b/MatMul")
+    merged = ProductNodes(module_of, together=(("a/MatMul", "b/MatMul"),))
+    assert engine_mapping([layer], merged).is_complete
+
+
+def test_a_linear_whose_rescaling_is_fused_into_an_attention_is_not_found_there() -> None:
+    attention = _gemm("scores", "context", "a/MatMul", name="_gemm_mha_v2_myl0_7")
+    module_of = {"a/MatMul": "a", "scores": "attention", "context": "attention"}
+    mapping = engine_mapping([attention], ProductNodes(module_of))
+    assert mapping.modules == {"_gemm_mha_v2_myl0_7": ("attention",)}
+    assert mapping.missing == ("a/MatMul",)
 
 
 def test_every_profile_must_list_a_product() -> None:
     first = _gemm("a/MatMul")
     second = _gemm("a/MatMul", name="a/MatMul [profile 1]_myl1_1")
     module_of = {"a/MatMul": "a"}
-    assert engine_mapping([first], module_of, profiles=2).missing == ("a/MatMul",)
-    assert engine_mapping([first, second], module_of, profiles=2).is_complete
+    assert engine_mapping([first], ProductNodes(module_of), profiles=2).missing == ("a/MatMul",)
+    assert engine_mapping([first, second], ProductNodes(module_of), profiles=2).is_complete
 
 
 def test_a_module_that_is_not_required_may_be_missing() -> None:
     module_of = {"a/MatMul": "a", "scores": "attention"}
-    mapping = engine_mapping([_gemm("a/MatMul")], module_of, required={"a"})
+    mapping = engine_mapping([_gemm("a/MatMul")], ProductNodes(module_of), required={"a"})
     assert mapping.is_complete
 
 
 def test_a_mapping_becomes_json() -> None:
-    mapping = engine_mapping([_gemm("a/MatMul"), _gemm("x/MatMul")], {"a/MatMul": "a", "b": "b"})
+    mapping = engine_mapping(
+        [_gemm("a/MatMul"), _gemm("x/MatMul")], ProductNodes({"a/MatMul": "a", "b": "b"})
+    )
     assert mapping.as_json() == {
         "complete": False,
         "modules": {"a/MatMul_myl0_1": ["a"]},
@@ -157,7 +190,7 @@ def test_a_mapping_becomes_json() -> None:
 
 
 def test_query_key_and_value_of_a_real_engine_are_merged() -> None:
-    [evidence] = merge_evidence(FUSED, [QKV], MODULE_OF)
+    [evidence] = merge_evidence(FUSED, [QKV], ProductNodes(MODULE_OF))
     name = "node_MatMul_114+node_MatMul_102+node_MatMul_90_myl0_2"
     assert evidence == MergeEvidence(
         ("query", "key", "value"),
@@ -169,7 +202,8 @@ def test_query_key_and_value_of_a_real_engine_are_merged() -> None:
 
 def test_separate_products_refute_the_merge() -> None:
     layers = [_gemm("a/MatMul", "b/MatMul"), _gemm("c/MatMul")]
-    [evidence] = merge_evidence(layers, [("a/MatMul", "b/MatMul", "c/MatMul")], {})
+    nodes = ("a/MatMul", "b/MatMul", "c/MatMul")
+    [evidence] = merge_evidence(layers, [nodes], ProductNodes(dict.fromkeys(nodes, "")))
     assert evidence.verdict is Verdict.REFUTED
     assert evidence.reason == "2 products: a/MatMul+b/MatMul_myl0_1, c/MatMul_myl0_1"
 
@@ -178,24 +212,26 @@ def test_products_must_be_merged_in_every_profile() -> None:
     nodes, module_of = ("a/MatMul", "b/MatMul"), {"a/MatMul": "a", "b/MatMul": "b"}
     merged = _gemm(*nodes, name="a/MatMul+b/MatMul_myl0_1")
     other = _gemm(*nodes, name="a/MatMul+b/MatMul [profile 1]_myl1_1")
-    [both] = merge_evidence([merged, other], [nodes], module_of, profiles=2)
+    [both] = merge_evidence([merged, other], [nodes], ProductNodes(module_of), profiles=2)
     assert both.verdict is Verdict.PROVED
     assert both.reason == (
         "one product in each of 2 profiles: a/MatMul+b/MatMul_myl0_1, "
         "a/MatMul+b/MatMul [profile 1]_myl1_1"
     )
-    [one] = merge_evidence([merged], [nodes], module_of, profiles=2)
+    [one] = merge_evidence([merged], [nodes], ProductNodes(module_of), profiles=2)
     assert (one.verdict, one.reason) == (
         Verdict.UNPROVEN,
         "the build log lists no product named after a/MatMul, b/MatMul in each of 2 profiles",
     )
     apart = [_gemm(each, name=f"{each} [profile 1]_myl1_1") for each in nodes]
-    [split] = merge_evidence([merged, *apart], [nodes], module_of, profiles=2)
+    [split] = merge_evidence([merged, *apart], [nodes], ProductNodes(module_of), profiles=2)
     assert (split.verdict, len(split.layers)) == (Verdict.REFUTED, 3)
 
 
 def test_a_product_that_is_not_found_leaves_the_merge_unproven() -> None:
-    [evidence] = merge_evidence([_gemm("a/MatMul")], [("a/MatMul", "b/MatMul")], {"a/MatMul": "a"})
+    [evidence] = merge_evidence(
+        [_gemm("a/MatMul")], [("a/MatMul", "b/MatMul")], ProductNodes({"a/MatMul": "a"})
+    )
     assert (evidence.modules, evidence.verdict, evidence.reason) == (
         ("a", "b/MatMul"),
         Verdict.UNPROVEN,

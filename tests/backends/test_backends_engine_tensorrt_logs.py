@@ -14,6 +14,7 @@ import pytest
 from nxmi_export.backends.tensorrt_engine import (
     EngineLayer,
     Library,
+    ProductNodes,
     Verdict,
     engine_mapping,
     int8_coverage,
@@ -111,7 +112,9 @@ def version(request: pytest.FixtureRequest) -> int:
 def test_every_linear_and_attention_is_proved(version: int) -> None:
     layers = parse_layers(_log(version))
     assert len(layers) == 6
-    coverage = int8_coverage(layers, module_of=MODULE_OF, linears=LINEARS, attentions=[ATTENTION])
+    coverage = int8_coverage(
+        layers, ProductNodes(MODULE_OF), linears=LINEARS, attentions=[ATTENTION]
+    )
     assert coverage.verdict is Verdict.PROVED
     # Unlike RTX's, full TensorRT's INT8 kernels write INT8, as sparse ones must.
     assert (coverage.int8_linears, coverage.int8_output_linears) == (6, 6)
@@ -121,13 +124,15 @@ def test_every_linear_and_attention_is_proved(version: int) -> None:
 def test_a_float_product_is_refuted(version: int) -> None:
     layers = parse_layers(_log(version))
     coverage = int8_coverage(
-        layers, module_of={POOLER: "pooler"}, linears=["pooler"], attentions=[]
+        layers, ProductNodes({POOLER: "pooler"}), linears=["pooler"], attentions=[]
     )
     assert coverage.verdict is Verdict.REFUTED
 
 
 def test_every_product_has_its_module(version: int) -> None:
-    mapping = engine_mapping(parse_layers(_log(version)), MODULE_OF | {POOLER: "bert.pooler"})
+    mapping = engine_mapping(
+        parse_layers(_log(version)), ProductNodes(MODULE_OF | {POOLER: "bert.pooler"})
+    )
     assert mapping.is_complete
     assert len(mapping.modules) == 6
 
@@ -137,7 +142,7 @@ def test_query_key_and_value_are_one_product_or_three(
     version: int, merged: bool, verdict: str
 ) -> None:
     layers = parse_layers(_log(version, merged=merged))
-    [evidence] = merge_evidence(layers, [QKV], MODULE_OF)
+    [evidence] = merge_evidence(layers, [QKV], ProductNodes(MODULE_OF))
     assert evidence.verdict == verdict
 
 
@@ -173,6 +178,7 @@ def test_layer_names_of_tensorrt_8_may_hold_several_nodes() -> None:
         ("sm80_xmma_fprop_sparse_conv_interleaved_i8i8_i8i32_f32_tilesize128x64", True),
         ("ampere_fp16_spgemm_128x128_tn", True),
         ("cusparselt_spmma_i8", True),
+        ("__myl_TranspGemm_0xc5eac87ebdf4ec6badc814bfad413186", False),
         (DENSE, False),
         (FLOAT, False),
         (

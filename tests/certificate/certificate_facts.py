@@ -19,6 +19,7 @@ def certificate() -> Certificate:
         files={"model.onnx": "ab" * 32},
         checkpoint=None,
         layer_info=None,
+        parity=None,
         engine=None,
         linears=tuple(_linear(block, name) for block in BLOCKS for name in LINEARS),
         attentions=tuple(_attention(block) for block in BLOCKS),

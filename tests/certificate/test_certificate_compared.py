@@ -1,11 +1,12 @@
 """Nothing compared is nothing proved: of stored numbers, and of an engine's products."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
-from nxmi_export.backends.tensorrt_engine import Verdict, sparse_evidence
-from nxmi_export.certificate.claims import Answer, Claim, answered
+from nxmi_export.backends.tensorrt_engine import ProductNodes, Verdict, sparse_evidence
+from nxmi_export.certificate.claims import Answer, Claim, answered, not_claimed
 from nxmi_export.certificate.engine import Witness
 from nxmi_export.certificate.engine_cells import EngineReading
 from nxmi_export.certificate.products import Products
@@ -17,6 +18,7 @@ from nxmi_export.parity.layer_weights import Mismatch
 from nxmi_export.recipe import Scheme
 
 LINEAR = LinearPromise("a.b", "a", Scheme(bits=8), 64, 64, int8_output=False)
+ALONE = replace(LINEAR, weight_alone=True)
 DENSE = LinearPromise("a.b", "a", Scheme(), 64, 64, int8_output=False)
 
 
@@ -67,7 +69,15 @@ def test_no_scale_that_was_compared_is_unproven() -> None:
 
 def test_scales_of_a_recipe_that_quantizes_nothing_are_not_claimed() -> None:
     cell = scale_parity((DENSE,), file_with(compared("a.b", quantizers=0)), "")
-    assert cell.answer is Answer.NOT_CLAIMED
+    assert cell == not_claimed("the recipe quantizes nothing")
+
+
+def test_scales_of_a_recipe_that_rounds_no_activation_are_not_claimed() -> None:
+    none = file_with(compared("a.b", quantizers=0))
+    assert scale_parity((ALONE, DENSE), none, "") == not_claimed(
+        "the recipe quantizes weights alone"
+    )
+    assert scale_parity((ALONE, LINEAR), none, "").answer is Answer.UNPROVEN
 
 
 def test_what_differs_is_refuted_however_few_scales_there_are() -> None:
@@ -77,6 +87,6 @@ def test_what_differs_is_refuted_however_few_scales_there_are() -> None:
 
 def test_an_engine_without_products_proves_no_mapping() -> None:
     witness = Witness("build.log", (), sparse_evidence("", (), None), None, None, None)
-    reading = EngineReading(witness, Products({}, frozenset()), (), ())
+    reading = EngineReading(witness, Products(ProductNodes({}), frozenset()), (), ())
     cells = engine_claims(Promises((), (), ()), reading, "")
     assert cells[Claim.MAPPING] == answered(Verdict.UNPROVEN, "build.log lists no product")

@@ -211,7 +211,7 @@ def test_a_placement_without_int8_outputs_claims_none(
     assert certificate.model[Claim.LINT].answer is PROVED
     assert certificate.model[Claim.LINT].why == (
         "model.onnx for sm86 and 64 tokens: 12 notes, "
-        "and 4 values in float that the placement does not promise in INT8"
+        "and 4 values in float that the recipe does not promise in INT8"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nxmi_export.artefact import Artefact, read_artefact
 from nxmi_export.backends.tensorrt_engine.layer_info import Inspection, layer_info
-from nxmi_export.certificate import Claim
+from nxmi_export.certificate import Claim, read_certificate
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.recipe import Placement
 from tests.pipeline.certified_artefacts import (
@@ -217,3 +217,57 @@ def test_a_file_that_no_inspector_wrote_is_refused_and_nothing_written(
         "build with --profilingVerbosity=detailed and export the layers again"
     )
     assert not (sparse.directory / "certificate.json").exists()
+
+
+def parity_report(artefact: Artefact) -> Path:
+    """A report of a passing run of the artefact's files as they are, beside it."""
+    rung = {"name": "TensorRT engine", "examples": 8, "non_finite_examples": []}
+    split = {
+        "dataset": {"task": "sst2", "split": "validation", "examples": 8},
+        "failures": [],
+        "rungs": {"engine": rung},
+        "unproven": {},
+    }
+    document = {
+        "schema": "nxmi-export/parity-run/2",
+        "ok": True,
+        "artefact": {name: each.sha256 for name, each in artefact.manifest.files.items()},
+        "checkpoint": {"path": "model.pt", "sha256": artefact.manifest.source.sha256},
+        "splits": [split],
+    }
+    path = artefact.directory.parent / "parity.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def test_a_parity_report_of_this_plan_proves_that_it_ran_and_so_everything(
+    sparse: Artefact,
+) -> None:
+    artefact = with_engine(sparse, Log().text)
+    path = parity_report(artefact)
+    certificate = certified(artefact, parity=path)
+    assert certificate.model[Claim.RUNS].why == "TensorRT engine over 8 examples"
+    assert certificate.answer is PROVED
+    assert certificate.parity is not None
+    assert certificate.parity.path == "../parity.json"
+    assert read_certificate(read_artefact(artefact.directory)) == certificate
+    path.write_text("{}")
+    with pytest.raises(ArtefactError, match=r"found one of .*parity\.json with SHA-256"):
+        read_certificate(read_artefact(artefact.directory))
+
+
+def test_a_parity_report_of_another_plan_is_refused(sparse: Artefact) -> None:
+    path = parity_report(with_engine(sparse, Log().text))
+    rebuilt = with_engine(sparse, Log(chosen=3).text)
+    with pytest.raises(ArtefactError) as caught:
+        certified(rebuilt, parity=path)
+    assert str(caught.value).startswith(
+        f"{path}: expected a parity report of the artefact's files as they are now, found one of a "
+    )
+
+
+def test_a_parity_report_of_an_engine_of_another_graph_proves_nothing(sparse: Artefact) -> None:
+    graph = {"name": "model.onnx", "sha256": "ab" * 32, "tensors": []}
+    artefact = with_engine(sparse, Log().text, graph=graph)
+    certificate = certified(artefact, parity=parity_report(artefact))
+    assert certificate.model[Claim.RUNS].answer is REFUTED

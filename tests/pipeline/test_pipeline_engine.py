@@ -102,9 +102,11 @@ def test_what_must_run_in_int8_is_read_from_the_graph(exported: Exported) -> Non
     assert len(modules.linears) == ENCODER_LINEARS
     expected = ATTENTIONS if exported.quantized_attentions else set()
     assert set(modules.attentions) == expected
-    products = [module for module in modules.node_modules.values() if module in expected]
+    named = modules.products.module_of
+    products = [module for module in named.values() if module in expected]
     assert len(products) == 2 * len(expected)  # scores and context
-    assert "classifier" not in modules.node_modules.values()
+    assert "classifier" not in {*modules.linears, *named.values()}
+    assert named["classifier/Gemm"] == "classifier/Gemm"  # in float, but a product all the same
 
 
 def test_a_rebuild_replaces_the_engine(sparse_copy: Artefact, rtx: Library) -> None:

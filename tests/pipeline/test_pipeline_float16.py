@@ -161,7 +161,7 @@ def test_the_engine_keeps_int8_and_fuses_every_attention(
     modules = QuantizedModules.of(ir.load(lowered))
     coverage = int8_coverage(
         result.layers,
-        module_of=modules.node_modules,
+        modules.products,
         linears=modules.linears,
         attentions=modules.attentions,
     )

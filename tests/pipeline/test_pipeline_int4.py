@@ -134,6 +134,9 @@ def test_an_engine_holds_the_codes_and_no_int8_product_is_promised(
     assert sizes[Precision.INT4] < sizes[Precision.FP32] - codes // 4
     assert report.coverage.verdict is not Verdict.REFUTED
     assert report.coverage.linears == ()
+    # Nothing is promised of its engine, so that nothing of it is unproven.
+    assert (report.int8.told, report.sparse_kernels.told) == ("not claimed", "not claimed")
+    assert report.proved
     products = [
         layer
         for layer in report.result.layers
@@ -150,7 +153,7 @@ def test_an_engine_holds_the_codes_and_no_int8_product_is_promised(
         assert linear.claims[Claim.PARITY].answer is Answer.PROVED
         for claim in (Claim.INT8_IN, Claim.INT8_OUT, Claim.ELIGIBLE, Claim.SPARSE):
             assert linear.claims[claim].answer is Answer.NOT_CLAIMED
-    for claim in (Claim.NO_FLOAT, Claim.MERGED_QKV):
+    for claim in (Claim.SCALES, Claim.NO_FLOAT, Claim.MERGED_QKV):
         assert certificate.model[claim].answer is Answer.NOT_CLAIMED
     assert certificate.model[Claim.NO_FLOAT].why == "the recipe quantizes weights alone"
     assert certificate.model[Claim.LINT].answer is Answer.PROVED

@@ -28,3 +28,8 @@ def test_a_gpu_that_is_known_is_no_news() -> None:
 
 def test_every_generation_of_a_plan_is_told() -> None:
     assert "for sm86, sm120" in printed(compute_capabilities=["sm86", "sm120"])
+
+
+def test_what_the_graph_does_not_promise_is_told_with_its_reason() -> None:
+    sparse = {"verdict": "not claimed", "reason": "none is 2:4", "eligible": 0, "chosen": 0}
+    assert "2:4 kernels not claimed: none is 2:4" in printed(sparse_kernels=sparse)

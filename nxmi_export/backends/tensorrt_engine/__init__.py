@@ -31,6 +31,7 @@ from nxmi_export.backends.tensorrt_engine.options import (
     HardwareCompatibility,
     Precision,
 )
+from nxmi_export.backends.tensorrt_engine.product_nodes import ProductNodes
 from nxmi_export.backends.tensorrt_engine.profile import FixedSides, Shape, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import BuildProgress
 from nxmi_export.backends.tensorrt_engine.runner import TensorRtRunner
@@ -56,6 +57,7 @@ __all__ = [
     "ModuleSparsity",
     "Operand",
     "Precision",
+    "ProductNodes",
     "Shape",
     "ShapeProfile",
     "SparseEvidence",

@@ -67,10 +67,9 @@ def build_engine(
     """Build `onnx_path` and write the plan; an exception, Ctrl-C included, leaves no plan behind.
 
     The network is strongly typed: what is not between Q and DQ runs in the types of the graph.
-    Profiles keep their order, by which a runtime picks them. Raises ArtefactError for a missing or
-    damaged graph, ShapeError for a profile without a side that the graph fixes, UsageError for an
-    option the library refuses, CapabilityMissing for a GPU or a library that an option needs,
-    EngineBuildFailed otherwise.
+    Profiles keep their order, by which a runtime picks them. Raises ArtefactError for a damaged
+    graph, ShapeError for a profile without a side that the graph fixes, UsageError or
+    CapabilityMissing for what an option needs and the library has not, else EngineBuildFailed.
     """
     start = time.perf_counter()
     options = options or EngineOptions()
@@ -85,15 +84,11 @@ def build_engine(
         configured = configure(library, config, options)
         cache = attach_timing_cache(library, config, record, options.timing_cache)
         config.progress_monitor = progress_monitor(library, on_progress, deferred)
-        inputs = _inputs(network, onnx_path)
-        for profile in profiles:
-            _require_kept(inputs, profile, onnx_path)
+        inputs = _inputs(network, onnx_path, profiles)
         is_fixed = all(None not in (each.batch, each.sequence) for each in inputs.values())
-        if is_fixed:  # which TensorRT wants no profile for
-            profiles = profiles[:1]
-        else:
-            for profile in profiles:
-                _add_profile(library, builder, config, tuple(inputs), profile)
+        profiles = profiles[:1] if is_fixed else profiles
+        for profile in () if is_fixed else profiles:  # TensorRT wants none where nothing varies
+            _add_profile(library, builder, config, tuple(inputs), profile)
         deferred.reraise()  # from the logger, while the graph was parsed
         plan = builder.build_serialized_network(network, config)
         deferred.reraise()
@@ -137,7 +132,9 @@ def _builder(library: Library, logger: "trt.ILogger") -> "trt.Builder":
         ) from error
 
 
-def _inputs(network: "trt.INetworkDefinition", onnx_path: Path) -> dict[str, FixedSides]:
+def _inputs(
+    network: "trt.INetworkDefinition", onnx_path: Path, profiles: Sequence[ShapeProfile]
+) -> dict[str, FixedSides]:
     """The inputs, each of which has a batch and a sequence, with what the graph fixes of them."""
     inputs = {}
     for index in range(network.num_inputs):
@@ -151,6 +148,8 @@ def _inputs(network: "trt.INetworkDefinition", onnx_path: Path) -> dict[str, Fix
                 remedy="export an encoder, whose inputs have these two dimensions",
             )
         inputs[tensor.name] = FixedSides(*(None if side < 0 else side for side in shape))
+    for profile in profiles:
+        _require_kept(inputs, profile, onnx_path)
     return inputs
 
 

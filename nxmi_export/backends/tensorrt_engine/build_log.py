@@ -25,14 +25,18 @@ _LAYER = re.compile(
     rf"\bName: (?P<name>.*?), LayerType: (?P<type>\w+), Inputs: {_LIST}"
     rf"(?:, Constants: {_LIST})?, Outputs: {_LIST}(?P<rest>.*)$"
 )
+# Of layers in another form: what is left to know of them.
+_OUTLINE = re.compile(r"\bName: (?P<name>.*?), LayerType: (?P<type>\w+)(?P<rest>.*)$")
+# No part may reach over a brace, or an operand in another form would be read as the next one.
 _OPERAND = re.compile(
-    r"\{ Name: (?P<name>.*?), (?:Location: \w+, )?Dimensions: \[(?P<dimensions>[^\]]*)\]"
-    r".*?(?:Format/)?Datatype: (?P<datatype>.*?)(?:, Format: [^{}]*?)? ?\}"
+    r"\{ Name: (?P<name>[^{}]*?), (?:Location: \w+, )?Dimensions: \[(?P<sizes>(?:-?\d+,? ?)*)\]"
+    r"[^{}]*?(?:Format/)?Datatype: (?P<datatype>[^{}]*?)(?:, Format: [^{}]*?)? ?\}"
 )
 _TACTIC = re.compile(r"\bTacticName: ([^,]*)")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\[\x1e\s]|$)")
-_MYELIN_SUFFIX = re.compile(r"_myl\d+_\d+$")
-_PROFILE = re.compile(r" \[profile \d+\]")  # in the layers of every profile but the first
+_MYELIN_SUFFIX = re.compile(r"_(myl\d+)_\d+$")
+_PROFILE = re.compile(r" \[(profile \d+)\]")  # in the layers of every profile but the first
+_FIRST_PROFILE = "profile 0"
 # "Thirty-two wide channel vectorized row major Int8 format" -> Int8
 _DATATYPE = re.compile(
     r"Int8|INT8|Int4|Int32|Int64|UInt8|Bool|Half|FP16|BFloat16|BF16|FP8|Float|FP32"
@@ -73,22 +77,35 @@ class EngineLayer:
     line: str  # the log line, the evidence itself
 
     @property
-    def principal_nodes(self) -> tuple[str, ...]:
-        """The ONNX nodes the layer is named after, or all of its nodes if it is named after none.
+    def named_nodes(self) -> tuple[str, ...]:
+        """The ONNX nodes that the layer is named after; none for a kernel named after its steps.
 
         The metadata of a GEMM may also list the MatMul before it, whose rescaling was fused into
         this one; the name lists only what the kernel multiplies, joined by "+".
         """
         stem = as_in_names(_PROFILE.sub("", _MYELIN_SUFFIX.sub("", self.name)))
-        named = [node for node in self.onnx_nodes if f"+{as_in_names(node)}+" in f"+{stem}+"]
-        return tuple(named) or self.onnx_nodes
+        return tuple(node for node in self.onnx_nodes if f"+{as_in_names(node)}+" in f"+{stem}+")
+
+    @property
+    def place(self) -> str:
+        """The part of the engine it lies in; no two profiles share one.
+
+        The subgraph that Myelin compiled, as kernels named after their steps bear no profile's
+        number; the profile for layers outside of one.
+        """
+        compiled = _MYELIN_SUFFIX.search(self.name) or _PROFILE.search(self.name)
+        return compiled.group(1) if compiled else _FIRST_PROFILE
 
 
 def parse_layers(log: str) -> tuple[EngineLayer, ...]:
-    """Every layer the log lists, in its order; none if it was not written in detail."""
+    """Every layer the log lists, in its order; none if it was not written in detail.
+
+    What is in another form than known ones, a layer or an operand, is there with "?" for its type.
+    """
     # Not splitlines(): TensorRT 10 separates ONNX nodes by U+001E, which that takes for a line end.
-    lines = (line for line in log.split("\n") if ", LayerType: " in line)
-    return tuple(_layer(match) for line in lines if (match := _LAYER.search(line.rstrip("\r"))))
+    lines = (line.rstrip("\r") for line in log.split("\n") if ", LayerType: " in line)
+    found = (_layer(line) or _outline(line) for line in lines)
+    return tuple(layer for layer in found if layer is not None)
 
 
 def exhausted_memory(log: str) -> str | None:
@@ -116,28 +133,55 @@ def as_in_names(text: str) -> str:
     return text.replace(".", "_").replace(" + ", "+")
 
 
-def _layer(match: re.Match[str]) -> EngineLayer:
+def _layer(line: str) -> EngineLayer | None:
+    match = _LAYER.search(line)
+    if match is None:
+        return None
     name, kind, inputs, constants, outputs, rest = match.groups()
-    tactic = _TACTIC.search(rest)
-    metadata = rest.partition("Metadata: ")[2]
     return EngineLayer(
         name=name,
         type=kind,
         inputs=_operands(inputs),
         constants=_operands(constants or ""),
         outputs=_operands(outputs),
-        tactic=tactic.group(1) if tactic else "",
-        onnx_nodes=onnx_nodes_in(metadata),
+        tactic=_tactic(rest),
+        onnx_nodes=_metadata(rest),
         line=match.group(0),
     )
 
 
+def _outline(line: str) -> EngineLayer | None:
+    """A layer whose operands are listed in no known form: dropped, it could not be missed."""
+    match = _OUTLINE.search(line)
+    if match is None:
+        return None
+    name, kind, rest = match.groups()
+    unread = (_UNREAD,)
+    return EngineLayer(
+        name, kind, unread, (), unread, _tactic(rest), _metadata(rest), match.group(0)
+    )
+
+
+def _tactic(rest: str) -> str:
+    found = _TACTIC.search(rest)
+    return found.group(1) if found else ""
+
+
+def _metadata(rest: str) -> tuple[str, ...]:
+    return onnx_nodes_in(rest.partition("Metadata: ")[2])
+
+
 def _operands(text: str) -> tuple[Operand, ...]:
-    return tuple(
+    found = tuple(
         Operand(
             match["name"],
-            tuple(int(size) for size in match["dimensions"].split(",") if size),
+            tuple(int(size) for size in match["sizes"].split(",") if size.strip()),
             datatype_in(match["datatype"]),
         )
         for match in _OPERAND.finditer(text)
     )
+    return found if not _OPERAND.sub("", text).strip(" ,") else (*found, _UNREAD)
+
+
+# Its size is unknown too, so that it passes for no scalar.
+_UNREAD = Operand("?", (-1,), "?")

@@ -1,7 +1,6 @@
 """Which modules of the PyTorch model run in INT8 in the built engine, each with its evidence."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +8,17 @@ from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
 from nxmi_export.backends.tensorrt_engine.int8_layers import (
     describe,
     is_fused_attention,
-    is_gemm,
     multiplies_int8,
+)
+from nxmi_export.backends.tensorrt_engine.product_nodes import (
+    PRODUCTS_OF_ATTENTION,
+    EngineProduct,
+    ProductNodes,
+    times_seen,
 )
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict, weakest
 
 __all__ = ["Int8Coverage", "ModuleEvidence", "Verdict", "int8_coverage"]
-
-_PRODUCTS = 2  # of one attention: query with key, probabilities with value
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class ModuleEvidence:
     reason: str
     writes_int8: bool  # the same kernel also writes INT8, which sparse INT8 kernels must
     layers: tuple[EngineLayer, ...]  # what runs its products, empty where it was not found
+    in_every_profile: bool  # whether each profile shows all of its products
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -81,102 +84,106 @@ class Int8Coverage:
 
 def int8_coverage(
     layers: Sequence[EngineLayer],
+    products: ProductNodes,
     *,
-    module_of: Mapping[str, str],
     linears: Collection[str],
     attentions: Collection[str],
     profiles: int = 1,
 ) -> Int8Coverage:
     """Look every module up in the engine's layers; one that cannot be found is unproven.
 
-    `module_of` maps the MatMul and Gemm nodes of the ONNX graph to module names: one node for a
-    linear, both of its products for an attention (and no other node: a softmax or a reshape
-    turns up in the metadata of neighbours). `attentions` is empty for a placement that leaves
-    attention in float. Each of the `profiles` has kernels of its own, and must show them.
+    `products` has one node for a linear and two for an attention, or as many for each run of a
+    block with shared weights. `attentions` is empty for a placement that leaves attention in float.
+    Each of the `profiles` has kernels of its own, and must show them.
     """
-    nodes: dict[str, list[str]] = {}
-    for node, module in module_of.items():
-        nodes.setdefault(module, []).append(node)
+    engine = _Engine(tuple(layers), products.found_in(layers), profiles)
     return Int8Coverage(
-        tuple(_linear(name, nodes.get(name, []), layers, profiles) for name in sorted(linears)),
-        tuple(
-            _attention(name, nodes.get(name, []), layers, profiles) for name in sorted(attentions)
-        ),
+        tuple(_linear(name, products.of_module(name), engine) for name in sorted(linears)),
+        tuple(_attention(name, products.of_module(name), engine) for name in sorted(attentions)),
     )
 
 
-def _linear(
-    module: str, nodes: list[str], layers: Sequence[EngineLayer], profiles: int
-) -> ModuleEvidence:
-    """Proved if each engine GEMM that holds a node of the module reads INT8.
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    layers: tuple[EngineLayer, ...]
+    products: tuple[EngineProduct, ...]
+    profiles: int
+
+
+def _linear(module: str, nodes: tuple[str, ...], engine: _Engine) -> ModuleEvidence:
+    """Proved if each engine GEMM of the module's nodes reads INT8, refuted if one reads floats.
 
     Query, key and value are usually one GEMM named after three nodes; it counts for each of them.
     """
-    found = [
-        layer for layer in layers if is_gemm(layer) and set(nodes) & set(layer.principal_nodes)
-    ]
-    held = Counter(node for layer in found for node in layer.principal_nodes)
-    if not nodes or not set(nodes) <= held.keys():
-        return _not_found(module, nodes, layers)
-    if (seen := min(held[node] for node in nodes)) < profiles:
-        return _evidence(module, Verdict.UNPROVEN, found, f"in {seen} of {profiles} profiles: ")
-    answers = {multiplies_int8(layer) for layer in found}
-    verdict = Verdict.PROVED if answers == {True} else Verdict.UNPROVEN
-    if answers == {False}:
-        verdict = Verdict.REFUTED
-    return _evidence(module, verdict, found)
+    found = [product for product in engine.products if set(nodes) & set(product.nodes)]
+    if not (seen := times_seen(found, nodes)):
+        return _not_found(module, nodes, engine)
+    prefix = f"in {seen} of {engine.profiles} profiles: " if seen < engine.profiles else ""
+    return _evidence(module, found, prefix, in_every_profile=not prefix)
 
 
-def _attention(
-    module: str, nodes: list[str], layers: Sequence[EngineLayer], profiles: int
-) -> ModuleEvidence:
+def _attention(module: str, nodes: tuple[str, ...], engine: _Engine) -> ModuleEvidence:
     """Proved if fused kernels hold all products, two each, and read query, key and value in INT8.
 
-    One kernel for each run: a block with shared weights (ALBERT) runs repeatedly.
+    One kernel for each run: a block with shared weights (ALBERT) runs repeatedly. Refuted if a
+    product is a kernel of its own in any profile.
     """
-    fused = [
-        layer
-        for layer in layers
-        if is_fused_attention(layer) and len(set(nodes) & set(layer.onnx_nodes)) == _PRODUCTS
-    ]
-    held = Counter(node for layer in fused for node in layer.onnx_nodes)
-    if fused and set(nodes) <= held.keys():
-        if (seen := min(held[node] for node in nodes)) < profiles:
-            told = f"fused in {seen} of {profiles} profiles: "
-            return _evidence(module, Verdict.UNPROVEN, fused, told)
-        answers = {multiplies_int8(layer) for layer in fused}
-        verdict = Verdict.PROVED if answers == {True} else Verdict.UNPROVEN
-        return _evidence(module, Verdict.REFUTED if answers == {False} else verdict, fused)
-    apart = [
-        layer for layer in layers if is_gemm(layer) and set(nodes) & set(layer.principal_nodes)
-    ]
+    found = [product for product in engine.products if set(nodes) & set(product.nodes)]
+    apart = [product for product in found if not is_fused_attention(product.layer)]
     if apart:
-        return _evidence(module, Verdict.REFUTED, apart, "not fused: ")
-    return _not_found(module, nodes, layers)
+        whole = times_seen(found, nodes) >= engine.profiles
+        return _evidence(module, apart, "not fused: ", in_every_profile=whole, refuted=True)
+    fused = [each for each in found if len(set(nodes) & set(each.nodes)) == PRODUCTS_OF_ATTENTION]
+    if not (seen := times_seen(fused, nodes)):
+        return _not_found(module, nodes, engine)
+    prefix = f"fused in {seen} of {engine.profiles} profiles: " if seen < engine.profiles else ""
+    return _evidence(module, fused, prefix, in_every_profile=not prefix)
 
 
 def _evidence(
-    module: str, verdict: Verdict, layers: Iterable[EngineLayer], prefix: str = ""
+    module: str,
+    products: Iterable[EngineProduct],
+    prefix: str,
+    *,
+    in_every_profile: bool,
+    refuted: bool = False,
 ) -> ModuleEvidence:
-    layers = tuple(layers)
+    layers = tuple(product.layer for product in products)
+    answers = {multiplies_int8(layer) for layer in layers}
+    verdict = Verdict.UNPROVEN
+    if refuted or False in answers:
+        verdict = Verdict.REFUTED
+    elif in_every_profile and answers == {True}:
+        verdict = Verdict.PROVED
     return ModuleEvidence(
         module=module,
         verdict=verdict,
         reason=prefix + "; ".join(describe(layer) for layer in layers),
-        writes_int8=all(out.datatype == "Int8" for layer in layers for out in layer.outputs),
+        writes_int8=all(_writes_int8(layer) for layer in layers),
         layers=layers,
+        in_every_profile=in_every_profile,
     )
 
 
-def _not_found(module: str, nodes: list[str], layers: Sequence[EngineLayer]) -> ModuleEvidence:
-    seen = sorted({layer.type for layer in layers if set(nodes) & set(layer.onnx_nodes)})
+def _writes_int8(layer: EngineLayer) -> bool:
+    return {output.datatype for output in layer.outputs} == {"Int8"}
+
+
+def _not_found(module: str, nodes: tuple[str, ...], engine: _Engine) -> ModuleEvidence:
+    unclear = [each for each in engine.products if set(nodes) & set(each.candidates)]
+    seen = sorted({layer.type for layer in engine.layers if set(nodes) & set(layer.onnx_nodes)})
     if not nodes:
         reason = "no MatMul or Gemm node of the graph belongs to it"
+    elif unclear:
+        several = " or ".join(unclear[0].candidates)
+        reason = f"{describe(unclear[0].layer)} may be of {several}"
     elif seen:
         reason = f"{' and '.join(nodes)} only within layers of type {', '.join(seen)}"
     else:
         reason = f"the build log lists no layer made from {' and '.join(nodes)}"
-    return ModuleEvidence(module, Verdict.UNPROVEN, reason, writes_int8=False, layers=())
+    return ModuleEvidence(
+        module, Verdict.UNPROVEN, reason, writes_int8=False, layers=(), in_every_profile=False
+    )
 
 
 def _count(modules: Iterable[ModuleEvidence]) -> int:

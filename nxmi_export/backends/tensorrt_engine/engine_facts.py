@@ -23,6 +23,8 @@ Schema: TypeAlias = Literal["nxmi-export/engine/3"]
 ENGINE_SCHEMA: Schema = "nxmi-export/engine/3"
 Generation: TypeAlias = Annotated[str, Field(pattern=r"^sm\d{2,3}$")]
 """Of a GPU, as "sm86" for SM 8.6."""
+Told: TypeAlias = Verdict | Literal["not claimed"]
+"""Of a promise that the graph may not make."""
 
 
 class _Record(BaseModel):
@@ -138,7 +140,7 @@ class ModuleFacts(_Record):
 class Int8Facts(_Record):
     """What the log shows about every module that is quantized."""
 
-    verdict: Verdict
+    verdict: Told
     linears: LinearCounts
     attentions: AttentionCounts
     modules: tuple[ModuleFacts, ...]
@@ -147,7 +149,7 @@ class Int8Facts(_Record):
 class SparseFacts(_Record):
     """What the log shows about kernels that skip zeros."""
 
-    verdict: Verdict
+    verdict: Told
     reason: str
     eligible: int | None
     chosen: int | None

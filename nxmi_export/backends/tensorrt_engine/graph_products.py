@@ -6,10 +6,16 @@ Apart from `mapping`, which knows no graph: importing the package loads no ONNX 
 import onnx_ir as ir
 
 import passes
+from nxmi_export.backends.tensorrt_engine.product_nodes import ProductNodes
 
-__all__ = ["product_modules", "shared_input_nodes"]
+__all__ = ["product_modules", "product_nodes", "shared_input_nodes"]
 
 _PRODUCTS = {"Gemm", "MatMul"}
+
+
+def product_nodes(model: ir.Model) -> ProductNodes:
+    """Every MatMul and Gemm of the graph by its module, and which linears read one value."""
+    return ProductNodes(product_modules(model), shared_input_nodes(model))
 
 
 def product_modules(model: ir.Model) -> dict[str, str]:

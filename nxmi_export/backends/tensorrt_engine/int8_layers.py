@@ -9,20 +9,22 @@ __all__ = [
     "describe",
     "is_fused_attention",
     "is_gemm",
+    "is_product",
     "multiplies_int8",
-    "product_nodes",
 ]
 
 # TensorRT-RTX calls a convolution a correlation, which it is.
-_GEMM_TYPE = re.compile(r"gemm|conv|^correlation$|^matmul$|^fc$|^(runtime_)?fusion$", re.IGNORECASE)
+_GEMM_TYPE = re.compile(r"gemm|conv|^correlation$|^matmul$|^fc$", re.IGNORECASE)
 _FUSED_ATTENTION = re.compile(r"gemm_mha|fused_mha|_mha_v\d", re.IGNORECASE)
 # cask names kernels <operand><output>_<operand><accumulator>: i8i8_i8i32, i8f32_i8i32.
 _INT8_KERNEL = re.compile(r"_i8(i8|f16|bf16|f32|i32)_i8i32")
 # A fused kernel is named after its steps in order; before the product: how its operands are made.
-_FUSION = re.compile(r"fusion$", re.IGNORECASE)
-_STEPS_BEFORE = re.compile(r"__myl_(\w*?)(?:Fc|Gemm|MatMul|Bmm|Conv)")
+# `kgen` are mostly elementwise, and those without a product among their steps are none.
+_FUSION = re.compile(r"fusion$|^kgen$", re.IGNORECASE)
+_STEPS_BEFORE = re.compile(r"__myl_(\w*?)(?:Fc|Gemm|MatMul|Bmm|Conv(?!e))")
 FLOATS = {"Half", "FP16", "BFloat16", "BF16", "Float", "FP32"}
-_OTHERS = {"Bool", "FP8", "Int32", "Int4", "Int64", "UInt8"}  # masks, shapes, packed weights
+_PACKED = {"FP8", "Int4", "UInt8"}  # what a product may read instead: weights of four bits
+_OTHERS = {"Bool", "Int32", "Int64"}  # masks, shapes
 _FEWEST_ATTENTION_OPERANDS = 3  # query, key, value
 
 
@@ -37,19 +39,16 @@ def is_gemm(layer: EngineLayer) -> bool:
     Those list the same ONNX nodes, because they hold the rescaling of its result; so may a fused
     kernel without a product among its steps.
     """
-    if is_fused_attention(layer) or not _GEMM_TYPE.search(layer.type):
-        return False
-    return not _FUSION.search(layer.type) or _steps_before_product(layer) is not None
-
-
-def product_nodes(layer: EngineLayer) -> tuple[str, ...] | None:
-    """The ONNX nodes that a product computes; None for a layer that is none.
-
-    A fused attention is named after nothing, and its metadata list both products.
-    """
     if is_fused_attention(layer):
-        return layer.onnx_nodes
-    return layer.principal_nodes if is_gemm(layer) else None
+        return False
+    if _FUSION.search(layer.type):
+        return _steps_before_product(layer) is not None
+    return bool(_GEMM_TYPE.search(layer.type))
+
+
+def is_product(layer: EngineLayer) -> bool:
+    """Whether it is one matrix product, or both of an attention."""
+    return is_fused_attention(layer) or is_gemm(layer)
 
 
 def multiplies_int8(layer: EngineLayer) -> bool | None:
@@ -96,8 +95,8 @@ def _steps_before_product(layer: EngineLayer) -> str | None:
 
 def _is_data(operand: Operand) -> bool:
     """Not a mask, a shape or one of the two scalars of a GEMM."""
-    return not operand.is_scalar and (operand.datatype == "Int8" or operand.datatype in FLOATS)
+    return not operand.is_scalar and operand.datatype in {"Int8"} | FLOATS | _PACKED
 
 
 def _is_known(operand: Operand) -> bool:
-    return operand.datatype == "Int8" or operand.datatype in FLOATS | _OTHERS
+    return operand.datatype in {"Int8"} | FLOATS | _PACKED | _OTHERS

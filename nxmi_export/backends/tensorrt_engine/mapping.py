@@ -4,13 +4,17 @@ Coverage asks about modules; this asks the other way round as well, so that a pr
 that no module accounts for cannot go unnoticed. Each profile of an engine has layers of its own.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
-from nxmi_export.backends.tensorrt_engine.int8_layers import is_gemm, product_nodes
+from nxmi_export.backends.tensorrt_engine.int8_layers import is_fused_attention
+from nxmi_export.backends.tensorrt_engine.product_nodes import (
+    EngineProduct,
+    ProductNodes,
+    times_seen,
+)
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
 
 __all__ = [
@@ -71,37 +75,33 @@ class MergeEvidence:
 
 def engine_mapping(
     layers: Sequence[EngineLayer],
-    module_of: Mapping[str, str],
+    products: ProductNodes,
     *,
     profiles: int = 1,
     required: Collection[str] | None = None,
 ) -> EngineMapping:
     """Give every product of the engine its modules.
 
-    `module_of` maps each MatMul and Gemm of the graph to its module (`product_modules`); a node
-    with an empty module accounts for nothing, so the layer that runs it is unmapped. Nodes of
-    modules that are not `required` (None: all are) may be missing: float attentions fuse in ways of
-    their own.
+    A node with an empty module accounts for nothing, so the layer that runs it is unmapped. Nodes
+    of modules that are not `required` (None: all are) may be missing: float attentions fuse in ways
+    of their own.
     """
+    module_of = products.module_of
     modules: dict[str, tuple[str, ...]] = {}
     unmapped = []
-    held = Counter[str]()
-    for number, layer in enumerate(layers):
-        nodes = product_nodes(layer)
-        if nodes is None:
-            continue
-        known = [node for node in nodes if node in module_of]
-        held.update(set(known))
-        names = tuple(dict.fromkeys(module_of[node] for node in known))
+    found = products.found_in(layers)
+    for number, product in enumerate(found):
+        name = product.layer.name
+        names = tuple(dict.fromkeys(module_of[node] for node in product.nodes))
         if names and all(names):
             # The inspector may give layers of several profiles one name.
-            modules[layer.name if layer.name not in modules else f"{layer.name} {number}"] = names
+            modules[name if name not in modules else f"{name} {number}"] = names
         else:
-            unmapped.append(_unmapped(layer, nodes, known))
+            unmapped.append(_unmapped(product))
     missing = tuple(
         node
         for node, module in module_of.items()
-        if held[node] < profiles and (required is None or module in required)
+        if times_seen(found, [node]) < profiles and (required is None or module in required)
     )
     return EngineMapping(modules, tuple(unmapped), missing)
 
@@ -109,43 +109,47 @@ def engine_mapping(
 def merge_evidence(
     layers: Sequence[EngineLayer],
     groups: Iterable[Collection[str]],
-    module_of: Mapping[str, str],
+    products: ProductNodes,
     *,
     profiles: int = 1,
 ) -> tuple[MergeEvidence, ...]:
     """Judge every group of nodes that read one value (`shared_input_nodes`).
 
-    Proved if in each profile one product is named after all of them and none after some, refuted if
+    Proved if in each profile one product computes all of them and none computes some, refuted if
     each is found and they are not together, unproven if one is not found.
     """
-    products = [layer for layer in layers if is_gemm(layer)]
-    return tuple(_merged(products, tuple(nodes), module_of, profiles) for nodes in groups)
+    found = [each for each in products.found_in(layers) if not is_fused_attention(each.layer)]
+    return tuple(_merged(found, tuple(nodes), products.module_of, profiles) for nodes in groups)
 
 
-def _unmapped(layer: EngineLayer, nodes: Sequence[str], known: Sequence[str]) -> UnmappedLayer:
-    if known:
-        return UnmappedLayer(layer, Verdict.UNPROVEN, f"{known[0]} has no module in the graph")
-    if nodes:
+def _unmapped(product: EngineProduct) -> UnmappedLayer:
+    if product.nodes:
+        told = f"{product.nodes[0]} has no module in the graph"
+    elif product.candidates:
+        told = f"any of the nodes {', '.join(product.candidates)}"
+    elif product.layer.onnx_nodes:
         told = "ONNX nodes that are no products of the graph"
-        return UnmappedLayer(layer, Verdict.REFUTED, told)
-    return UnmappedLayer(layer, Verdict.UNPROVEN, "no ONNX node")
+        return UnmappedLayer(product.layer, Verdict.REFUTED, told)
+    else:
+        told = "no ONNX node"
+    return UnmappedLayer(product.layer, Verdict.UNPROVEN, told)
 
 
 def _merged(
-    products: Sequence[EngineLayer],
+    products: Sequence[EngineProduct],
     nodes: tuple[str, ...],
     module_of: Mapping[str, str],
     profiles: int,
 ) -> MergeEvidence:
     modules = tuple(module_of.get(node, "") or node for node in nodes)
-    found = tuple(layer for layer in products if set(nodes) & set(layer.principal_nodes))
-    held = Counter(node for layer in found for node in set(layer.principal_nodes))
-    if lost := [node for node in nodes if held[node] < profiles]:
+    found = tuple(product for product in products if set(nodes) & set(product.nodes))
+    layers = tuple(product.layer for product in found)
+    if lost := [node for node in nodes if times_seen(found, [node]) < profiles]:
         where = f" in each of {profiles} profiles" if profiles > 1 else ""
         reason = f"the build log lists no product named after {', '.join(lost)}{where}"
-        return MergeEvidence(modules, Verdict.UNPROVEN, reason, found)
-    names = ", ".join(layer.name for layer in found)
-    if all(set(nodes) <= set(layer.principal_nodes) for layer in found):
+        return MergeEvidence(modules, Verdict.UNPROVEN, reason, layers)
+    names = ", ".join(layer.name for layer in layers)
+    if all(set(nodes) <= set(product.nodes) for product in found):
         told = "one product" if profiles == 1 else f"one product in each of {profiles} profiles"
-        return MergeEvidence(modules, Verdict.PROVED, f"{told}: {names}", found)
-    return MergeEvidence(modules, Verdict.REFUTED, f"{len(found)} products: {names}", found)
+        return MergeEvidence(modules, Verdict.PROVED, f"{told}: {names}", layers)
+    return MergeEvidence(modules, Verdict.REFUTED, f"{len(found)} products: {names}", layers)

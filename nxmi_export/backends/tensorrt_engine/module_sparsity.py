@@ -97,6 +97,6 @@ def _counted(count: int, candidates: Collection[str] | None) -> str:
 
 
 def _is_named(layer: EngineLayer, names: Sequence[str]) -> bool:
-    """Whether a list of the log has the layer, by its own name or by a node it multiplies."""
-    wanted = {as_in_names(name) for name in (layer.name, *layer.principal_nodes)}
+    """Whether a list of the log has the layer, by its own name or by a node in it."""
+    wanted = {as_in_names(name) for name in (layer.name, *layer.named_nodes)}
     return not wanted.isdisjoint(map(as_in_names, names))

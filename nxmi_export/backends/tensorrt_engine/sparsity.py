@@ -22,7 +22,8 @@ _NAMED = re.compile(
     r"\(Sparsity\) (Layers eligible for sparse math|TRT inference plan picked sparse"
     r" implementation for layers): ?(.*)"
 )
-_KERNEL = re.compile(r"spars|sptensor|spmma|sp_?gemm", re.IGNORECASE)
+# Not the end of another word, as in "TranspGemm".
+_KERNEL = re.compile(r"(?<![a-z])(spars|sptensor|spmma|sp_?gemm)", re.IGNORECASE)
 # cask and CUTLASS name what they run in full; Myelin's own names tell nothing of sparsity.
 _NAMED_IN_FULL = re.compile(r"xmma_(?:gemm|fprop)|cutlass\w*gemm", re.IGNORECASE)
 
