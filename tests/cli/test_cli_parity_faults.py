@@ -81,6 +81,7 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
         "logits explained",
         "batch sizes and padding",
         "drift within rounding",
+        "probes beyond the dev set",
     }
     assert (
         "model.cpu.onnx, unoptimized drifts from PyTorch at classifier (linear) (float weight). "

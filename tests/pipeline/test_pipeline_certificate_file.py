@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nxmi_export.artefact import Artefact, read_artefact
+from nxmi_export.artefact import MANIFEST, Artefact, read_artefact
 from nxmi_export.certificate import read_certificate
 from nxmi_export.errors import ArtefactError
 from nxmi_export.recipe import Placement
@@ -37,8 +37,8 @@ def test_a_recipe_in_the_manifest_that_is_not_the_checkpoints_is_refused(sparse:
     with pytest.raises(ArtefactError) as caught:
         certified(read_artefact(sparse.directory))
     assert str(caught.value) == (
-        f"{sparse.directory}: expected the recipe of the checkpoint in the manifest, "
-        "found another one; export it again"
+        f"{sparse.directory / MANIFEST}: expected the recipe of the checkpoint, whose placement is "
+        '"sparse", found "linear"; export it again'
     )
 
 

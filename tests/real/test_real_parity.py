@@ -127,6 +127,7 @@ def test_the_gate_holds_at_every_shape_and_for_every_code(
         shift_examples=8,
         shape_examples=4,
         code_examples=8,
+        probe_tokens=512 if name == "sst2" else 64,  # every position once is enough
         # The head leaves examples on the fence, so what ties may cost is not held against it here;
         # that every change up to the ONNX file is explained, and all weights are equal, is.
         gate=Gate(max_kernel_changed=1.0, max_drop=1.0, terms=ANY_SCORE),
@@ -160,6 +161,7 @@ def test_the_gate_holds_on_every_glue_task(
         shape_examples=0,  # shapes are compared above
         code_examples=0,
         replay_examples=4,
+        probe_tokens=32,
         max_length=64,
         # As above, and shapes were not compared.
         gate=Gate(require_shapes=False, max_kernel_changed=1.0, max_drop=1.0, terms=ANY_SCORE),

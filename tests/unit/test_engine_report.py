@@ -58,6 +58,7 @@ def report(
             compute_capabilities=(),
             profiles=(),
             input_names=(),
+            is_fixed=False,
             options=options or EngineOptions(),
             ignored=(),
             timing_cache=TimingCache(),
