@@ -28,6 +28,9 @@ warn_unused_ignores = false
 ignore_errors = true
 [mypy-tensorrt_libs.*,tensorrt_rtx.*]
 ignore_missing_imports = true
+# Of no matter to the calls, and most of what there would be to read.
+[mypy-onnx_ir.*,onnxruntime.*,torch.*,transformers.*,passes.*]
+follow_imports = skip
 """
 
 

@@ -79,8 +79,9 @@ def test_a_graph_that_tensorrt_degrades_is_1_and_named(
     assert "weight-scale-axis layer/MatMul" in " ".join(outcome.out.replace("│", " ").split())
     assert outcome.err.endswith(
         f"error: {tmp_path / 'other.build.log'}: expected every promise proved, found INT8 "
-        "refuted, sparse kernels not claimed, and 1 degraded by the graph, first weight-scale-axis at "
-        "layer/MatMul; read other.engine.json for the modules and the reasons\n"
+        "refuted, sparse kernels not claimed, and 1 degraded by the graph, first "
+        "weight-scale-axis at layer/MatMul; read other.engine.json for the modules and the "
+        "reasons\n"
     )
     assert (tmp_path / "other.plan").exists()
 

@@ -116,23 +116,22 @@ def artefact_of(
     return find
 
 
-@pytest.mark.parametrize("name", ["sst2", "stsb"])  # MNLI has two dev sets: twice the time
 def test_the_gate_holds_at_every_shape_and_for_every_code(
-    name: str, glue_dir: Path, artefact_of: Callable[[str], Artefact]
+    glue_dir: Path, artefact_of: Callable[[str], Artefact]
 ) -> None:
     request = ParityRequest(
-        task_named(name),
+        task_named("sst2"),
         glue_dir,
         limit=24,
         shift_examples=8,
         shape_examples=4,
         code_examples=8,
-        probe_tokens=512 if name == "sst2" else 64,  # every position once is enough
+        probe_tokens=512,  # every position
         # The head leaves examples on the fence, so what ties may cost is not held against it here;
         # that every change up to the ONNX file is explained, and all weights are equal, is.
         gate=Gate(max_kernel_changed=1.0, max_drop=1.0, terms=ANY_SCORE),
     )
-    artefact = artefact_of(name)
+    artefact = artefact_of("sst2")
     split, *_ = check_parity(artefact, request, on_progress=lambda what, done, total: None).splits
     assert split.verdict.failures == ()
     assert set(split.result.weights) == {"model.onnx", "model.cpu.onnx"}
