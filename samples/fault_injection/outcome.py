@@ -127,7 +127,8 @@ def _causes(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             # A node is named after its module: "module (Op name)".
             module = first["module"].partition(" (")[0]
             yield {"by": "stored number", "file": file} | first | {"module": module}
-    for rung, drift in split["drift"].items():
+    probed = (split["probes"] or {}).get("drift", {})
+    for rung, drift in (*split["drift"].items(), *probed.items()):
         attribution = drift["found"]["attribution"]
         if not drift["explained"] and attribution is not None:
             yield {"by": "drift", "rung": rung} | _drift(attribution, drift["found"])
@@ -184,13 +185,18 @@ def _failing(split: SplitParity, stage: Stage) -> bool:
     step = result.step(Stage.COMPRESSED, stage)
     shifted = result.step(Stage.WRITTEN, stage) if stage is Stage.SHIFTED else None
     rung = result.rungs.get(stage)
-    replays = () if step is None else (*step.replayed, *step.explanations)
+    probes = result.probes
+    onto = [] if probes is None else [s for s in probes.steps if s.candidate is stage]
+    probed = (each for s in onto for each in (*s.explanations, *s.replayed))
+    beyond = None if probes is None else probes.drift.get(stage)
+    replays = (*probed, *(() if step is None else (*step.replayed, *step.explanations)))
     shapes = [each for each in result.shapes if each.name == NAMES[stage]]
     return bool(
         (weights is not None and not weights.equal)
-        or (drift is not None and not drift.explained)
+        or any(each is not None and not each.explained for each in (drift, beyond))
         or any(not each.explained for each in replays)
         or (shifted is not None and len(shifted.comparison.different))
+        or (shifted is not None and any(s.comparison.different for s in onto))
         or (rung is not None and len(rung.non_finite))
         or any(not r.explained for s in shapes for each in s.settings for r in each.replays)
     )

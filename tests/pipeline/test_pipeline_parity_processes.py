@@ -26,7 +26,7 @@ def test_two_processes_find_what_one_finds(
     one.mkdir()
     two.mkdir()
     code = main(["parity", *arguments(sst2, one)])
-    # The first judges once the second has left: a bisection outlasts the patience of those who wait.
+    # The first judges once the second has left: a bisection outlasts the patience of who waits.
     done = run_parity(two, *arguments(sst2, two), "--no-cache", JUDGE_LAST="1")
     assert "it waits" not in done.stderr
     # torchrun's own code is 1 whatever its processes' is.
