@@ -8,9 +8,8 @@ none. Nothing warns of either. The options below take exact kernels.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-__all__ = ["EXACT_PRODUCTS", "FLOAT_PRODUCTS", "multiply_exactly"]
+__all__ = ["EXACT_PRODUCTS", "FLOAT_PRODUCTS"]
 
 EXACT_PRODUCTS: Mapping[str, str] = MappingProxyType({"session.x64quantprecision": "1"})
 """Entries for integer products; slower without VNNI, and no other with it."""
@@ -19,9 +18,3 @@ FLOAT_PRODUCTS: Mapping[str, str] = MappingProxyType(
     {"session.qdq_matmulnbits_accuracy_level": "1"}
 )
 """Entries for products of floats and stored integers: sums in float32 (4, the default, is int8)."""
-
-
-def multiply_exactly(options: Any, entries: Mapping[str, str] = EXACT_PRODUCTS) -> None:
-    """Set `entries` on an `onnxruntime.SessionOptions`."""
-    for key, value in entries.items():
-        options.add_session_config_entry(key, value)

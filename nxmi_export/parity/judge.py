@@ -181,8 +181,7 @@ def _objection_to_average(module: str, reference: Side, candidate: Side, widest:
 
 def _tokens(ratios: NDArray[Any]) -> NDArray[np.bool_]:
     """The values of tokens that have any: what padding holds is 0 here."""
-    filled = (ratios != 0).any(axis=-1, keepdims=True) if ratios.ndim else ratios != 0
-    return np.broadcast_to(filled, ratios.shape)
+    return np.broadcast_to((ratios != 0).any(axis=-1, keepdims=True), ratios.shape)
 
 
 def _objection_to_number(module: str, reference: Side, differing: int, widest: int) -> str | None:

@@ -62,7 +62,7 @@ def local_magnitudes(values: NDArray[Any]) -> NDArray[np.float64]:
     """
     sizes = np.where(np.isfinite(values), np.abs(values.astype(np.float64)), 0.0)
     squares = np.square(sizes)
-    token = np.sqrt(squares.mean(axis=-1, keepdims=True)) if sizes.ndim else sizes
+    token = np.sqrt(squares.mean(axis=-1, keepdims=True))
     channel = np.sqrt(squares.mean(axis=tuple(range(sizes.ndim - 1)), keepdims=True))
     return np.asarray(np.maximum(sizes, np.maximum(token, channel)), np.float64)
 

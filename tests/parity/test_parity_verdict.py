@@ -191,6 +191,25 @@ def test_as_many_unexplained_changes_as_allowed_pass() -> None:
     assert not verdict(result, Gate(max_changed=1)).ok
 
 
+def test_a_change_that_its_replay_refutes_fails_on_optimized_kernels_too() -> None:
+    """However few: the share is for changes that nothing could observe."""
+    result = result_of(rung(LOGITS, name="written"), with_wrong(1, "optimized"))
+    refuted = (Explanation(0, False, "Codes 9 and 0, which is no rounding tie."),)
+    unseen = (Explanation(0, None, "The codes are not observable."),)
+    outcomes = {
+        explanations: verdict(
+            replace(result, steps=(*steps, replace(last, explanations=explanations))), Gate()
+        ).failures
+        for explanations in (refuted, unseen)
+        for *steps, last in [result.steps]
+    }
+    assert outcomes[unseen] == ()
+    assert outcomes[refuted] == (
+        "optimized changed 1 of 2000 predictions of written, which no rounding tie explains; "
+        "example 0: Codes 9 and 0, which is no rounding tie.",
+    )
+
+
 def test_the_allowed_drop_passes_and_more_fails() -> None:
     written, gate = rung(LOGITS, name="written"), Gate(max_drop=0.001)
     assert verdict(result_of(written, with_wrong(2, "optimized")), gate).ok

@@ -26,6 +26,7 @@ class Excess:
     candidate: float
     error: float  # |candidate − reference|; of a quantizer in steps of its scale
     explained: float  # the error that summation order accounts for, in the same unit
+    average: bool = False  # both are root mean squares over the example, in units of its values
 
     @property
     def times(self) -> float:
@@ -42,8 +43,8 @@ def excess(
 ) -> list[Excess]:
     """The largest of each example, its number in the batch for `example`; none without an error.
 
-    The bound is `rounding_noise` of the magnitudes near each value, padding left out. Terms
-    may cancel to smaller logits, and their noise does not.
+    The bound is `rounding_noise` of the magnitudes near each value, padding left out. Terms may
+    cancel to smaller logits, and their noise does not.
     """
     floor = noise.terms if reference.ndim == PER_EXAMPLE else 0.0
     found = []
@@ -54,11 +55,9 @@ def excess(
         near = np.maximum(local_magnitudes(np.where(where, before, 0.0)), floor)
         at = _furthest(errors, explained := rounding_noise(noise.widest, near))
         if errors[at] > 0:
-            place = tuple(int(i) for i in at)
             values = float(before[at]), float(after[at])
-            found.append(
-                Excess(point, row, place, *values, float(errors[at]), float(explained[at]))
-            )
+            error, allowed = float(errors[at]), float(explained[at])
+            found.append(Excess(point, row, _place(at), *values, error, allowed))
     return found
 
 
@@ -66,8 +65,8 @@ def quantizer_excess(point: Point, reference: Side, candidate: Side, widest: int
     """The excess of one example's codes that `judge` objects to; its `example` is 0.
 
     In pre-rounding ratios where these lie beyond the bound, else in codes: one side then rounds
-    otherwise than half to even. Where it is the average alone that does, the average, in units of
-    the magnitudes, at the place that lies furthest apart.
+    otherwise than half to even. Where it is the average alone, the average; the place is then the
+    one that lies furthest apart.
     """
     noise = allowed_gaps(reference.ratios, widest)
     with np.errstate(invalid="ignore"):
@@ -81,7 +80,8 @@ def quantizer_excess(point: Point, reference: Side, candidate: Side, widest: int
     if not (beyond > noise).any():
         at = _furthest(gaps, noise)
         values = float(reference.ratios[at]), float(candidate.ratios[at])
-        return Excess(point, 0, _place(at), *values, *average_gap(reference, candidate, widest))
+        average, allowed = average_gap(reference, candidate, widest)
+        return Excess(point, 0, _place(at), *values, average, allowed, average=True)
     at = _furthest(beyond, noise)
     values = float(before[at]), float(after[at])
     return Excess(point, 0, _place(at), *values, float(beyond[at]), float(noise[at]))

@@ -195,6 +195,12 @@ def _from_numerics(model: nn.Module, first: Excess, replay: ForcedReplay) -> Att
 
 
 def _told(first: Excess) -> str:
+    if first.average:
+        return (
+            f"{first.point} of example {first.example} lies {first.error:.2g} of its magnitude "
+            f"away on average, where summation order accounts for {first.explained:.2g}; its "
+            "stored numbers are right"
+        )
     return (
         f"{first.point} at {list(first.position)} of example {first.example} is "
         f"{first.candidate:.6g} and not {first.reference:.6g}, {first.error:.2g} away where "
