@@ -26,25 +26,23 @@ def unfit_batch(path: Path, name: str, feeds: Feeds, error: Exception) -> ShapeE
     A look-up beyond a table is told by module and row. Where it reads an input itself, an id is to
     blame or the table; where the graph computes the row, the length of the batch or the graph.
     """
-    text = " ".join(str(error).split())
-    shapes = ", ".join(f"{key} {'×'.join(map(str, each.shape))}" for key, each in feeds.items())
-    batch = f"{name}: a batch of {shapes}"
-    beyond = _BEYOND.search(text)
+    plain = onnxruntime_library.unfit_batch(name, feeds, error)
+    beyond = _BEYOND.search(plain.found)
     node = _node(path, beyond["node"]) if beyond else None
     if beyond is None or node is None:
-        return onnxruntime_library.unfit_batch(name, feeds, error)
+        return plain
     index = node.inputs[1]
     expected = f"rows up to {beyond['last']} to be looked up by {describe(node)} of {path.name}"
     if index is not None and index.is_graph_input():
         return ShapeError(
-            batch,
+            plain.subject,
             expected=expected,
             found=f"{beyond['index']} in {index.name}",
             remedy=f"encode it with the artefact's tokenizer; if that is what gave it, {_AGAIN}, "
             "whose table is too short",
         )
     return ShapeError(
-        batch,
+        plain.subject,
         expected=expected,
         found=f"{beyond['index']}, which the graph computes",
         remedy="shorten the batch to position_limit in manifest.json; if it is no longer than "

@@ -62,9 +62,7 @@ class ExportRequest:
     base: str | None = None  # the configuration of a bare state dict
     overwrite: bool = False  # an artefact; any other folder with files in it is refused
     fp16: bool = False  # whether to write model.fp16.onnx as well
-    int4_blocks: int | None = (
-        None  # inputs that share a scale in model.int4.onnx; None: no such file
-    )
+    int4_blocks: int | None = None  # inputs to a scale in model.int4.onnx; None: no such file
 
 
 def export(

@@ -64,9 +64,7 @@ class Inspection:
     embeddings: Mapping[str, StoredTable]  # by module name
     files: Mapping[str, int]  # bytes by name, verified against their hashes; artefacts only
     float16: Float16Graph | None = None  # of an artefact that was exported with --fp16
-    packed: Mapping[str, PackedLinear] = field(
-        default_factory=dict
-    )  # with --int4-blocks, by module
+    packed: Mapping[str, PackedLinear] = field(default_factory=dict)  # by module, --int4-blocks
     parity: bool | None = None  # whether the report that was given holds its gate; None: none was
 
     def as_json(self) -> dict[str, Any]:

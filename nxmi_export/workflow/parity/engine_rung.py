@@ -27,7 +27,7 @@ def engine_runner(artefact: Artefact, name: str, longest: int) -> Runner | Unpro
     facts = EngineFacts.read(artefact)
     if facts is None:
         return Unproven("No engine was built.", deployed=False)
-    facts.check_own(artefact)
+    facts.check_own(artefact)  # raised here; what `plan_to_run` refuses besides is unproven
     profile = max(
         facts.shape_profiles(artefact.manifest.position_limit),
         key=lambda each: (each.max.sequence, each.max.batch),

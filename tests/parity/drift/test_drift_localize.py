@@ -225,6 +225,26 @@ def test_a_sum_that_is_wrong_is_no_fault_of_the_norm_behind_it(
     assert "made by bert.encoder.layer.0.output (Add " in attribution.reason
 
 
+def test_a_factor_too_small_for_any_single_value_is_told_as_an_average(
+    sparse: Exported, data: EncodedDataset, tmp_path: Path
+) -> None:
+    module = LAYER.format(0) + ".output.LayerNorm"
+
+    def scale(model: ir.Model) -> None:
+        norm = node_of(model, module, "LayerNormalization")
+        for index in (1, 2):  # weight and bias: the whole output
+            replace_constant(norm, index, lambda array: array * np.float32(1 + 4e-6))
+
+    ignored = ("norm weight", "norm bias")
+    path = edited(sparse.path, tmp_path, scale)
+    found = localize(
+        sparse.model, path, data, batch_size=BATCH, threads=1, ignored=ignored
+    ).attribution
+    assert found is not None
+    assert found.reason.startswith(f"{module}.output_quantizer (quantizer) of example ")
+    assert " of its magnitude away on average, where summation order accounts for " in found.reason
+
+
 def test_nothing_before_a_fault_deviates(
     sparse: Exported, data: EncodedDataset, tmp_path: Path
 ) -> None:
