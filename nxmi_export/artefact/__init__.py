@@ -1,6 +1,17 @@
 """The artefact: a directory of deployable files, each bound to the manifest by its hash."""
 
-from nxmi_export.artefact.artefact import (
+from nxmi_export.artefact.artefact import Artefact, file_record, is_artefact, read_artefact
+from nxmi_export.artefact.manifest import (
+    MANIFEST,
+    FileRecord,
+    LinearRecord,
+    Manifest,
+    PackedRecord,
+    Source,
+    TableRecord,
+)
+from nxmi_export.artefact.replace_files import replace_files
+from nxmi_export.artefact_files import (
     BUILD_LOG,
     CERTIFICATE,
     CPU_MODEL,
@@ -12,22 +23,8 @@ from nxmi_export.artefact.artefact import (
     MODEL,
     PLAN,
     WEIGHTS,
-    Artefact,
-    file_record,
-    is_artefact,
-    read_artefact,
     sha256_of,
 )
-from nxmi_export.artefact.manifest import (
-    MANIFEST,
-    FileRecord,
-    LinearRecord,
-    Manifest,
-    PackedRecord,
-    Source,
-    TableRecord,
-)
-from nxmi_export.artefact.replace_files import replace_files
 
 __all__ = [
     "BUILD_LOG",

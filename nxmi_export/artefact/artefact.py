@@ -5,40 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nxmi_export.artefact.manifest import MANIFEST, FileRecord, Manifest
-from nxmi_export.artefact_files import (
-    BUILD_LOG,
-    CERTIFICATE,
-    CPU_MODEL,
-    ENGINE_FACTS,
-    FP16_MODEL,
-    FP16_WEIGHTS,
-    INT4_MODEL,
-    INT4_WEIGHTS,
-    MODEL,
-    PLAN,
-    WEIGHTS,
-    sha256_of,
-)
+from nxmi_export.artefact_files import FP16_MODEL, INT4_MODEL, sha256_of
 from nxmi_export.errors import ArtefactError
 
-__all__ = [
-    "BUILD_LOG",
-    "CERTIFICATE",
-    "CPU_MODEL",
-    "ENGINE_FACTS",
-    "FP16_MODEL",
-    "FP16_WEIGHTS",
-    "INT4_MODEL",
-    "INT4_WEIGHTS",
-    "MODEL",
-    "PLAN",
-    "WEIGHTS",
-    "Artefact",
-    "file_record",
-    "is_artefact",
-    "read_artefact",
-    "sha256_of",
-]
+__all__ = ["Artefact", "file_record", "is_artefact", "read_artefact"]
 
 _OPTIONS = {FP16_MODEL: " with --fp16", INT4_MODEL: " with --int4-blocks 64"}  # of export
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
