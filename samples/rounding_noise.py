@@ -53,6 +53,7 @@ class Noise:
     """The gaps of one quantizer over all examples, in units of √K·u and the magnitude near them."""
 
     values: int = 0
+    steps: float = 0.0  # the largest value, in steps of the scale
     largest: float = 0.0
     average: float = 0.0  # the largest root mean square over one example
     tipped: int = 0  # codes that differ
@@ -146,6 +147,7 @@ class _Visitor:
         unit = math.sqrt(self.widest) * UNIT_ROUNDOFF * near
         relative = np.divide(gaps, unit, out=np.zeros_like(near), where=where & (unit > 0))
         noise.values += int(where.sum())
+        noise.steps = max(noise.steps, float(np.abs(own).max(initial=0)))
         noise.largest = max(noise.largest, float(np.abs(relative).max(initial=0)))
         average = float(np.sqrt(np.square(relative).sum() / max(1, int(where.sum()))))
         noise.average = max(noise.average, average)
@@ -163,11 +165,12 @@ def _table(found: dict[str, Noise], widest: int) -> Table:
         f"{allowed:.2g}; expected: codes that would tip if noise were as large as is allowed",
     )
     table.add_column("quantizer", overflow="fold")
-    for heading in ("values", "largest", "average", "tipped", "expected"):
+    for heading in ("values", "steps", "largest", "average", "tipped", "expected"):
         table.add_column(heading, justify="right", no_wrap=True)
     for module, noise in found.items():
         table.add_row(
-            *(module, str(noise.values), f"{noise.largest:.2f}", f"{noise.average:.3f}"),
+            *(module, str(noise.values), f"{noise.steps:.0f}"),
+            *(f"{noise.largest:.2f}", f"{noise.average:.3f}"),
             *(str(noise.tipped), f"{noise.expected:.1f}"),
         )
     return table

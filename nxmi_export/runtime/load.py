@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from nxmi_export.artefact_files import CPU_MODEL
+from nxmi_export.backends.onnxruntime_options import FLOAT_PRODUCTS
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.glue.tasks import TASKS
 from nxmi_export.runtime.prediction import Head
@@ -110,5 +111,6 @@ def _session(served: ServedFiles, file: str, threads: int | None) -> Session:
         input_names=served.input_names,
         outputs=len(served.labels),
         threads=threads,
-        entries=served.session_options if file == CPU_MODEL else {},
+        # Those of the manifest are of one file; that floats stay floats is right for each.
+        entries=served.session_options if file == CPU_MODEL else FLOAT_PRODUCTS,
     )

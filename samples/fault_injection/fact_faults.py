@@ -94,7 +94,9 @@ def _recipe(site: Site) -> Naming:
     recipe = Manifest.read(site.directory).recipe
     assert recipe is not None
     site.facts(recipe={**recipe, "default": "2:4+int4"})
-    return refused("recipe of the checkpoint", subject=site.directory.name)
+    return refused(
+        "the recipe of the checkpoint, whose default", subject=MANIFEST, found="2:4+int4"
+    )
 
 
 def _checkpoint(site: Site) -> Naming:
@@ -110,7 +112,7 @@ def _linears(site: Site) -> Naming:
     linears = dict(Manifest.read(site.directory).linears)
     linears["classifier"] = linears["classifier"].model_copy(update={"storage": "2:4+int8"})
     site.facts(linears=linears)
-    return stored("classifier", f"record in {MANIFEST}")
+    return stored("classifier", f"record in {MANIFEST}", file=MANIFEST)
 
 
 FAULTS = (
@@ -147,7 +149,7 @@ FAULTS = (
         "options for exact products missing",
         "facts",
         _fact(
-            stored(CPU_MODEL, f"session_options in {MANIFEST}", file=CPU_MODEL, found={}),
+            stored(CPU_MODEL, f"session_options in {MANIFEST}", file=MANIFEST, found={}),
             session_options={},
         ),
     ),

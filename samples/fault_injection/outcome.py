@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, read_artefact
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MANIFEST, MODEL, read_artefact
 from nxmi_export.certificate import read_certificate
 from nxmi_export.errors import NxmiError
 from nxmi_export.glue import Task
@@ -127,6 +127,8 @@ def _causes(split: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             # A node is named after its module: "module (Op name)".
             module = first["module"].partition(" (")[0]
             yield {"by": "stored number", "file": file} | first | {"module": module}
+    if split["records"]:
+        yield {"by": "stored number", "file": MANIFEST} | split["records"][0]
     probed = (split["probes"] or {}).get("drift", {})
     for rung, drift in (*split["drift"].items(), *probed.items()):
         attribution = drift["found"]["attribution"]

@@ -93,11 +93,11 @@ def _table(module: str, change: Change) -> Plant:
 
 
 def _truncated(site: Site) -> Naming:
-    """The last rows of the vocabulary are missing, which no review needs."""
+    """The last row of the vocabulary is missing, which no review needs, and a probe does."""
     site.edit(
         lambda model: change_input(node_of(model, WORDS, "Gather"), 0, lambda rows: rows[:-1])
     )
-    return stored(WORDS, "shape of embedding")
+    return refused(f"to be looked up by {WORDS} (Gather", found=" in input_ids", error=ShapeError)
 
 
 def _cut_short(site: Site) -> Naming:

@@ -1,16 +1,19 @@
 """What a deployed model says is what parity measured, whichever way it is asked."""
 
+import importlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import nxmi_export
-from nxmi_export.artefact import CPU_MODEL, MODEL
+from nxmi_export.artefact import CPU_MODEL, MODEL, read_artefact
+from nxmi_export.backends.onnxruntime_options import FLOAT_PRODUCTS
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.checkpoint import read_tokenizer_files
 from nxmi_export.encoding import EncodedDataset, Feeds, encode, load_tokenizer
@@ -18,6 +21,7 @@ from nxmi_export.glue import Dataset, task_named
 from nxmi_export.model_facts import model_facts
 from nxmi_export.parity.logits import Float32Array, logits_of
 from nxmi_export.runtime import TaskModel
+from nxmi_export.runtime.session import Session
 from tests.pipeline.parity_project import Project
 from tests.tiny_models import POSITION_LIMIT, tiny_config, toy_dataset
 
@@ -73,6 +77,25 @@ def test_another_file_of_the_artefact_runs_on_request(sst2: Project) -> None:
     expected = measured(sst2.artefact / MODEL, data, data.bucketed(1024))
     with nxmi_export.load(sst2.artefact, file=MODEL, threads=THREADS) as model:
         assert bits(model.logits(dataset.texts[0])) == bits(expected)
+
+
+def test_floats_stay_floats_in_whatever_file_is_run(
+    sst2: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime rounds them where they meet stored integers, which only wide models show."""
+    opened: dict[str, dict[str, str]] = {}
+
+    class Noted(Session):
+        def __init__(self, path: Path, content: bytes, **facts: Any) -> None:
+            opened[path.name] = dict(facts["entries"])
+            super().__init__(path, content, **facts)
+
+    # By its name: the package has a function of the same.
+    monkeypatch.setattr(importlib.import_module("nxmi_export.runtime.load"), "Session", Noted)
+    for name in (CPU_MODEL, MODEL):
+        nxmi_export.load(sst2.artefact, file=name).close()
+    assert opened[CPU_MODEL] == read_artefact(sst2.artefact).manifest.session_options
+    assert opened[MODEL] == FLOAT_PRODUCTS
 
 
 @pytest.mark.parametrize(
