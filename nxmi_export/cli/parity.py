@@ -33,6 +33,8 @@ Examples
 
     nxmi-export parity model.artefact --task sst2 --dense ./fine-tuned --drift --bisect
 
+    nxmi-export parity model.artefact --task rte --dense ./fine-tuned --layer-errors dense:optimized
+
     nxmi-export parity model.artefact --task mnli --margin 0.002 --strict --junit mnli.xml
 
     torchrun --nproc-per-node 2 -m nxmi_export parity model.artefact --task qqp --data glue
@@ -63,6 +65,7 @@ def parity_command(
     strict: given.Strict = False,
     captured: given.Captured = False,
     drift: given.Drift = False,
+    layer_errors: given.LayerErrors = None,
     bisect: given.Bisect = False,
     bisect_budget: given.BisectBudget = 60,
     output: given.Output = None,
@@ -75,16 +78,14 @@ def parity_command(
         chosen, *further = map(task_named, task)
         artefact = read_artefact(directory)
         asked = {"-o": output, "--html": html, "--junit": junit, "--markdown": markdown}
-        files = _files(directory, task, asked, bisect=bisect)
-        check_writable(files)
-        engine = _engine(artefact)
+        check_writable(files := _files(directory, task, asked, bisect=bisect))
         with stages() as begin:
             begin("loading PyTorch")
-            from nxmi_export.parity import Gate
-            from nxmi_export.parity.statistics import Terms
+            from nxmi_export.cli.rung_pairs import rung_pairs
+            from nxmi_export.parity import Gate, statistics
             from nxmi_export.workflow.parity import ParityRequest
         limits = {"max_changed": max_changed, "max_flips": max_flips, "max_drop": max_drop}
-        terms = Terms(**_given({"margin": margin, "confidence": confidence}), seed=seed)
+        terms = statistics.Terms(**_given({"margin": margin, "confidence": confidence}), seed=seed)
         request = ParityRequest(
             task=chosen,
             further=tuple(further),
@@ -98,10 +99,11 @@ def parity_command(
             cache=token_cache(cache, wanted=not no_cache),
             captured=captured,
             drift=drift,
+            layer_errors=rung_pairs(layer_errors or ()),
             bisect_budget=bisect_budget if bisect else None,
             gate=Gate(**_given(limits), terms=terms, strict=strict),
         )
-        _run(artefact, request, engine, files)
+        _run(artefact, request, files)
 
 
 def _files(
@@ -126,14 +128,15 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 def _run(
     artefact: Artefact,
     request: "ParityRequest",
-    engine: dict[str, Any] | None,
     files: Mapping[str, Path],
 ) -> None:
     from nxmi_export.report.bisection_table import bisection_table
     from nxmi_export.report.drift_table import drift_table
+    from nxmi_export.report.layer_errors_table import layer_errors_tables
     from nxmi_export.report.parity_tables import parity_tables, scores_table
     from nxmi_export.workflow.parity import check_parity
 
+    engine = _engine(artefact)
     with bars() as move:
         run = check_parity(artefact, request, on_progress=move)
     if run is None:  # another process of the launch has it
@@ -144,8 +147,9 @@ def _run(
     for split in run.splits:
         for table in parity_tables(split.result, split.verdict, artefact, engine):
             RESULTS.print(table)
-        for table in (*drift_table(split.result), *bisection_table(split.result)):
-            RESULTS.print(table)
+        for tables in (drift_table, layer_errors_tables, bisection_table):
+            for table in tables(split.result):
+                RESULTS.print(table)
     RESULTS.print(scores_table(run))
     kinds = {files["-o"]: "everything", files["--html"]: "a page"}
     kinds |= {path: "a recipe" for option, path in files.items() if option.startswith("--bisect")}

@@ -20,6 +20,7 @@ __all__ = [
     "Drift",
     "Html",
     "JUnit",
+    "LayerErrors",
     "Limit",
     "Margin",
     "Markdown",
@@ -90,6 +91,16 @@ Drift = Annotated[
         "--drift",
         help="Say at which layer each ONNX rung drifts from PyTorch, and why; done anyway where "
         "the gate fails.",
+        rich_help_panel=_FAULTS,
+    ),
+]
+LayerErrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUNG:RUNG",
+        help="Measure how far every layer of the second rung is from the first's, as in "
+        "dense:compressed; again for more pairs. Rungs: dense (--dense), compressed, captured "
+        "(--captured), written, shifted, optimized, float16, int4.",
         rich_help_panel=_FAULTS,
     ),
 ]

@@ -11,7 +11,7 @@ from nxmi_export.parity.statistics import Family
 
 __all__ = ["SCHEMA", "run_document"]
 
-SCHEMA = "nxmi-export/parity-run/2"
+SCHEMA = "nxmi-export/parity-run/3"
 
 
 def run_document(

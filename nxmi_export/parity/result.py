@@ -8,6 +8,7 @@ from typing import Any
 from nxmi_export.glue import Dataset
 from nxmi_export.parity.bisect import Bisection
 from nxmi_export.parity.codes import CodeAgreement
+from nxmi_export.parity.drift.measure import Drift
 from nxmi_export.parity.drift.rung import RungDrift
 from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.ladder import Comparison, RungResult, Stage
@@ -19,7 +20,7 @@ from nxmi_export.parity.weights import Mismatch, WeightParity
 
 __all__ = ["SCHEMA", "ParityResult", "Probes", "Step", "Unproven"]
 
-SCHEMA = "nxmi-export/parity/2"
+SCHEMA = "nxmi-export/parity/3"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class ParityResult:
         default_factory=dict
     )  # rungs that are not in `rungs`
     drift: Mapping[Stage, RungDrift] = field(default_factory=dict)  # empty: not measured
+    layer_errors: tuple[Drift, ...] = ()  # between stages by name; empty: not measured
     bisection: Bisection | None = None  # None: not asked for
     probes: Probes | None = None  # None: not run
     records: tuple[Mismatch, ...] = ()  # what the manifest says otherwise than the graphs
@@ -129,6 +131,7 @@ class ParityResult:
             "shapes": [_shape(shape) for shape in self.shapes],
             "codes": [_codes(count) for count in self.codes],
             "drift": {stage.value: each.as_json() for stage, each in self.drift.items()},
+            "layer_errors": [each.as_json() for each in self.layer_errors],
             "bisection": self.bisection.as_json() if self.bisection else None,
             "records": [asdict(each) for each in self.records],
             "probes": None if self.probes is None else _probes(self.probes),

@@ -1,4 +1,4 @@
-"""A parity run's JSON in, where and why its rungs drift from PyTorch, as markup, out."""
+"""A parity run's JSON in, where and why its rungs drift from each other, as markup, out."""
 
 from collections.abc import Iterator
 
@@ -13,17 +13,19 @@ _HEADINGS = ("rung", "first layer beyond rounding", "cause", "why")
 
 def drift_section(document: Facts) -> tuple[Html, ...]:
     """For each dev split a row a rung, and the errors of the layers; nothing where not measured."""
-    return tuple(part for split in document["splits"] if split["drift"] for part in _split(split))
+    return tuple(part for split in document["splits"] for part in _split(split))
 
 
 def _split(split: Facts) -> Iterator[Html]:
-    drift = split["drift"]
+    if not split["drift"] and not split["layer_errors"]:
+        return
     yield element("h3", split_name(split))
-    yield table("Drift from compressed PyTorch", _HEADINGS, map(_row, _named(split)))
-    for stage, found in drift.items():
-        if found["layers"]:
-            yield element("p", f"{split['rungs'][stage]['name']}, both sides running freely:")
-            yield drift_chart(found["layers"])
+    if split["drift"]:
+        yield table("Drift from compressed PyTorch", _HEADINGS, map(_row, _named(split)))
+    for found in split["layer_errors"]:
+        sides = (split["rungs"][found[side]]["name"] for side in ("reference", "candidate"))
+        yield element("p", f"{' → '.join(sides)}, each running freely:")
+        yield drift_chart(found["points"])
 
 
 def _named(split: Facts) -> Iterator[tuple[str, Facts]]:

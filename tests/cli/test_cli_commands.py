@@ -135,7 +135,7 @@ def test_inspect_says_whether_a_report_is_of_the_artefact(
     manifest = read_artefact(artefact).manifest
     report = tmp_path / "parity.json"
     files = {name: record.sha256 for name, record in manifest.files.items()}
-    document = {"schema": "nxmi-export/parity-run/2", "ok": True, "artefact": files}
+    document = {"schema": "nxmi-export/parity-run/3", "ok": True, "artefact": files}
     document["checkpoint"] = {"sha256": manifest.source.sha256}
     report.write_text(json.dumps(document))
     outcome = nxmi_export("inspect", artefact, "--report", report)

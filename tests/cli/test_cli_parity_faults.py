@@ -90,7 +90,9 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
     drift = split["drift"]  # unasked, as the gate failed
     assert list(drift) == ["written", "shifted", "optimized"]
     assert drift["written"]["explained"] is True
-    assert len(drift["written"]["layers"]) > 10
+    (errors,) = split["layer_errors"]
+    assert (errors["reference"], errors["candidate"]) == ("compressed", "written")
+    assert len(errors["points"]) > 10
     assert drift["shifted"]["first_layer"] == "classifier (linear)"
     assert drift["shifted"]["cause"] == "float weight"
     assert (drift["optimized"]["first_layer"], drift["optimized"]["cause"]) == (
@@ -99,6 +101,7 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
     )
     assert drift["shifted"]["reason"].startswith("classifier: weight at [0, 0] is ")
     assert "drift from compressed PyTorch: sst2 validation" in outcome.out
+    assert "layer errors: PyTorch, compressed → model.onnx, unoptimized" in outcome.out
     page = (project.artefact / "report.html").read_text()
     assert "Drift by layer" in page
 

@@ -64,6 +64,9 @@ def _document(**gate: Any) -> dict[str, Any]:
     run = judge_run(results, terms, [f"Beware of {HOSTILE}"])
     made = run_document(artefact(), run, checkpoint="model.pt", max_length=64, gate=terms)
     made["splits"][0]["drift"] = drift()
+    made["splits"][0]["layer_errors"] = [
+        {"reference": "compressed", "candidate": "written", "examples": 3, "points": LAYERS}
+    ]
     return made
 
 
@@ -72,8 +75,8 @@ def drift() -> dict[str, Any]:
     fault = {"explained": False, "first_layer": "layer.1", "cause": "scale", "reason": HOSTILE}
     nothing = {"explained": True, "first_layer": "", "cause": None, "reason": None}
     return {
-        "written": {**fault, "layers": LAYERS, "found": {}},
-        "optimized": {**nothing, "layers": [], "found": {}},
+        "written": {**fault, "found": {}},
+        "optimized": {**nothing, "found": {}},
     }
 
 

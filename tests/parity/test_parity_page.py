@@ -407,7 +407,7 @@ def test_layers_without_any_drift_have_no_bars() -> None:
 
 def test_what_was_not_done_is_absent_or_said() -> None:
     bare = document()
-    bare["splits"][0]["drift"] = {}
+    bare["splits"][0] |= {"drift": {}, "layer_errors": []}
     page = read_html(parity_page(bare, artefact()))
     names = [each.text for each in page.all("h2")]
     assert "Drift by layer" not in names

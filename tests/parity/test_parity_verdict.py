@@ -418,7 +418,7 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     )
     document = result.as_json()
     assert document == json.loads(json.dumps(document, allow_nan=False))
-    assert document["schema"] == "nxmi-export/parity/2"
+    assert document["schema"] == "nxmi-export/parity/3"
     assert document["dataset"] == {
         "task": "sst2",
         "split": "validation",

@@ -229,7 +229,7 @@ def parity_report(artefact: Artefact) -> Path:
         "unproven": {},
     }
     document = {
-        "schema": "nxmi-export/parity-run/2",
+        "schema": "nxmi-export/parity-run/3",
         "ok": True,
         "artefact": {name: each.sha256 for name, each in artefact.manifest.files.items()},
         "checkpoint": {"path": "model.pt", "sha256": artefact.manifest.source.sha256},

@@ -184,7 +184,7 @@ def test_missing_options_for_exact_products_are_a_mismatch(project: Project) -> 
 def _report(project: Project, **changed: Any) -> Path:
     manifest = Manifest.read(project.artefact)
     document = {
-        "schema": "nxmi-export/parity-run/2",
+        "schema": "nxmi-export/parity-run/3",
         "ok": False,
         "artefact": {name: record.sha256 for name, record in manifest.files.items()},
         "checkpoint": {"path": "model.pt", "sha256": manifest.source.sha256},

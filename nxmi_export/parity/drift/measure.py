@@ -61,13 +61,16 @@ class Drift:
     points: tuple[PointDrift, ...]
     unobserved: tuple[Point, ...]  # that the reference alone shows
 
-    def of(self, kind: Kind) -> tuple[PointDrift, ...]:
-        """The points of one kind."""
-        return tuple(each for each in self.points if each.point.kind is kind)
+    def of(self, *kinds: Kind) -> tuple[PointDrift, ...]:
+        """The points of these kinds."""
+        return tuple(each for each in self.points if each.point.kind in kinds)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data under a schema; a number that is NaN or infinite becomes null."""
-        points = [{**asdict(each), "max_abs": each.max_abs} for each in self.points]
+        points = [
+            {"name": str(each.point), **asdict(each), "max_abs": each.max_abs}
+            for each in self.points
+        ]
         facts = {**asdict(self), "points": points}
         result: dict[str, Any] = plain({"schema": SCHEMA, **facts})
         return result

@@ -1,4 +1,4 @@
-"""What drift localization found of one rung: errors by layer, the first fault, and its cause."""
+"""What drift localization found of one rung: the first fault, and its cause."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from nxmi_export.parity.drift.cause import Attribution
 from nxmi_export.parity.drift.fusion import FusionCheck
 from nxmi_export.parity.drift.localize import Localization
-from nxmi_export.parity.drift.measure import Drift
 from nxmi_export.parity.drift.plain import plain
 
 __all__ = ["RungDrift"]
@@ -21,7 +20,6 @@ class RungDrift:
     """
 
     found: Localization | FusionCheck
-    errors: Drift | None = None  # of every point, both sides running freely
 
     @property
     def explained(self) -> bool:
@@ -44,27 +42,13 @@ class RungDrift:
         return str(first.point) if first is not None else self.attribution.module or "the logits"
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; the layers as `drift_chart` takes them."""
+        """Plain data; a number that is NaN or infinite becomes null."""
         facts = {
             "explained": self.explained,
             "first_layer": self.first_layer,
             "cause": None if self.attribution is None else self.attribution.cause.value,
             "reason": None if self.attribution is None else self.attribution.reason,
-            "layers": self._layers(),
             "found": self.found.as_json(),
         }
         document: dict[str, Any] = plain(facts)
         return document
-
-    def _layers(self) -> list[dict[str, Any]]:
-        if self.errors is None:
-            return []
-        return [
-            {
-                "name": str(each.point),
-                "max_abs": each.max_abs,
-                "relative_rms": each.relative_rms,
-                "cosine": each.cosine,
-            }
-            for each in self.errors.points
-        ]

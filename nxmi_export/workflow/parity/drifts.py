@@ -5,13 +5,9 @@ from functools import partial
 
 from nxmi_export.parity import Stage
 from nxmi_export.parity.drift import (
-    Drift,
-    OnnxPoints,
     RungDrift,
-    TorchPoints,
     check_fusions,
     localize,
-    measure_drift,
 )
 from nxmi_export.workflow.parity.climb import Climbed
 from nxmi_export.workflow.parity.ladder import NAMES, Ladder, spread
@@ -24,9 +20,8 @@ _BATCH = 8  # examples, whose values at every point are held together
 def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
     """Localize drift over a few examples, spread over the split; memory is one small batch.
 
-    Rungs that run as written are localized by forced replay, and of the first file every layer's
-    error is measured besides; the optimized rung is held against `model.onnx` as written. Probes
-    are long, and run one by one; of them the first fault is asked for alone.
+    Rungs that run as written are localized by forced replay; the optimized rung is held against
+    `model.onnx` as written. Probes are long, and run one by one.
     """
     order = spread(len(climbed.data), ladder.request.drift_examples)
     if not len(order):
@@ -62,21 +57,5 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 float16=stage is Stage.FLOAT16,
                 on_batch=tell,
             )
-            asked = stage is Stage.WRITTEN and not climbed.made_up
-            errors = _errors(ladder, climbed) if asked else None
-            found[stage] = RungDrift(place, errors)
+            found[stage] = RungDrift(place)
     return {stage: found[stage] for stage in Stage if stage in found}
-
-
-def _errors(ladder: Ladder, climbed: Climbed) -> Drift:
-    order = spread(len(climbed.data), ladder.request.drift_examples)
-    eager = TorchPoints(ladder.model, name=NAMES[Stage.COMPRESSED])
-    points = eager.points(climbed.data.batch(order[:1]).feeds)
-    with OnnxPoints(
-        ladder.files[Stage.WRITTEN].path,
-        points,
-        optimize=False,
-        threads=ladder.threads,
-        name=NAMES[Stage.WRITTEN],
-    ) as written:
-        return measure_drift(eager, written, climbed.data, batch_size=_BATCH, order=order)

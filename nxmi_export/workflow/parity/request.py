@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from nxmi_export.errors import UsageError
 from nxmi_export.glue import Task
-from nxmi_export.parity import Gate
+from nxmi_export.parity import Gate, Stage
 
 __all__ = ["OnProgress", "ParityRequest"]
 
@@ -38,7 +38,9 @@ class ParityRequest:
     probe_tokens: int = 512
     captured: bool = False  # whether the graph before any pass is captured anew, as a rung
     drift: bool = False  # whether drift is localized; without, where the gate fails
-    drift_examples: int = 16
+    # Rungs whose layers are compared, reference first; with drift, written from compressed besides.
+    layer_errors: tuple[tuple[Stage, Stage], ...] = ()
+    drift_examples: int = 16  # of both
     bisect_budget: int | None = None  # evaluations of a dev split; None: no bisection
     gate: Gate = field(default_factory=Gate)
     cache: Path | None = None  # the folder of datasets that were tokenized before; None: none

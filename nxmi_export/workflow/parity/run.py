@@ -30,6 +30,7 @@ from nxmi_export.workflow.parity.captured_graph import with_captured_graph
 from nxmi_export.workflow.parity.climb import Climbed, climb, dev_splits_to_climb
 from nxmi_export.workflow.parity.drifts import rung_drifts
 from nxmi_export.workflow.parity.ladder import Ladder, spread
+from nxmi_export.workflow.parity.layer_errors import check_layer_errors, layer_errors
 from nxmi_export.workflow.parity.probing import probes_of, probes_to_climb
 from nxmi_export.workflow.parity.records import record_mismatches, session_mismatches
 from nxmi_export.workflow.parity.replays import Replays, replays
@@ -57,6 +58,7 @@ def check_parity(
     with failing_together(accelerator):
         ladder = Ladder.open(artefact, request)
         check_bisectable(ladder)
+        check_layer_errors(ladder)
     with failing_together(accelerator):
         stack = ExitStack()
         ladder = stack.enter_context(with_captured_graph(ladder))
@@ -103,14 +105,23 @@ def _judged(
     localized = [
         replace(
             split.result,
-            drift=rung_drifts(ladder, each) if request.drift or not split.verdict.ok else {},
+            drift=rung_drifts(ladder, each) if drifting else {},
+            layer_errors=tuple(
+                layer_errors(ladder, each, *pair) for pair in _pairs(request, drifting=drifting)
+            ),
             bisection=bisection(ladder, each, request.bisect_budget)
             if request.bisect_budget is not None and each is _first_of_task(splits, each)
             else None,
         )
         for split, each in zip(run.splits, splits, strict=True)
+        for drifting in [request.drift or not split.verdict.ok]
     ]
     return judge_run(localized, request.gate, warnings)
+
+
+def _pairs(request: ParityRequest, *, drifting: bool) -> tuple[tuple[Stage, Stage], ...]:
+    usual = [(Stage.COMPRESSED, Stage.WRITTEN)] if drifting else []
+    return tuple(dict.fromkeys((*usual, *request.layer_errors)))
 
 
 def _first_of_task(climbed: Sequence[Climbed], split: Climbed) -> Climbed:

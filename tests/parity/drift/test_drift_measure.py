@@ -202,6 +202,7 @@ def test_the_result_is_plain_json(data: EncodedDataset) -> None:
     document = json.loads(json.dumps(drift.as_json(), allow_nan=False))
     assert document["schema"] == "nxmi-export/drift/1"
     tokens = document["points"][0]
+    assert tokens["name"] == "norm (norm)"
     assert tokens["point"] == {"module": "norm", "kind": "norm", "run": 0}
     assert (tokens["max_abs"], tokens["rms"], tokens["non_finite"]) == (
         None,
