@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 
 __all__ = [
+    "BENCH",
     "BUILD_LOG",
     "CERTIFICATE",
     "CPU_MODEL",
@@ -34,6 +35,7 @@ PLAN = "model.plan"  # the engine
 BUILD_LOG = "build.log"  # of the engine
 ENGINE_FACTS = "engine.json"  # what was built, by what, and what its log proves
 CERTIFICATE = "certificate.json"  # what is proved of each of the files above
+BENCH = "bench.json"  # how long they take on some machine; the manifest does not list it
 
 
 def sha256_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from nxmi_export.artefact.manifest import (
 )
 from nxmi_export.artefact.replace_files import replace_files
 from nxmi_export.artefact_files import (
+    BENCH,
     BUILD_LOG,
     CERTIFICATE,
     CPU_MODEL,
@@ -27,6 +28,7 @@ from nxmi_export.artefact_files import (
 )
 
 __all__ = [
+    "BENCH",
     "BUILD_LOG",
     "CERTIFICATE",
     "CPU_MODEL",

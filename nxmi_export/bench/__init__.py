@@ -8,6 +8,7 @@ from nxmi_export.bench.contender import Contender, NotRun
 from nxmi_export.bench.latency_statistics import Latency, Speedup
 from nxmi_export.bench.measure import BenchSettings, measure
 from nxmi_export.bench.result import SCHEMA, BenchResult, Measured, WorkloadResult
+from nxmi_export.bench.stored_result import model_files, read_bench
 from nxmi_export.bench.workloads import parse_workloads
 
 __all__ = [
@@ -22,5 +23,7 @@ __all__ = [
     "WorkloadResult",
     "batch_for",
     "measure",
+    "model_files",
     "parse_workloads",
+    "read_bench",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from nxmi_export.artefact import Artefact, read_artefact
+from nxmi_export.artefact import BENCH, Artefact, read_artefact
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
 from nxmi_export.cli.parity_files import check_writable
 
@@ -76,7 +76,7 @@ def bench_command(
 ) -> None:
     """Time PyTorch, onnxruntime and TensorRT side by side, sparse kernels allowed and forbidden."""
     artefact = read_artefact(directory)
-    path = output or directory / "bench.json"
+    path = output or directory / BENCH
     check_writable({"-o": path})
     with stages() as begin:
         begin("loading libraries")
@@ -124,13 +124,13 @@ def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bo
 
 def _identity(artefact: Artefact) -> dict[str, Any]:
     """What binds the results to the artefact: its model files, and where they came from."""
+    from nxmi_export.bench import model_files
+
     manifest = artefact.manifest
     return {
         "created": manifest.created,
         "checkpoint_sha256": manifest.source.sha256,
-        "files": {
-            name: each.sha256 for name, each in manifest.files.items() if name.startswith("model.")
-        },
+        "files": model_files(artefact),
     }
 
 

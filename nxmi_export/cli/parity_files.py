@@ -72,6 +72,7 @@ def write_results(
         engine=engine,
         commands=commands_again(artefact, request),
         certificate=_certificate(artefact),
+        bench=_bench(artefact),
     )
     _write_text(files["--html"], page)
     for split in run.splits:
@@ -94,7 +95,21 @@ def _certificate(artefact: Artefact) -> dict[str, Any] | str | None:
     try:
         return read_certificate(artefact).as_json()
     except ArtefactError as error:
-        return f"expected {error.expected}, found {error.found}; {error.remedy}"
+        return _why_invalid(error)
+
+
+def _bench(artefact: Artefact) -> dict[str, Any] | str | None:
+    """The content of bench.json, or why it is not valid; None where there is none."""
+    from nxmi_export.bench import read_bench
+
+    try:
+        return read_bench(artefact)
+    except ArtefactError as error:
+        return _why_invalid(error)
+
+
+def _why_invalid(error: ArtefactError) -> str:
+    return f"expected {error.expected}, found {error.found}; {error.remedy}"
 
 
 def _write_exclusions(path: Path, artefact: Artefact, found: "Bisection") -> None:

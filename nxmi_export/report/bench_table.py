@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["bench_notes", "bench_tables"]
+__all__ = ["bench_caption", "bench_notes", "bench_tables"]
 
 _BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
 _BUSY_SPREAD = 1.25  # p50 over p10
@@ -28,12 +28,28 @@ def bench_notes(document: Mapping[str, Any]) -> list[str]:
     return list(notes)
 
 
+def bench_caption(found: Mapping[str, Any], baseline: str) -> str:
+    """How one shape was measured, and what disturbed it."""
+    ran = [each for each in found["results"].values() if each["ran"]]
+    runs = max((each["call"]["runs"] for each in ran), default=0)
+    text = [f"{runs} runs each in {found['rounds']} rounds; speed is against {baseline}, with its"]
+    text += ["95 % interval, compared round by round."]
+    cores, spread = found["other_cores"], max((each["call"]["spread"] for each in ran), default=1)
+    if cores is None:
+        text.append("What other processes did meanwhile is unknown here.")
+    elif cores > _BUSY_CORES:
+        text.append(f"Other processes kept {cores:.1f} processors busy: measure again when idle.")
+    if spread > _BUSY_SPREAD:
+        text.append(f"The median was up to {spread:.2f} times what an undisturbed run takes.")
+    return " ".join(text)
+
+
 def _table(document: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
     baseline = document["contenders"][document["baseline"]]["what"]
     table = Table(
         title=f"Batch {found['batch']} x {found['sequence']} tokens",
         title_justify="left",
-        caption=_caption(found, baseline),
+        caption=bench_caption(found, baseline),
         caption_justify="left",
     )
     table.add_column("", overflow="fold")
@@ -60,18 +76,3 @@ def _speed(speedup: Mapping[str, Any] | None) -> str:
         return ""
     interval = "" if speedup["low"] is None else f" ({speedup['low']:.2f}–{speedup['high']:.2f})"
     return f"{speedup['median']:.2f}x{interval}"
-
-
-def _caption(found: Mapping[str, Any], baseline: str) -> str:
-    ran = [each for each in found["results"].values() if each["ran"]]
-    runs = max((each["call"]["runs"] for each in ran), default=0)
-    text = [f"{runs} runs each in {found['rounds']} rounds; speed is against {baseline}, with its"]
-    text += ["95 % interval, compared round by round."]
-    cores, spread = found["other_cores"], max((each["call"]["spread"] for each in ran), default=1)
-    if cores is None:
-        text.append("What other processes did meanwhile is unknown here.")
-    elif cores > _BUSY_CORES:
-        text.append(f"Other processes kept {cores:.1f} processors busy: measure again when idle.")
-    if spread > _BUSY_SPREAD:
-        text.append(f"The median was up to {spread:.2f} times what an undisturbed run takes.")
-    return " ".join(text)

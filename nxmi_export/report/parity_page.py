@@ -23,6 +23,7 @@ from nxmi_export.report.evidence_tables import (
     storage_table,
 )
 from nxmi_export.report.ladder_chart import NARROW, ladder_chart
+from nxmi_export.report.latency_section import latency_section
 from nxmi_export.report.markup import Html, bullets, element, figure, joined, table
 from nxmi_export.report.parity_facts import OPEN, Facts, holds, split_name, step_of
 from nxmi_export.report.parity_page_style import PARITY_PAGE_STYLE
@@ -38,11 +39,13 @@ def parity_page(
     engine: Facts | None = None,
     commands: Sequence[str] = (),
     certificate: Facts | str | None = None,
+    bench: Facts | str | None = None,
 ) -> str:
     """The HTML document; `document` is `run_document`, `engine` the content of engine.json.
 
     `commands` make the artefact and the run again, one a line. `certificate` is the content of
-    certificate.json, or why that is not valid, and None where there is none.
+    certificate.json, or why that is not valid, and None where there is none; so is `bench` of
+    bench.json.
     """
     title = f"Parity {'passed' if document['ok'] else 'failed'}: {artefact.directory.name}"
     sections = {
@@ -52,6 +55,7 @@ def parity_page(
         "What is proved of the files": (proof_table(document, engine),),
         **_certificate(certificate),
         "Sizes": (sizes_table(artefact.manifest), storage_table(artefact.manifest)),
+        "Latencies": tuple(latency_section(bench)),
         "Where this comes from": tuple(_provenance(document, artefact, engine, commands)),
     }
     body = element(

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from nxmi_export.artefact import FP16_MODEL, INT4_MODEL, MANIFEST, PackedRecord, read_artefact
+from nxmi_export.artefact import (
+    FP16_MODEL,
+    INT4_MODEL,
+    MANIFEST,
+    MODEL,
+    PackedRecord,
+    read_artefact,
+    sha256_of,
+)
 from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.cli.parity_files import check_writable
 from nxmi_export.errors import OutputError
@@ -92,9 +100,33 @@ def test_the_page_shows_the_certificate_or_why_it_is_not_valid(
     assert "? No valid certificate: expected a certificate of the files" in certificate_of(project)
 
 
+def test_the_page_shows_what_bench_measured_of_these_files(
+    nxmi_export: Command, project: Project
+) -> None:
+    arguments = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
+    quick = ("--shapes", "1x4", "--rounds", 3, "--seconds", 0, "--threads", 1)
+    assert nxmi_export("bench", project.artefact, *quick).code == 0
+    assert nxmi_export(*arguments).code == 0
+    assert "Batch 1 x 4 tokens" in section_of(project, "Latencies")
+    stored = project.artefact / "bench.json"
+    stored.write_text(stored.read_text().replace(sha256_of(project.artefact / MODEL), "0" * 64))
+    assert nxmi_export(*arguments).code == 0
+    assert (
+        "? No latencies: expected times of the artefact's model files as they are now, found "
+        "those of other files: model.onnx; run nxmi-export bench again."
+    ) in section_of(project, "Latencies")
+    stored.write_text("{}")
+    assert nxmi_export(*arguments).code == 0
+    assert "found another schema; run nxmi-export bench again" in section_of(project, "Latencies")
+
+
 def certificate_of(project: Project) -> str:
+    return section_of(project, "Deployment certificate")
+
+
+def section_of(project: Project, name: str) -> str:
     sections = read(project.artefact / "report.html").all("section")
-    (found,) = (each for each in sections if each.all("h2")[0].text == "Deployment certificate")
+    (found,) = (each for each in sections if each.all("h2")[0].text == name)
     return found.text
 
 

@@ -106,6 +106,36 @@ def engine() -> dict[str, Any]:
     )
 
 
+def bench() -> dict[str, Any]:
+    """What bench.json says of one shape: two that ran, and an engine that did not."""
+    call = {"runs": 9, "p10": 0.0010, "p50": 0.0011, "p90": 0.00125, "p99": 0.0015, "spread": 1.1}
+    speed = {"median": 2.5, "low": 2.25, "high": 3.0}
+    ran = {"ran": True, "call": call, "gpu": None, "examples_per_second": 909.09}
+    return {
+        "baseline": "pytorch",
+        "settings": {"threads": 2},
+        "environment": {"processor": "a processor, 2 cores", "gpu": "none"},
+        "contenders": {
+            "pytorch": {"what": "PyTorch, dense float32"},
+            "onnxruntime": {"what": "onnxruntime, model.cpu.onnx"},
+            "tensorrt": {"what": "TensorRT, model.plan"},
+        },
+        "workloads": [
+            {
+                "batch": 1,
+                "sequence": 128,
+                "rounds": 3,
+                "other_cores": 0.5,
+                "results": {
+                    "pytorch": {**ran, "speedup": {"median": 1.0, "low": None, "high": None}},
+                    "onnxruntime": {**ran, "speedup": speed},
+                    "tensorrt": {"ran": False, "reason": HOSTILE},
+                },
+            }
+        ],
+    }
+
+
 def _changed() -> ParityResult:
     result = result_of(with_wrong(2, "written"), with_wrong(CHANGED))
     steps = tuple(_explained(step) for step in result.steps)

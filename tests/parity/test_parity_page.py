@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from parity_pages import CHANGED, HOSTILE, LAYERS, artefact, document, engine
+from parity_pages import CHANGED, HOSTILE, LAYERS, artefact, bench, document, engine
 from parity_results import deployed
 
 from nxmi_export.parity import Gate, Stage, judge_run
@@ -403,6 +403,36 @@ def test_layers_without_any_drift_have_no_bars() -> None:
     table = read_html(drift_chart([{**LAYERS[0]}]))
     assert table.all("span", class_="bar") == []
     assert table.all("caption")[0].text == "Layers in order of execution: 1"
+
+
+def test_latencies_are_those_that_bench_measured(facts: dict[str, Any]) -> None:
+    source = parity_page(facts, artefact(), bench=bench())
+    assert HOSTILE not in source
+    shown = section(read_html(source), "Latencies")
+    (table,) = shown.all("table")
+    assert table.all("caption")[0].text == "Batch 1 x 128 tokens"
+    assert rows(table) == [
+        ["PyTorch, dense float32", "1.1", "1.25", "1.5", "909.1", "1.00×"],
+        ["onnxruntime, model.cpu.onnx", "1.1", "1.25", "1.5", "909.1", "2.50× (2.25 to 3.00)"],
+        ["TensorRT, model.plan", "? not run", "", "", "", HOSTILE],
+    ]
+    assert "on a processor, 2 cores, GPU: none; threads: 2." in shown.text
+    assert "Other processes kept 0.5 processors busy: measure again when idle." in shown.text
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (None, "nothing was timed; nxmi-export bench does, and parity shows it."),
+        ("expected one, found another", "expected one, found another."),
+    ],
+)
+def test_latencies_that_cannot_be_shown_say_why(
+    facts: dict[str, Any], found: str | None, reason: str
+) -> None:
+    shown = section(read_html(parity_page(facts, artefact(), bench=found)), "Latencies")
+    assert shown.text.endswith(f"? No latencies: {reason}")
+    assert shown.all("table") == []
 
 
 def test_what_was_not_done_is_absent_or_said() -> None:

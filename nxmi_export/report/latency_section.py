@@ -1,0 +1,49 @@
+"""What `bench` found in, its times as HTML tables out; one table for each shape of batch."""
+
+from collections.abc import Iterator
+
+from nxmi_export.report.bench_table import bench_caption
+from nxmi_export.report.markup import Html, element, figure, joined, table
+from nxmi_export.report.parity_facts import OPEN, Facts
+
+__all__ = ["latency_section"]
+
+_MILLI = 1e3
+_HEADINGS = ("", "p50, ms", "p90, ms", "p99, ms", "examples/s", "speed")
+
+
+def latency_section(found: Facts | str | None) -> Iterator[Html]:
+    """Times and speeds; a text is the reason why there are none to show, None that none are."""
+    if not isinstance(found, dict):
+        reason = found or "nothing was timed; nxmi-export bench does, and parity shows it"
+        yield element("p", OPEN("No latencies"), f": {reason}.")
+        return
+    where = found["environment"]
+    machine = f"{where['processor']}, GPU: {where['gpu']}; threads: {found['settings']['threads']}"
+    yield element("p", f"Measured by nxmi-export bench on {machine}.")
+    for workload in found["workloads"]:
+        shape = f"{workload['batch']} x {workload['sequence']}"
+        yield table(f"Batch {shape} tokens", _HEADINGS, _rows(found, workload))
+        baseline = found["contenders"][found["baseline"]]["what"]
+        yield element("p", bench_caption(workload, baseline))
+
+
+def _rows(found: Facts, workload: Facts) -> Iterator[tuple[str, ...]]:
+    for key, each in workload["results"].items():
+        what = found["contenders"][key]["what"]
+        if not each["ran"]:
+            yield what, OPEN("not run"), "", "", "", each["reason"]
+            continue
+        call, speedup = each["call"], each["speedup"]
+        yield (
+            what,
+            *(figure(call[name], ".4g", unit=_MILLI) for name in ("p50", "p90", "p99")),
+            figure(each["examples_per_second"], ".1f"),
+            joined(_speed(speedup)) if speedup else "",
+        )
+
+
+def _speed(speedup: Facts) -> Iterator[Html]:
+    yield Html(f"{figure(speedup['median'], '.2f')}×")
+    if speedup["low"] is not None:
+        yield Html(f" ({figure(speedup['low'], '.2f')} to {figure(speedup['high'], '.2f')})")
