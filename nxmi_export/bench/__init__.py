@@ -1,6 +1,7 @@
 """Things that run one model in, how long each takes for each shape of batch out.
 
-What loads PyTorch or a backend is imported from its own module: `dense_model`.
+What loads PyTorch or a backend is imported from its own module: `dense_model`, `operations`,
+`measure_peaks`.
 """
 
 from nxmi_export.bench.batches import batch_for

@@ -39,5 +39,6 @@ class Contender:
     what: str  # in words
     open: Callable[[], AbstractContextManager[Runner] | NotRun]
     facts: Mapping[str, str] = field(default_factory=dict)  # file, hash, …, for the record
+    on_cpu: bool = True  # whether its products run there
     refusals: tuple[type[NxmiError], ...] = (CapabilityMissing,)
     shape_refusals: tuple[type[NxmiError], ...] = (ShapeError,)

@@ -10,14 +10,19 @@ from transformers import PreTrainedModel
 __all__ = ["dense_model"]
 
 
-def dense_model(architecture: str, config: Mapping[str, Any], *, seed: int = 0) -> PreTrainedModel:
-    """Random weights, since time does not depend on them; attention is transformers' own choice.
+def dense_model(
+    architecture: str, config: Mapping[str, Any], *, seed: int = 0, attention: str | None = None
+) -> PreTrainedModel:
+    """Random weights, since time does not depend on them.
 
-    `config` is the content of config.json. The global random state is left as it was.
+    `config` is the content of config.json, `attention` a name of transformers' attention functions;
+    None leaves it the choice. The global random state is left as it was.
     """
     kind: Any = getattr(transformers, architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = kind._from_config(kind.config_class.from_dict(dict(config)))
+        model: PreTrainedModel = kind._from_config(
+            kind.config_class.from_dict(dict(config)), attn_implementation=attention
+        )
     model.float().eval()
     return model

@@ -1,16 +1,17 @@
 """What a comparison found, as values and as `bench.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nxmi_export.bench.contender import Contender, NotRun
 from nxmi_export.bench.latency_statistics import Latency, Speedup
+from nxmi_export.bench.limits import Limits, Peaks
 from nxmi_export.latency import Workload
 
 __all__ = ["SCHEMA", "BenchResult", "Measured", "WorkloadResult"]
 
-SCHEMA = "nxmi-export/bench/1"
+SCHEMA = "nxmi-export/bench/2"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class WorkloadResult:
     rounds: int
     other_cores: float | None  # that other processes kept busy meanwhile
     results: Mapping[str, Measured | NotRun]
+    limits: Limits | None = None  # of this processor; None: its peaks are not known
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class BenchResult:
     workloads: tuple[WorkloadResult, ...]
     settings: Mapping[str, Any]
     environment: Mapping[str, str]
+    peaks: Peaks | str = "not measured"  # of this processor, or why they are not known
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `bench.json`; times in seconds."""
@@ -51,18 +54,27 @@ class BenchResult:
             "settings": dict(self.settings),
             "environment": dict(self.environment),
             "contenders": {each.key: {"what": each.what, **each.facts} for each in self.contenders},
-            "workloads": [_workload(each) for each in self.workloads],
+            "peaks": _peaks(self.peaks),
+            "workloads": [_workload(each, self.contenders) for each in self.workloads],
         }
 
 
-def _workload(found: WorkloadResult) -> dict[str, Any]:
+def _peaks(found: Peaks | str) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"measured": False, "reason": found}
+    return {"measured": True, "operations_per_second": asdict(found)}
+
+
+def _workload(found: WorkloadResult, contenders: Sequence[Contender]) -> dict[str, Any]:
+    limits = {each.key: found.limits if each.on_cpu else None for each in contenders}
     return {
         "batch": found.workload.batch,
         "sequence": found.workload.sequence,
         "rounds": found.rounds,
         "other_cores": found.other_cores,
+        "limits": None if found.limits is None else asdict(found.limits),
         "results": {
-            key: _measured(each, found.workload)
+            key: _measured(each, found.workload, limits[key])
             if isinstance(each, Measured)
             else {"ran": False, "reason": each.reason}
             for key, each in found.results.items()
@@ -70,12 +82,13 @@ def _workload(found: WorkloadResult) -> dict[str, Any]:
     }
 
 
-def _measured(found: Measured, workload: Workload) -> dict[str, Any]:
+def _measured(found: Measured, workload: Workload, limits: Limits | None) -> dict[str, Any]:
     return {
         "ran": True,
         "call": _latency(found.call),
         "gpu": None if found.gpu is None else _latency(found.gpu),
         "examples_per_second": workload.batch / found.call.p50,
+        "of_int8_limit": None if limits is None else limits.int8 / found.call.p50,
         "speedup": None if found.speedup is None else asdict(found.speedup),
         "gpu_speedup": None if found.gpu_speedup is None else asdict(found.gpu_speedup),
     }

@@ -39,6 +39,7 @@ def measure_onnxruntime(
     *,
     threads: int | None = None,
     rounds: int = ROUNDS,
+    kinds: Sequence[Kind] = KINDS,
     on_round: OnRound = lambda done, total: None,
 ) -> LatencyTable:
     """The time of one call, found over `rounds` as `interleaved` says, less that of an empty call.
@@ -48,7 +49,7 @@ def measure_onnxruntime(
     where it multiplies floats instead of codes, UsageError for linears too small to time.
     """
     rng = np.random.default_rng(0)
-    gemms = [Gemm(rows, *shape, kind) for shape in shapes for kind in KINDS]
+    gemms = [Gemm(rows, *shape, kind) for shape in shapes for kind in kinds]
     timers: dict[Gemm | None, Timer] = {gemm: _timer(gemm, threads, rng) for gemm in gemms}
     timers[None] = _empty_timer(threads)
     found = timings(timers, rounds, on_round)

@@ -6,9 +6,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["bench_caption", "bench_notes", "bench_tables"]
+__all__ = ["bench_caption", "bench_notes", "bench_tables", "limits_told"]
 
 _BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
+_GIGA = 1e9
 _BUSY_SPREAD = 1.25  # p50 over p10
 
 
@@ -18,14 +19,27 @@ def bench_tables(document: Mapping[str, Any]) -> list[Table]:
 
 
 def bench_notes(document: Mapping[str, Any]) -> list[str]:
-    """Why what did not run did not, each reason once, as markup."""
+    """Why what did not run did not, each reason once, and what the limit is; as markup."""
     notes: dict[str, None] = {}
     for found in document["workloads"]:
         for key, each in found["results"].items():
             if not each["ran"]:
                 what = document["contenders"][key]["what"]
                 notes[f"[yellow]not run:[/] {escape(what)}: {escape(each['reason'])}"] = None
-    return list(notes)
+    return [*notes, escape(limits_told(document))]
+
+
+def limits_told(document: Mapping[str, Any]) -> str:
+    """What "of limit" means, in a sentence."""
+    peaks = document["peaks"]
+    if not peaks["measured"]:
+        return f"no limit: {peaks['reason']}"
+    rates = {name: rate / _GIGA for name, rate in peaks["operations_per_second"].items()}
+    return (
+        f"limit: linears at {rates['int8']:.0f} billion INT8 operations a second and attention at "
+        f"{rates['float32']:.0f} billion in float32, which large products reach here, and nothing "
+        "else; the share that the median run reaches"
+    )
 
 
 def bench_caption(found: Mapping[str, Any], baseline: str) -> str:
@@ -53,22 +67,27 @@ def _table(document: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
         caption_justify="left",
     )
     table.add_column("", overflow="fold")
-    for heading in ("p50, ms", "p90, ms", "p99, ms", "examples/s", "speed"):
+    for heading in ("p50, ms", "p90, ms", "p99, ms", "examples/s", "of limit", "speed"):
         table.add_column(heading, justify="right", overflow="fold")
     for key, each in found["results"].items():
         what = escape(document["contenders"][key]["what"])
         if not each["ran"]:
-            table.add_row(what, "[yellow]not run[/]", *[""] * 4)
+            table.add_row(what, "[yellow]not run[/]", *[""] * 5)
             continue
         rate = f"{each['examples_per_second']:.1f}"
-        table.add_row(what, *_milliseconds(each["call"]), rate, _speed(each["speedup"]))
+        speed, limit = _speed(each["speedup"]), _of_limit(each["of_int8_limit"])
+        table.add_row(what, *_milliseconds(each["call"]), rate, limit, speed)
         if each["gpu"] is not None:
-            table.add_row("  the GPU alone", *_milliseconds(each["gpu"]), "", "")
+            table.add_row("  the GPU alone", *_milliseconds(each["gpu"]), "", "", "")
     return table
 
 
 def _milliseconds(latency: Mapping[str, Any]) -> list[str]:
     return [f"{1e3 * latency[name]:.4g}" for name in ("p50", "p90", "p99")]
+
+
+def _of_limit(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def _speed(speedup: Mapping[str, Any] | None) -> str:

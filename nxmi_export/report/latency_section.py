@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from nxmi_export.report.bench_table import bench_caption
+from nxmi_export.report.bench_table import bench_caption, limits_told
 from nxmi_export.report.markup import Html, element, figure, joined, table
 from nxmi_export.report.parity_facts import OPEN, Facts
 
 __all__ = ["latency_section"]
 
 _MILLI = 1e3
-_HEADINGS = ("", "p50, ms", "p90, ms", "p99, ms", "examples/s", "speed")
+_HEADINGS = ("", "p50, ms", "p90, ms", "p99, ms", "examples/s", "of limit", "speed")
 
 
 def latency_section(found: Facts | str | None) -> Iterator[Html]:
@@ -21,6 +21,7 @@ def latency_section(found: Facts | str | None) -> Iterator[Html]:
     where = found["environment"]
     machine = f"{where['processor']}, GPU: {where['gpu']}; threads: {found['settings']['threads']}"
     yield element("p", f"Measured by nxmi-export bench on {machine}.")
+    yield element("p", f"{limits_told(found)}.")
     for workload in found["workloads"]:
         shape = f"{workload['batch']} x {workload['sequence']}"
         yield table(f"Batch {shape} tokens", _HEADINGS, _rows(found, workload))
@@ -32,13 +33,16 @@ def _rows(found: Facts, workload: Facts) -> Iterator[tuple[str, ...]]:
     for key, each in workload["results"].items():
         what = found["contenders"][key]["what"]
         if not each["ran"]:
-            yield what, OPEN("not run"), "", "", "", each["reason"]
+            yield what, OPEN("not run"), "", "", "", "", each["reason"]
             continue
         call, speedup = each["call"], each["speedup"]
         yield (
             what,
             *(figure(call[name], ".4g", unit=_MILLI) for name in ("p50", "p90", "p99")),
             figure(each["examples_per_second"], ".1f"),
+            joined((figure(each["of_int8_limit"], ".0f", unit=100), " %"))
+            if each["of_int8_limit"]
+            else "",
             joined(_speed(speedup)) if speedup else "",
         )
 

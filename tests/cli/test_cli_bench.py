@@ -6,17 +6,24 @@ import pytest
 
 from nxmi_export.artefact import read_artefact
 from nxmi_export.backends.tensorrt_engine.device import open_device
-from nxmi_export.bench import SCHEMA
+from nxmi_export.bench import SCHEMA, measure_peaks
+from nxmi_export.latency import LinearShape
+from nxmi_export.workflow.bench import contenders
 from tests.cli.command_lines import Command, Outcome
 
 QUICK = ("--shapes", "1x4,2x8", "--rounds", 3, "--seconds", 0, "--threads", 1)
 CONTENDERS = [
     "pytorch",
+    "pytorch-bfloat16",
+    "onnxruntime-float32",
     "onnxruntime",
     "onnxruntime-portable",
     "tensorrt",
     "tensorrt-dense-kernels",
 ]
+
+
+ABSENT = ("pytorch-bfloat16", "tensorrt", "tensorrt-dense-kernels")
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +34,14 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         runner, "open_device", lambda subject: open_device(subject, look_for_driver=lambda: None)
     )
+
+
+@pytest.fixture(autouse=True)
+def quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products that take no seconds, and an answer about bfloat16 that all machines share."""
+    monkeypatch.setattr(measure_peaks, "SHAPES", (LinearShape(256, 256),))
+    monkeypatch.setattr(measure_peaks, "ROWS", 256)
+    monkeypatch.setattr(contenders, "_multiplies_bfloat16", lambda: False)
 
 
 @pytest.fixture
@@ -43,18 +58,55 @@ def test_everything_is_measured_on_every_shape_or_says_why_not(
     assert [(each["batch"], each["sequence"]) for each in document["workloads"]] == [(1, 4), (2, 8)]
     for found in document["workloads"]:
         assert list(found["results"]) == CONTENDERS
-        assert [each["ran"] for each in found["results"].values()] == [True] * 3 + [False] * 2
+        ran = {key: each for key, each in found["results"].items() if each["ran"]}
+        assert list(ran) == [key for key in CONTENDERS if key not in ABSENT]
         assert found["rounds"] == 3
-        for each in list(found["results"].values())[:3]:
+        for each in ran.values():
             call = each["call"]
             assert call["runs"] == 9
             assert 0 < call["p10"] <= call["p50"] <= call["p90"] <= call["p99"]
             assert each["examples_per_second"] == pytest.approx(found["batch"] / call["p50"])
+            assert each["of_int8_limit"] == found["limits"]["int8"] / call["p50"]
         assert found["results"]["pytorch"]["speedup"]["median"] == 1
     assert document["settings"]["threads"] == 1
     files = read_artefact(artefact).manifest.files
     assert document["contenders"]["onnxruntime"]["sha256"] == files["model.cpu.onnx"].sha256
     assert document["artefact"]["files"]["model.onnx"] == files["model.onnx"].sha256
+
+
+def test_the_limit_is_of_the_models_products_at_the_measured_rates(
+    benched: Outcome, artefact: Path
+) -> None:
+    document = json.loads((artefact / "bench.json").read_text())
+    rates = document["peaks"]["operations_per_second"]
+    config = json.loads((artefact / "config.json").read_text())
+    width, inner, blocks, labels = (
+        *(config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers")),
+        len(config["id2label"]),
+    )
+    for found in document["workloads"]:
+        batch, tokens = found["batch"], found["sequence"]
+        of_blocks = blocks * tokens * (4 * width * width + 2 * width * inner)
+        # The pooler and the head read one token.
+        linears = 2 * batch * (of_blocks + width * width + width * labels)
+        attention = 2 * batch * blocks * 2 * tokens * tokens * width
+        assert found["limits"] == pytest.approx(
+            {
+                "float32": (linears + attention) / rates["float32"],
+                "int8": linears / rates["int8"] + attention / rates["float32"],
+            }
+        )
+    assert "limit: linears at " in benched.out
+
+
+def test_bfloat16_runs_where_the_processor_multiplies_it(
+    nxmi_export: Command, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "_multiplies_bfloat16", lambda: True)
+    outcome = nxmi_export("bench", artefact, *QUICK)
+    assert outcome.code == 0, outcome.err
+    document = json.loads((artefact / "bench.json").read_text())
+    assert document["workloads"][0]["results"]["pytorch-bfloat16"]["ran"] is True
 
 
 def test_the_table_and_the_reasons_are_shown(benched: Outcome, artefact: Path) -> None:
@@ -63,6 +115,7 @@ def test_the_table_and_the_reasons_are_shown(benched: Outcome, artefact: Path) -
     assert "speed is against PyTorch, dense float32" in words
     reason = "the artefact has no model.plan; nxmi-export build makes it"
     assert words.count(f"not run: TensorRT, model.plan: {reason}") == 1
+    assert "not run: PyTorch, dense bfloat16: this processor does not multiply bfloat16" in words
     assert words.count(f"not run: TensorRT, sparse kernels forbidden: {reason}") == 1
     assert benched.out.endswith(f"everything in {artefact / 'bench.json'}\n")
     assert benched.err == f"no profile_model.json: {reason}\n"
@@ -118,8 +171,9 @@ def test_an_engine_that_cannot_run_here_is_listed_with_the_reason(
     [
         (
             ("--baseline", "nothing"),
-            "baseline 'nothing': expected one of pytorch, onnxruntime, onnxruntime-portable, "
-            "tensorrt, tensorrt-dense-kernels, found an unknown one; name one of them",
+            "baseline 'nothing': expected one of pytorch, pytorch-bfloat16, onnxruntime-float32, "
+            "onnxruntime, onnxruntime-portable, tensorrt, tensorrt-dense-kernels, "
+            "found an unknown one; name one of them",
         ),
         (
             ("--shapes", "8"),

@@ -412,11 +412,20 @@ def test_latencies_are_those_that_bench_measured(facts: dict[str, Any]) -> None:
     (table,) = shown.all("table")
     assert table.all("caption")[0].text == "Batch 1 x 128 tokens"
     assert rows(table) == [
-        ["PyTorch, dense float32", "1.1", "1.25", "1.5", "909.1", "1.00×"],
-        ["onnxruntime, model.cpu.onnx", "1.1", "1.25", "1.5", "909.1", "2.50× (2.25 to 3.00)"],
-        ["TensorRT, model.plan", "? not run", "", "", "", HOSTILE],
+        ["PyTorch, dense float32", "1.1", "1.25", "1.5", "909.1", "38 %", "1.00×"],
+        [
+            "onnxruntime, model.cpu.onnx",
+            "1.1",
+            "1.25",
+            "1.5",
+            "909.1",
+            "38 %",
+            "2.50× (2.25 to 3.00)",
+        ],
+        ["TensorRT, model.plan", "? not run", "", "", "", "", HOSTILE],
     ]
     assert "on a processor, 2 cores, GPU: none; threads: 2." in shown.text
+    assert "limit: linears at 250 billion INT8 operations a second" in shown.text
     assert "Other processes kept 0.5 processors busy: measure again when idle." in shown.text
 
 

@@ -12,9 +12,9 @@ import torch
 from nxmi_export.artefact import Artefact
 from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.cuda_python_device import CudaPythonDevice
-from nxmi_export.bench import Measured, NotRun
+from nxmi_export.bench import Measured, NotRun, measure_peaks
 from nxmi_export.bench.dense_model import dense_model
-from nxmi_export.latency import Workload
+from nxmi_export.latency import LinearShape, Workload
 from nxmi_export.workflow.bench import BenchRequest, EngineProfile, bench, profile_engine
 from nxmi_export.workflow.bench import engines as engines_module
 from tests.backends.fake_cuda import FakeCudart, Machine
@@ -56,6 +56,13 @@ class Gpu:
     ) -> None:
         self.built.append((onnx.name, profiles, options))
         write_plan(plan, MAX_4, **INPUTS)
+
+
+@pytest.fixture(autouse=True)
+def quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products that take no seconds."""
+    monkeypatch.setattr(measure_peaks, "SHAPES", (LinearShape(256, 256),))
+    monkeypatch.setattr(measure_peaks, "ROWS", 256)
 
 
 @pytest.fixture

@@ -5,13 +5,21 @@ import pytest
 from rich.console import Console
 
 from nxmi_export.bench import BenchResult, Contender, Latency, Measured, NotRun, Speedup
+from nxmi_export.bench.limits import Limits, Operations, Peaks
 from nxmi_export.bench.result import WorkloadResult
 from nxmi_export.latency import Workload
 from nxmi_export.report.bench_table import bench_notes, bench_tables
 
+LIMIT = (
+    "limit: linears at 250 billion INT8 operations a second and attention at 100 billion in "
+    "float32, which large products reach here, and nothing else; the share that the median run "
+    "reaches"
+)
+
 
 def contender(key: str, what: str) -> Contender:
-    return Contender(key, what, lambda: NotRun("never opened"), {"file": f"{key}.bin"})
+    facts = {"file": f"{key}.bin"}
+    return Contender(key, what, lambda: NotRun("never opened"), facts, on_cpu=key != "tensorrt")
 
 
 def milliseconds(p50: float) -> Latency:
@@ -35,9 +43,13 @@ def document() -> dict[str, Any]:
             contender("other", "O"),
         ),
         "pytorch",
-        tuple(WorkloadResult(Workload(8, each), 40, 0.02, found) for each in (128, 64)),
+        tuple(
+            WorkloadResult(Workload(8, each), 40, 0.02, found, Limits(0.04, 0.02))
+            for each in (128, 64)
+        ),
         {"rounds": 40},
         {"python": "3.11"},
+        Peaks(float32=1e11, int8=2.5e11),
     )
     return result.as_json()
 
@@ -51,7 +63,7 @@ def shown(document: dict[str, Any]) -> str:
 
 
 def test_the_document_has_every_contender_on_every_shape(document: dict[str, Any]) -> None:
-    assert document["schema"] == "nxmi-export/bench/1"
+    assert document["schema"] == "nxmi-export/bench/2"
     assert document["contenders"]["tensorrt"] == {"what": "TensorRT", "file": "tensorrt.bin"}
     first, second = document["workloads"]
     assert (first["batch"], first["sequence"], second["sequence"]) == (8, 128, 64)
@@ -68,13 +80,25 @@ def test_a_row_has_percentiles_rate_and_speed(document: dict[str, Any]) -> None:
     text = shown(document)
     assert text.count("Batch 8 x ") == 2
     rows = [" ".join(line.strip("│ ").replace("│", " ").split()) for line in text.splitlines()]
-    assert "TensorRT 4 4.4 6 2000.0 20.00x (19.20–21.50)" in rows
+    assert "PyTorch 80 88 120 100.0 25% 1.00x (1.00–1.00)" in rows
+    assert "TensorRT 4 4.4 6 2000.0 20.00x (19.20–21.50)" in rows  # no share of the CPU's limit
     assert "the GPU alone 3 3.3 4.5" in rows
     assert "O not run" in rows
 
 
 def test_a_reason_is_told_once_and_is_no_markup(document: dict[str, Any]) -> None:
-    assert bench_notes(document) == ["[yellow]not run:[/] O: \\[no] GPU"]
+    assert bench_notes(document) == ["[yellow]not run:[/] O: \\[no] GPU", LIMIT]
+
+
+def test_a_limit_is_the_sum_of_products_at_their_own_rates() -> None:
+    limits = Peaks(float32=100.0, int8=400.0).limits(Operations(linears=800, attention=50))
+    assert limits == Limits(float32=8.5, int8=2.5)
+
+
+def test_peaks_that_are_not_known_leave_no_limit(document: dict[str, Any]) -> None:
+    unknown = copy.deepcopy(document)
+    unknown["peaks"] = {"measured": False, "reason": "no onnxruntime"}
+    assert bench_notes(unknown)[-1] == "no limit: no onnxruntime"
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,28 @@
 """An artefact and a request in, everything that could run it out; what cannot will say why."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx_ir as ir
+import torch
+from transformers import PreTrainedModel
 
 from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, sha256_of
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.bench import Contender
+from nxmi_export.bench import Contender, NotRun
 from nxmi_export.bench.dense_model import dense_model
+from nxmi_export.capture import capture
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.workflow.bench.engines import engine_contenders
 from nxmi_export.workflow.bench.request import BASELINE, BenchRequest
 
 __all__ = ["contenders", "model_config"]
+
+_BFLOAT16, _FLOAT = "pytorch-bfloat16", "onnxruntime-float32"
 
 
 def contenders(artefact: Artefact, request: BenchRequest) -> tuple[Contender, ...]:
@@ -22,6 +32,8 @@ def contenders(artefact: Artefact, request: BenchRequest) -> tuple[Contender, ..
     """
     found = (
         _pytorch(artefact),
+        _pytorch_bfloat16(artefact),
+        _onnxruntime_float(artefact, request.threads),
         _onnxruntime(artefact, "onnxruntime", CPU_MODEL, request.threads),
         _onnxruntime(artefact, "onnxruntime-portable", MODEL, request.threads),
         *engine_contenders(artefact, cuda_graph=request.cuda_graph),
@@ -46,15 +58,52 @@ def model_config(artefact: Artefact) -> dict[str, object]:
 
 def _pytorch(artefact: Artefact) -> Contender:
     def open_() -> TorchRunner:
-        model = dense_model(artefact.manifest.architecture, model_config(artefact))
-        return TorchRunner(model, artefact.manifest.input_names, name=BASELINE)
+        return TorchRunner(_dense(artefact), artefact.manifest.input_names, name=BASELINE)
 
-    return Contender(
-        BASELINE,
-        "PyTorch, dense float32",
-        open_,
-        {"architecture": artefact.manifest.architecture, "weights": "random"},
-    )
+    return Contender(BASELINE, "PyTorch, dense float32", open_, _of_dense(artefact))
+
+
+def _pytorch_bfloat16(artefact: Artefact) -> Contender:
+    def open_() -> TorchRunner | NotRun:
+        if not _multiplies_bfloat16():
+            return NotRun("this processor does not multiply bfloat16")
+        model = _dense(artefact).bfloat16()
+        return TorchRunner(model, artefact.manifest.input_names, name=_BFLOAT16)
+
+    return Contender(_BFLOAT16, "PyTorch, dense bfloat16", open_, _of_dense(artefact))
+
+
+def _multiplies_bfloat16() -> bool:
+    # Elsewhere PyTorch emulates it, many times slower than float32.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _onnxruntime_float(artefact: Artefact, threads: int | None) -> Contender:
+    """The dense model as any exporter would write it: what compression is faster than."""
+
+    @contextmanager
+    def open_() -> Iterator[OnnxRuntimeRunner]:
+        manifest = artefact.manifest
+        graph = capture(
+            _dense(artefact),
+            input_names=manifest.input_names,
+            position_limit=manifest.position_limit,
+        ).model
+        with TemporaryDirectory(prefix="nxmi-export-") as folder:
+            path = Path(folder, "dense.onnx")
+            ir.save(graph, path, external_data="dense.onnx.data")
+            with OnnxRuntimeRunner(path, optimize=True, threads=threads) as runner:
+                yield runner
+
+    return Contender(_FLOAT, "onnxruntime, dense float32", open_, _of_dense(artefact))
+
+
+def _dense(artefact: Artefact) -> PreTrainedModel:
+    return dense_model(artefact.manifest.architecture, model_config(artefact))
+
+
+def _of_dense(artefact: Artefact) -> dict[str, str]:
+    return {"architecture": artefact.manifest.architecture, "weights": "random"}
 
 
 def _onnxruntime(artefact: Artefact, key: str, name: str, threads: int | None) -> Contender:

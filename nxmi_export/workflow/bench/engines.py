@@ -52,9 +52,13 @@ def engine_contenders(artefact: Artefact, *, cuda_graph: bool) -> tuple[Contende
         return _without_sparse_kernels(artefact, facts, cuda_graph=cuda_graph)
 
     return (
-        Contender(ENGINE, f"TensorRT, {PLAN}", engine, known, refusals=_REFUSALS),
+        Contender(ENGINE, f"TensorRT, {PLAN}", engine, known, on_cpu=False, refusals=_REFUSALS),
         Contender(
-            DENSE_KERNELS, "TensorRT, sparse kernels forbidden", dense_kernels, refusals=_REFUSALS
+            DENSE_KERNELS,
+            "TensorRT, sparse kernels forbidden",
+            dense_kernels,
+            on_cpu=False,
+            refusals=_REFUSALS,
         ),
     )
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,18 @@ from nxmi_export.artefact import Artefact
 from nxmi_export.backends.nvidia_driver import find_driver
 from nxmi_export.backends.tensorrt_engine import TensorRtRunner
 from nxmi_export.backends.tensorrt_engine.layer_profile import profile_document
-from nxmi_export.bench import BenchResult, BenchSettings, NotRun, batch_for, measure
+from nxmi_export.bench import (
+    BenchResult,
+    BenchSettings,
+    NotRun,
+    WorkloadResult,
+    batch_for,
+    measure,
+)
+from nxmi_export.bench.limits import Peaks
 from nxmi_export.bench.measure import TURN, OnProgress
+from nxmi_export.bench.measure_peaks import measure_peaks
+from nxmi_export.bench.operations import operations
 from nxmi_export.errors import ShapeError
 from nxmi_export.latency import Workload
 from nxmi_export.parity.environment import run_environment
@@ -48,11 +59,13 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
     )
     with _torch_threads(request.threads):
         threads = torch.get_num_threads()
+        peaks = measure_peaks(request.threads, partial(on_progress, "peaks of this processor"))
         found = measure(taking_part, request.workloads, settings, on_progress=on_progress)
     return BenchResult(
         contenders=taking_part,
         baseline=request.baseline,
-        workloads=found,
+        workloads=tuple(_limited(artefact, each, peaks) for each in found),
+        peaks=peaks,
         settings={
             "rounds": request.rounds,
             "seconds": request.seconds,
@@ -63,6 +76,16 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
         },
         environment=_environment(),
     )
+
+
+def _limited(artefact: Artefact, found: WorkloadResult, peaks: Peaks | str) -> WorkloadResult:
+    if isinstance(peaks, str):
+        return found
+    manifest = artefact.manifest
+    work = operations(
+        manifest.architecture, model_config(artefact), manifest.input_names, found.workload
+    )
+    return replace(found, limits=peaks.limits(work))
 
 
 def profile_engine(artefact: Artefact, request: BenchRequest) -> EngineProfile | NotRun:
