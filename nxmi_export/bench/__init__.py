@@ -10,6 +10,7 @@ from nxmi_export.bench.latency_statistics import Latency, Speedup
 from nxmi_export.bench.measure import BenchSettings, measure
 from nxmi_export.bench.result import SCHEMA, BenchResult, Measured, WorkloadResult
 from nxmi_export.bench.stored_result import model_files, read_bench
+from nxmi_export.bench.texts import Texts
 from nxmi_export.bench.workloads import parse_workloads
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Measured",
     "NotRun",
     "Speedup",
+    "Texts",
     "WorkloadResult",
     "batch_for",
     "measure",

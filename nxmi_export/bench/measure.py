@@ -1,7 +1,7 @@
-"""Contenders and shapes of batches in, what each takes for each of them out.
+"""Contenders, and shapes of batches or texts, in, what each takes for each of them out.
 
-On one shape all of them take turns, round by round, so that what the machine does meanwhile meets
-all alike. A turn begins with a run that does not count: it finds the processors still busy with
+On each of these all take turns, round by round, so that what the machine does meanwhile meets them
+alike. A turn begins with a run that does not count: it finds the processors still busy with
 the threads of the one before, and the caches full of its weights.
 """
 
@@ -20,6 +20,7 @@ from nxmi_export.bench.contender import Contender, NotRun, RunsOnGpu
 from nxmi_export.bench.latency_statistics import Speedup, latency, speedup
 from nxmi_export.bench.other_load import OtherLoad
 from nxmi_export.bench.result import Measured, WorkloadResult
+from nxmi_export.bench.texts import Texts
 from nxmi_export.errors import UsageError
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Timer, Turn, samples
@@ -46,13 +47,13 @@ class BenchSettings:
 
 def measure(
     contenders: Sequence[Contender],
-    workloads: Sequence[Workload],
+    workloads: Sequence[Workload | Texts],
     settings: BenchSettings,
     *,
     on_progress: OnProgress = lambda what, done, total: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[WorkloadResult, ...]:
-    """Every contender on every shape; what cannot run says so in its place.
+    """Every contender on every workload; what cannot run says so in its place.
 
     Raises UsageError where no contender has the baseline's key.
     """
@@ -90,8 +91,8 @@ class _Comparison:
     on_progress: OnProgress
     clock: Callable[[], float]
 
-    def on(self, workload: Workload) -> WorkloadResult:
-        """Everything on one shape."""
+    def on(self, workload: Workload | Texts) -> WorkloadResult:
+        """Everything on one of them."""
         absent: dict[str, NotRun] = {}
         timers: dict[tuple[str, bool], Timer] = {}  # by key, and whether it is the GPU's time
         for each in self.contenders:
@@ -119,28 +120,36 @@ class _Comparison:
             },
         )
 
-    def _timers(self, contender: Contender, workload: Workload) -> dict[bool, Timer] | NotRun:
-        """By whether it is the GPU's time; each has run once, so that it can run this shape."""
+    def _timers(
+        self, contender: Contender, workload: Workload | Texts
+    ) -> dict[bool, Timer] | NotRun:
+        """By whether it is the GPU's time; each has run once, so that it can run this."""
         runner = self.opened[contender.key]
         if isinstance(runner, NotRun):
             return runner
-        rng = np.random.default_rng(self.settings.seed)  # the same words for all
-        names, vocabulary = runner.input_names, self.settings.vocabulary
-        feeds = batch_for(workload, names, vocabulary=vocabulary, rng=rng)
+        batches = self._batches(workload, runner.input_names)
         try:
-            runner.run(feeds)
-            timers = {False: _call_timer(runner, feeds, self.clock)}
-            if isinstance(runner, RunsOnGpu):
-                timers[True] = runner.gpu_timer(feeds)
+            for feeds in batches:
+                runner.run(feeds)
+            timers = {False: _call_timer(runner, batches, self.clock)}
+            if isinstance(runner, RunsOnGpu) and isinstance(workload, Workload):
+                timers[True] = runner.gpu_timer(batches[0])
         except contender.shape_refusals as refusal:
             return NotRun(str(refusal))
         return timers
 
+    def _batches(self, workload: Workload | Texts, names: Sequence[str]) -> list[Feeds]:
+        if isinstance(workload, Texts):
+            return workload.feeds(names)
+        rng = np.random.default_rng(self.settings.seed)  # the same words for all
+        return [batch_for(workload, names, vocabulary=self.settings.vocabulary, rng=rng)]
 
-def _call_timer(runner: Runner, feeds: Feeds, clock: Callable[[], float]) -> Timer:
+
+def _call_timer(runner: Runner, batches: Sequence[Feeds], clock: Callable[[], float]) -> Timer:
     def run() -> float:
         begin = clock()
-        runner.run(feeds)
+        for feeds in batches:
+            runner.run(feeds)
         return clock() - begin
 
     return run

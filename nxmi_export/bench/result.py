@@ -7,6 +7,7 @@ from typing import Any
 from nxmi_export.bench.contender import Contender, NotRun
 from nxmi_export.bench.latency_statistics import Latency, Speedup
 from nxmi_export.bench.limits import Limits, Peaks
+from nxmi_export.bench.texts import Texts
 from nxmi_export.latency import Workload
 
 __all__ = ["SCHEMA", "BenchResult", "Measured", "WorkloadResult"]
@@ -26,13 +27,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class WorkloadResult:
-    """Every contender on one shape of batch, by key; none is left out."""
+    """Every contender on one shape of batch or on texts, by key; none is left out."""
 
-    workload: Workload
+    workload: Workload | Texts
     rounds: int
     other_cores: float | None  # that other processes kept busy meanwhile
     results: Mapping[str, Measured | NotRun]
-    limits: Limits | None = None  # of this processor; None: its peaks are not known
+    limits: Limits | None = None  # of this processor; None: not known, or these are texts
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,12 @@ class BenchResult:
             "environment": dict(self.environment),
             "contenders": {each.key: {"what": each.what, **each.facts} for each in self.contenders},
             "peaks": _peaks(self.peaks),
-            "workloads": [_workload(each, self.contenders) for each in self.workloads],
+            "workloads": [_shape(each, self.contenders) for each in self._of(Workload)],
+            "texts": [_texts(each, self.contenders) for each in self._of(Texts)],
         }
+
+    def _of(self, kind: type[Workload | Texts]) -> list[WorkloadResult]:
+        return [each for each in self.workloads if isinstance(each.workload, kind)]
 
 
 def _peaks(found: Peaks | str) -> dict[str, Any]:
@@ -65,16 +70,34 @@ def _peaks(found: Peaks | str) -> dict[str, Any]:
     return {"measured": True, "operations_per_second": asdict(found)}
 
 
-def _workload(found: WorkloadResult, contenders: Sequence[Contender]) -> dict[str, Any]:
+def _shape(found: WorkloadResult, contenders: Sequence[Contender]) -> dict[str, Any]:
+    assert isinstance(found.workload, Workload)
+    batch, sequence = found.workload.batch, found.workload.sequence
+    return {"batch": batch, "sequence": sequence, **_times(found, contenders, batch)}
+
+
+def _texts(found: WorkloadResult, contenders: Sequence[Contender]) -> dict[str, Any]:
+    texts = found.workload
+    assert isinstance(texts, Texts)
+    return {
+        "source": texts.source,
+        "batching": texts.batching,
+        "examples": texts.examples,
+        "tokens": texts.tokens,
+        "padded_tokens": texts.padded_tokens,
+        "batches": len(texts.batches),
+        **_times(found, contenders, texts.examples),
+    }
+
+
+def _times(found: WorkloadResult, contenders: Sequence[Contender], examples: int) -> dict[str, Any]:
     limits = {each.key: found.limits if each.on_cpu else None for each in contenders}
     return {
-        "batch": found.workload.batch,
-        "sequence": found.workload.sequence,
         "rounds": found.rounds,
         "other_cores": found.other_cores,
         "limits": None if found.limits is None else asdict(found.limits),
         "results": {
-            key: _measured(each, found.workload, limits[key])
+            key: _measured(each, examples, limits[key])
             if isinstance(each, Measured)
             else {"ran": False, "reason": each.reason}
             for key, each in found.results.items()
@@ -82,12 +105,12 @@ def _workload(found: WorkloadResult, contenders: Sequence[Contender]) -> dict[st
     }
 
 
-def _measured(found: Measured, workload: Workload, limits: Limits | None) -> dict[str, Any]:
+def _measured(found: Measured, examples: int, limits: Limits | None) -> dict[str, Any]:
     return {
         "ran": True,
         "call": _latency(found.call),
         "gpu": None if found.gpu is None else _latency(found.gpu),
-        "examples_per_second": workload.batch / found.call.p50,
+        "examples_per_second": examples / found.call.p50,
         "of_int8_limit": None if limits is None else limits.int8 / found.call.p50,
         "speedup": None if found.speedup is None else asdict(found.speedup),
         "gpu_speedup": None if found.gpu_speedup is None else asdict(found.gpu_speedup),

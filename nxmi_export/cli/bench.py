@@ -11,6 +11,7 @@ from rich.markup import escape
 from nxmi_export.artefact import BENCH, Artefact, read_artefact
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
 from nxmi_export.cli.parity_files import check_writable
+from nxmi_export.glue import task_named
 
 if TYPE_CHECKING:
     # It loads libraries, and --help should not.
@@ -24,6 +25,8 @@ Examples
     nxmi-export bench model.artefact
 
     nxmi-export bench model.artefact --shapes 1x128,8x128,32x64 --threads 2
+
+    nxmi-export bench model.artefact --task sst2 --data glue
 
     nxmi-export bench model.artefact --against other-tool.onnx --baseline onnxruntime
 
@@ -56,6 +59,17 @@ _Threads = Annotated[
 _NoCudaGraph = Annotated[
     bool, typer.Option("--no-cuda-graph", help="Run engines call by call, not as CUDA graphs.")
 ]
+_Task = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TASK", help="Time texts of its dev split too, by length and padded to one length."
+    ),
+]
+_Data = Annotated[
+    Path | None,
+    typer.Option(help="A directory of Parquet files or classic GLUE TSV; default: the hub."),
+]
+_Texts = Annotated[int, typer.Option(min=1, help="How many texts, the first of the split.")]
 _Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Everything, as JSON; default: ARTEFACT/bench.json"),
@@ -66,6 +80,9 @@ def bench_command(
     directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
     shapes: _Shapes = _SHAPES,
     against: _Against = None,
+    task: _Task = None,
+    data: _Data = None,
+    texts: _Texts = 256,
     baseline: _Baseline = "pytorch",
     rounds: _Rounds = 40,
     seconds: _Seconds = 60.0,
@@ -76,12 +93,13 @@ def bench_command(
 ) -> None:
     """Time PyTorch, onnxruntime and TensorRT side by side, sparse kernels allowed and forbidden."""
     artefact = read_artefact(directory)
+    chosen = None if task is None else task_named(task)
     path = output or directory / BENCH
     check_writable({"-o": path})
     with stages() as begin:
         begin("loading libraries")
         from nxmi_export.bench import parse_workloads
-        from nxmi_export.workflow.bench import BenchRequest
+        from nxmi_export.workflow.bench import BenchRequest, TextsRequest
 
         request = BenchRequest(
             parse_workloads(shapes, position_limit=artefact.manifest.position_limit),
@@ -91,6 +109,7 @@ def bench_command(
             rounds=rounds,
             seconds=seconds,
             cuda_graph=not no_cuda_graph,
+            texts=None if chosen is None else TextsRequest(chosen, data, texts),
         )
     _run(artefact, request, path, as_json=as_json)
 

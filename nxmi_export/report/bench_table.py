@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["bench_caption", "bench_notes", "bench_tables", "limits_told"]
+__all__ = ["bench_caption", "bench_notes", "bench_tables", "limits_told", "texts_told"]
 
 _BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
 _GIGA = 1e9
@@ -15,13 +15,25 @@ _BUSY_SPREAD = 1.25  # p50 over p10
 
 def bench_tables(document: Mapping[str, Any]) -> list[Table]:
     """Milliseconds by contender, and how many times faster than the baseline."""
-    return [_table(document, each) for each in document["workloads"]]
+    shapes = [
+        _table(document, each, f"Batch {each['batch']} x {each['sequence']} tokens")
+        for each in document["workloads"]
+    ]
+    return shapes + [_table(document, each, texts_told(each)) for each in document["texts"]]
+
+
+def texts_told(found: Mapping[str, Any]) -> str:
+    """Which texts, how they are batched, and how much of what is run is padding."""
+    padding = 1 - found["tokens"] / found["padded_tokens"]
+    mean = found["tokens"] / found["examples"]
+    length = f"{mean:.0f} tokens on average"
+    return f"{found['source']}, {length}, {found['batching']}: {padding:.0%} padding"
 
 
 def bench_notes(document: Mapping[str, Any]) -> list[str]:
     """Why what did not run did not, each reason once, and what the limit is; as markup."""
     notes: dict[str, None] = {}
-    for found in document["workloads"]:
+    for found in (*document["workloads"], *document["texts"]):
         for key, each in found["results"].items():
             if not each["ran"]:
                 what = document["contenders"][key]["what"]
@@ -58,10 +70,10 @@ def bench_caption(found: Mapping[str, Any], baseline: str) -> str:
     return " ".join(text)
 
 
-def _table(document: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+def _table(document: Mapping[str, Any], found: Mapping[str, Any], title: str) -> Table:
     baseline = document["contenders"][document["baseline"]]["what"]
     table = Table(
-        title=f"Batch {found['batch']} x {found['sequence']} tokens",
+        title=title,
         title_justify="left",
         caption=bench_caption(found, baseline),
         caption_justify="left",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nxmi_export.report.bench_table import bench_caption, limits_told
+from nxmi_export.report.bench_table import bench_caption, limits_told, texts_told
 from nxmi_export.report.markup import Html, element, figure, joined, table
 from nxmi_export.report.parity_facts import OPEN, Facts
 
@@ -22,11 +22,14 @@ def latency_section(found: Facts | str | None) -> Iterator[Html]:
     machine = f"{where['processor']}, GPU: {where['gpu']}; threads: {found['settings']['threads']}"
     yield element("p", f"Measured by nxmi-export bench on {machine}.")
     yield element("p", f"{limits_told(found)}.")
-    for workload in found["workloads"]:
-        shape = f"{workload['batch']} x {workload['sequence']}"
-        yield table(f"Batch {shape} tokens", _HEADINGS, _rows(found, workload))
-        baseline = found["contenders"][found["baseline"]]["what"]
-        yield element("p", bench_caption(workload, baseline))
+    baseline = found["contenders"][found["baseline"]]["what"]
+    for each in found["workloads"]:
+        caption = f"Batch {each['batch']} x {each['sequence']} tokens"
+        yield table(caption, _HEADINGS, _rows(found, each))
+        yield element("p", bench_caption(each, baseline))
+    for each in found["texts"]:
+        yield table(texts_told(each), _HEADINGS, _rows(found, each))
+        yield element("p", bench_caption(each, baseline))
 
 
 def _rows(found: Facts, workload: Facts) -> Iterator[tuple[str, ...]]:

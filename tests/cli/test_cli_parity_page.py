@@ -18,10 +18,12 @@ from nxmi_export.artefact import (
     read_artefact,
     sha256_of,
 )
+from nxmi_export.bench import measure_peaks
 from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.cli.parity_files import check_writable
 from nxmi_export.errors import OutputError
 from nxmi_export.glue import task_named
+from nxmi_export.latency import LinearShape
 from nxmi_export.workflow.parity import ParityRequest
 from tests.cli.command_lines import Command
 from tests.html_reader import Element, read_html
@@ -101,14 +103,26 @@ def test_the_page_shows_the_certificate_or_why_it_is_not_valid(
 
 
 def test_the_page_shows_what_bench_measured_of_these_files(
-    nxmi_export: Command, project: Project
+    nxmi_export: Command, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measure_peaks, "SHAPES", (LinearShape(256, 256),))
     arguments = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
     quick = ("--shapes", "1x4", "--rounds", 3, "--seconds", 0, "--threads", 1)
-    assert nxmi_export("bench", project.artefact, *quick).code == 0
+    texts = ("--task", "sst2", "--data", project.data, "--texts", 20)
+    outcome = nxmi_export("bench", project.artefact, *quick, *texts)
+    assert outcome.code == 0, outcome.err
+    stored = project.artefact / "bench.json"
+    by_length, plain = json.loads(stored.read_text())["texts"]
+    assert (by_length["examples"], by_length["tokens"]) == (20, plain["tokens"])
+    assert by_length["padded_tokens"] < plain["padded_tokens"] == 20 * 64
+    assert by_length["source"] == "20 of sst2 validation"
+    for found in (by_length, plain):
+        times = found["results"]["onnxruntime"]
+        assert times["examples_per_second"] == pytest.approx(20 / times["call"]["p50"])
+    assert "32 a batch, padded to 64 tokens" in " ".join(outcome.out.split())
     assert nxmi_export(*arguments).code == 0
     assert "Batch 1 x 4 tokens" in section_of(project, "Latencies")
-    stored = project.artefact / "bench.json"
+    assert "20 of sst2 validation" in section_of(project, "Latencies")
     stored.write_text(stored.read_text().replace(sha256_of(project.artefact / MODEL), "0" * 64))
     assert nxmi_export(*arguments).code == 0
     assert (

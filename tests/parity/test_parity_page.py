@@ -409,8 +409,13 @@ def test_latencies_are_those_that_bench_measured(facts: dict[str, Any]) -> None:
     source = parity_page(facts, artefact(), bench=bench())
     assert HOSTILE not in source
     shown = section(read_html(source), "Latencies")
-    (table,) = shown.all("table")
+    table, texts = shown.all("table")
     assert table.all("caption")[0].text == "Batch 1 x 128 tokens"
+    assert texts.all("caption")[0].text == (
+        "4 of sst2 validation, 24 tokens on average, by length, at most 64 tokens a batch: "
+        "20% padding"
+    )
+    assert rows(texts) == [["PyTorch, dense float32", "1.1", "1.25", "1.5", "909.1", "", ""]]
     assert rows(table) == [
         ["PyTorch, dense float32", "1.1", "1.25", "1.5", "909.1", "38 %", "1.00×"],
         [

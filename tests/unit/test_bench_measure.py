@@ -13,6 +13,7 @@ from nxmi_export.bench import (
     Contender,
     Measured,
     NotRun,
+    Texts,
     batch_for,
     measure,
     parse_workloads,
@@ -102,6 +103,27 @@ def test_times_and_speed_are_those_of_the_calls(clock: Clock, calls: list[str]) 
     assert slow.speedup is not None
     assert fast.speedup is not None
     assert (slow.speedup.median, fast.speedup.median) == (1.0, 4.0)
+
+
+def test_texts_are_timed_over_all_their_batches(clock: Clock, calls: list[str]) -> None:
+    batches = tuple({name: np.ones((2, size), np.int64) for name in NAMES} for size in (3, 5))
+    texts = Texts("4 of sst2", "by length", examples=4, tokens=12, batches=batches)
+    runner = OnGpu("a", 1.5, clock, calls)
+    (found,) = measure([contender(runner)], [texts], settings(), clock=clock)
+    one = found.results["a"]
+    assert isinstance(one, Measured)
+    assert (one.call.p50, one.gpu) == (3.0, None)  # a graph of the GPU is of one shape
+    assert texts.padded_tokens == 16
+
+
+def test_texts_have_no_input_of_another_name(clock: Clock, calls: list[str]) -> None:
+    texts = Texts("1 of sst2", "by length", 1, 3, ({"input_ids": np.ones((1, 3), np.int64)},))
+    with pytest.raises(UsageError) as caught:
+        measure([contender(Counting("a", 1.0, clock, calls))], [texts], settings(), clock=clock)
+    assert str(caught.value) == (
+        "model inputs: expected those that the artefact's model reads, found attention_mask; "
+        "compare models that read the same batches"
+    )
 
 
 def test_what_runs_on_a_gpu_is_timed_there_too(clock: Clock, calls: list[str]) -> None:

@@ -3,11 +3,23 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nxmi_export.glue import Task
 from nxmi_export.latency import Workload
 
-__all__ = ["BASELINE", "BenchRequest"]
+__all__ = ["BASELINE", "BenchRequest", "TextsRequest"]
 
 BASELINE = "pytorch"
+
+
+@dataclass(frozen=True)
+class TextsRequest:
+    """Whose texts to time, batched by length and padded to one length."""
+
+    task: Task
+    data_dir: Path | None  # None: the hub
+    examples: int = 256  # the first ones of its dev split
+    batch_tokens: int = 1024  # of a batch by length at most, padding included
+    max_length: int = 128  # tokens
 
 
 @dataclass(frozen=True)
@@ -21,3 +33,4 @@ class BenchRequest:
     rounds: int = 40  # of one shape at most
     seconds: float = 60.0  # after which a shape gets no further round
     cuda_graph: bool = True
+    texts: TextsRequest | None = None  # None: shapes alone

@@ -17,6 +17,7 @@ from nxmi_export.bench import (
     BenchResult,
     BenchSettings,
     NotRun,
+    Texts,
     WorkloadResult,
     batch_for,
     measure,
@@ -31,6 +32,7 @@ from nxmi_export.parity.environment import run_environment
 from nxmi_export.workflow.bench.contenders import contenders, model_config
 from nxmi_export.workflow.bench.engines import ENGINE
 from nxmi_export.workflow.bench.request import BenchRequest
+from nxmi_export.workflow.bench.texts import texts_to_time
 
 __all__ = ["EngineProfile", "bench", "profile_engine"]
 
@@ -51,6 +53,7 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
     `threads` holds for this process while it measures, and is given back.
     """
     taking_part = contenders(artefact, request)
+    texts = texts_to_time(artefact, request.texts) if request.texts else ()
     settings = BenchSettings(
         baseline=request.baseline,
         vocabulary=_vocabulary(artefact),
@@ -60,7 +63,9 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
     with _torch_threads(request.threads):
         threads = torch.get_num_threads()
         peaks = measure_peaks(request.threads, partial(on_progress, "peaks of this processor"))
-        found = measure(taking_part, request.workloads, settings, on_progress=on_progress)
+        found = measure(
+            taking_part, (*request.workloads, *texts), settings, on_progress=on_progress
+        )
     return BenchResult(
         contenders=taking_part,
         baseline=request.baseline,
@@ -79,7 +84,7 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
 
 
 def _limited(artefact: Artefact, found: WorkloadResult, peaks: Peaks | str) -> WorkloadResult:
-    if isinstance(peaks, str):
+    if isinstance(peaks, str) or isinstance(found.workload, Texts):
         return found
     manifest = artefact.manifest
     work = operations(
