@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from nxmi_export.artefact import BENCH, Artefact, read_artefact
-from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json
+from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json, write_text
 from nxmi_export.cli.parity_files import check_writable
 from nxmi_export.glue import task_named
 
@@ -115,6 +115,7 @@ def bench_command(
 
 
 def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bool) -> None:
+    from nxmi_export.report.bench_chart import bench_chart
     from nxmi_export.report.bench_table import bench_notes, bench_tables
     from nxmi_export.workflow.bench import EngineProfile, bench, profile_engine
 
@@ -123,6 +124,7 @@ def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bo
         profile = profile_engine(artefact, request)
     document = {"artefact": _identity(artefact), **result.as_json()}
     write_json(path, document)
+    write_text(path.with_suffix(".svg"), bench_chart(document))
     if isinstance(profile, EngineProfile):
         write_json(path.with_name(PROFILE), profile.layers)
     if as_json:
@@ -133,6 +135,8 @@ def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bo
     for note in bench_notes(document):
         RESULTS.print(note, soft_wrap=True, highlight=False)
     RESULTS.print(f"everything in {escape(str(path))}", soft_wrap=True, highlight=False)
+    picture = escape(str(path.with_suffix(".svg")))
+    RESULTS.print(f"a picture in {picture}", soft_wrap=True, highlight=False)
     if isinstance(profile, EngineProfile):
         place = escape(str(path.with_name(PROFILE)))
         text = f"layer times at {profile.workload} in {place}"

@@ -30,6 +30,7 @@ __all__ = [
     "say_interrupted",
     "stages",
     "write_json",
+    "write_text",
 ]
 
 RESULTS = Console()
@@ -54,9 +55,13 @@ def say_internal_error() -> None:
 
 def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     """Write machine-readable output, whole or not at all."""
+    write_text(path, f"{json.dumps(content, indent=1, allow_nan=False)}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
     with atomic_file(path) as temporary:
-        text = json.dumps(content, indent=1, allow_nan=False)
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nxmi_export.artefact import CERTIFICATE, Artefact
-from nxmi_export.cli.console import write_json
+from nxmi_export.cli.console import write_json, write_text
 from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.errors import ArtefactError, OutputError
-from nxmi_export.output_files import atomic_file
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
@@ -74,16 +73,16 @@ def write_results(
         certificate=_certificate(artefact),
         bench=_bench(artefact),
     )
-    _write_text(files["--html"], page)
+    write_text(files["--html"], page)
     for split in run.splits:
         dataset = split.result.dataset
         path = files.get(f"--bisect, {dataset.task.name}") if dataset else None
         if path and split.result.bisection:
             _write_exclusions(path, artefact, split.result.bisection)
     if path := files.get("--junit"):
-        _write_text(path, junit_xml(run))
+        write_text(path, junit_xml(run))
     if path := files.get("--markdown"):
-        _write_text(path, markdown_summary(run, artefact))
+        write_text(path, markdown_summary(run, artefact))
 
 
 def _certificate(artefact: Artefact) -> dict[str, Any] | str | None:
@@ -128,8 +127,3 @@ def _obstacle(path: Path) -> str | None:
     if not path.parent.is_dir():
         return "no such folder"
     return None if os.access(path.parent, os.W_OK) else "a folder that cannot be written to"
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

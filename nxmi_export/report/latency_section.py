@@ -1,7 +1,9 @@
 """What `bench` found in, its times as HTML tables out; one table for each shape of batch."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 
+from nxmi_export.report.bench_chart import bench_chart
 from nxmi_export.report.bench_table import bench_caption, limits_told, texts_told
 from nxmi_export.report.markup import Html, element, figure, joined, table
 from nxmi_export.report.parity_facts import OPEN, Facts
@@ -22,6 +24,9 @@ def latency_section(found: Facts | str | None) -> Iterator[Html]:
     machine = f"{where['processor']}, GPU: {where['gpu']}; threads: {found['settings']['threads']}"
     yield element("p", f"Measured by nxmi-export bench on {machine}.")
     yield element("p", f"{limits_told(found)}.")
+    picture = b64encode(bench_chart(found).encode()).decode()
+    source = f"data:image/svg+xml;base64,{picture}"
+    yield Html(f'<img src="{source}" alt="The speeds of the tables below">')
     baseline = found["contenders"][found["baseline"]]["what"]
     for each in found["workloads"]:
         caption = f"Batch {each['batch']} x {each['sequence']} tokens"

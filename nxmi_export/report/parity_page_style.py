@@ -49,7 +49,7 @@ details {{ margin: 8px 0; }} summary {{ cursor: pointer; font-weight: 600; }}
 pre {{ border: 1px solid var(--grid); border-radius: 8px; padding: 10px 12px; margin: 8px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }}
 code, .hash {{ font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 13px; }}
-svg {{ max-width: 100%; height: auto; display: block; margin-bottom: 14px; }}
+svg, img {{ max-width: 100%; height: auto; display: block; margin-bottom: 14px; }}
 .narrow {{ display: none; }} span.holds, span.fails, span.open {{ white-space: nowrap; }}
 svg text {{ font: 12px {FONT}; fill: var(--text); }}
 svg .score {{ font-size: 14px; font-weight: 700; }}

@@ -117,7 +117,9 @@ def test_the_table_and_the_reasons_are_shown(benched: Outcome, artefact: Path) -
     assert words.count(f"not run: TensorRT, model.plan: {reason}") == 1
     assert "not run: PyTorch, dense bfloat16: this processor does not multiply bfloat16" in words
     assert words.count(f"not run: TensorRT, sparse kernels forbidden: {reason}") == 1
-    assert benched.out.endswith(f"everything in {artefact / 'bench.json'}\n")
+    places = f"everything in {artefact / 'bench.json'}\na picture in {artefact / 'bench.svg'}\n"
+    assert benched.out.endswith(places)
+    assert (artefact / "bench.svg").read_text().startswith("<svg ")
     assert benched.err == f"no profile_model.json: {reason}\n"
     assert not (artefact / "profile_model.json").exists()
 

@@ -1,6 +1,7 @@
 """The page of a parity run: its structure, its numbers, what it escapes, and for whom it is."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ from parity_results import deployed
 
 from nxmi_export.parity import Gate, Stage, judge_run
 from nxmi_export.parity.document import run_document
+from nxmi_export.report.bench_chart import bench_chart
 from nxmi_export.report.changed_examples import MOST_SHOWN
 from nxmi_export.report.drift_chart import drift_chart
 from nxmi_export.report.ladder_chart import NARROW, WIDE, ladder_chart
@@ -430,6 +432,10 @@ def test_latencies_are_those_that_bench_measured(facts: dict[str, Any]) -> None:
         ["TensorRT, model.plan", "? not run", "", "", "", "", HOSTILE],
     ]
     assert "on a processor, 2 cores, GPU: none; threads: 2." in shown.text
+    (picture,) = shown.all("img")
+    assert picture.attributes["alt"] == "The speeds of the tables below"
+    content = picture.attributes["src"].removeprefix("data:image/svg+xml;base64,")
+    assert b64decode(content).decode() == bench_chart(bench())
     assert "limit: linears at 250 billion INT8 operations a second" in shown.text
     assert "Other processes kept 0.5 processors busy: measure again when idle." in shown.text
 
