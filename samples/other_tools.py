@@ -38,6 +38,7 @@ from nxmi_export.capture import capture
 from nxmi_export.errors import EngineBuildFailed
 from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.lint import LintRequest, lint_graph
+from passes import attention_matmuls
 from passes.lint import Finding, Severity
 from passes.lint.reading import Reading
 from samples.fine_tune import INPUTS, TrainingData, encoded, train_split
@@ -58,8 +59,9 @@ _OPTIONS = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias"
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "symmetric": _SYMMETRIC | {"extra_options": _OPTIONS},
-    # Without the products of attention, whose softmax it would not quantize at 1/127.
-    "linears": _SYMMETRIC | {"extra_options": _OPTIONS | {"MatMulConstBOnly": True}},
+    # What suits TensorRT: without the products of attention (see `quantize`), whose softmax it does
+    # not quantize at 1/127.
+    "linears": _SYMMETRIC | {"extra_options": _OPTIONS},
 }
 
 
@@ -98,8 +100,12 @@ def capture_dense(model: PreTrainedModel, path: Path) -> None:
 
 def quantize(dense: Path, path: Path, feeds: Iterable[Feeds], settings: str) -> None:
     """Let onnxruntime quantize the file `dense` into `path`."""
-    reader = _Sentences(feeds)
-    quantize_static(dense, path, reader, use_external_data_format=True, **SETTINGS[settings])
+    given = dict(SETTINGS[settings])
+    if settings == "linears":
+        # By name: its option MatMulConstBOnly is not read where pairs of Q and DQ are written.
+        products = attention_matmuls(ir.load(dense).graph)
+        given["nodes_to_exclude"] = [str(node.name) for node in products]
+    quantize_static(dense, path, _Sentences(feeds), use_external_data_format=True, **given)
 
 
 def measure(path: Path, library: Library, profile: ShapeProfile) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nxmi_export.backends.tensorrt_engine import (
+    EngineLayer,
     Int8Coverage,
     ModuleEvidence,
     Verdict,
@@ -55,7 +56,7 @@ class EngineReading:
         return {each.module: each for each in found}
 
     @cached_property
-    def candidates(self) -> frozenset[str] | None:
+    def candidates(self) -> tuple[EngineLayer, ...] | None:
         """Engine layers with 2:4 weights; None where not all of them were found."""
         asked = int8_coverage(
             self.witness.layers,
@@ -66,7 +67,8 @@ class EngineReading:
         ).linears
         if not all(each.in_every_profile for each in asked):
             return None
-        return frozenset(layer.name for each in asked for layer in each.layers)
+        found = {layer.name: layer for each in asked for layer in each.layers}
+        return tuple(found.values())
 
 
 def linear_cells(

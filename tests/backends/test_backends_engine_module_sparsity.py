@@ -31,11 +31,13 @@ def layer(name: str, tactic: str) -> EngineLayer:
 
 
 A, B = layer("a/MatMul", SPARSE), layer("b/MatMul", DENSE)
-BOTH = {A.name, B.name}
+BOTH = (A, B)
+UNNAMED = layer("a/MatMul", ""), layer("b/MatMul", "")
+Candidates = tuple[EngineLayer, ...] | None
 
 
 def share(
-    log: str, own: EngineLayer, candidates: set[str] | None = BOTH, *layers: EngineLayer
+    log: str, own: EngineLayer, candidates: Candidates = BOTH, *layers: EngineLayer
 ) -> ModuleSparsity:
     layers = layers or (A, B)
     return module_sparsity([own], sparse_evidence(log, layers, None), candidates)
@@ -57,21 +59,20 @@ def test_another_modules_sparse_kernel_proves_nothing() -> None:
 @pytest.mark.parametrize(
     ("eligible", "chosen", "candidates", "verdicts"),
     [
-        (2, 2, BOTH, (PROVED, PROVED)),
-        (2, 0, BOTH, (PROVED, REFUTED)),
-        (0, 0, BOTH, (REFUTED, REFUTED)),
-        (1, 1, BOTH, (UNPROVEN, UNPROVEN)),
-        (3, 3, BOTH, (UNPROVEN, UNPROVEN)),
-        (3, 2, BOTH, (UNPROVEN, UNPROVEN)),
+        (2, 2, UNNAMED, (PROVED, PROVED)),
+        (2, 0, UNNAMED, (PROVED, REFUTED)),
+        (0, 0, UNNAMED, (REFUTED, REFUTED)),
+        (1, 1, UNNAMED, (UNPROVEN, UNPROVEN)),
+        (3, 3, UNNAMED, (UNPROVEN, UNPROVEN)),
+        (3, 2, UNNAMED, (UNPROVEN, UNPROVEN)),
         (2, 2, None, (UNPROVEN, UNPROVEN)),
     ],
     ids=["all", "none", "none eligible", "some", "more than ours", "some of more", "ours unknown"],
 )
 def test_counts_decide_about_one_layer_where_they_are_all_or_none(
-    eligible: int, chosen: int, candidates: set[str] | None, verdicts: tuple[Verdict, Verdict]
+    eligible: int, chosen: int, candidates: Candidates, verdicts: tuple[Verdict, Verdict]
 ) -> None:
-    unnamed = layer("b/MatMul", "")
-    found = share(COUNTED.format(eligible, chosen), unnamed, candidates, unnamed)
+    found = share(COUNTED.format(eligible, chosen), UNNAMED[1], candidates, *UNNAMED)
     assert (found.eligible, found.chosen) == verdicts
 
 
@@ -86,6 +87,18 @@ def test_a_sparse_kernel_that_the_count_denies_proves_nothing() -> None:
 def test_a_dense_kernel_that_the_count_denies_proves_nothing() -> None:
     found = share(COUNTED.format(2, 2), B)
     assert (found.eligible, found.chosen) == (PROVED, UNPROVEN)
+
+
+def test_a_count_that_a_neighbours_kernel_denies_proves_nothing() -> None:
+    own, dense = layer("a/MatMul", ""), B
+    found = share(COUNTED.format(2, 2), own, (own, dense), own, dense)
+    assert (found.eligible, found.chosen) == (PROVED, UNPROVEN)
+
+
+def test_counts_that_fall_prove_nothing_of_one_layer() -> None:
+    log = COUNTED.format(2, 2) + COUNTED.format(2, 1)
+    found = share(log, UNNAMED[0], UNNAMED, *UNNAMED)
+    assert (found.eligible, found.chosen) == (UNPROVEN, UNPROVEN)
 
 
 def test_the_lists_of_tensorrt_8_decide_by_name() -> None:

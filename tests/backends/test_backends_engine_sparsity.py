@@ -23,10 +23,16 @@ def _facts(evidence: SparseEvidence) -> tuple[Verdict, int | None, int | None]:
     return evidence.verdict, evidence.eligible, evidence.chosen
 
 
-def test_chosen_sparse_kernels_are_proved() -> None:
+def test_sparse_kernels_of_all_eligible_layers_are_proved() -> None:
+    evidence = sparse_evidence(COUNTS.format(2) + CHOICES.format(2), [SPARSE], TENSORRT)
+    assert _facts(evidence) == (Verdict.PROVED, 2, 2)
+    assert evidence.reason == "the builder chose sparse kernels for 2 of 2 eligible layers"
+
+
+def test_some_sparse_kernels_are_not_all() -> None:
     evidence = sparse_evidence(COUNTS.format(196) + CHOICES.format(140), [SPARSE, DENSE], TENSORRT)
-    assert _facts(evidence) == (Verdict.PROVED, 196, 140)
-    assert evidence.reason == "the builder chose sparse kernels for 140 layers"
+    assert _facts(evidence) == (Verdict.UNPROVEN, 196, 140)
+    assert evidence.reason == "the builder chose sparse kernels for 140 of 196 eligible layers"
     assert evidence.layers == ("up",)
     assert len(evidence.lines) == 2
 
@@ -38,8 +44,17 @@ def test_eligible_layers_that_stay_dense_are_refuted() -> None:
 
 
 def test_the_largest_of_several_counts_is_taken() -> None:
-    log = COUNTS.format(2) + CHOICES.format(0) + COUNTS.format(24) + CHOICES.format(20)
-    assert _facts(sparse_evidence(log, [], TENSORRT)) == (Verdict.PROVED, 24, 20)
+    log = COUNTS.format(2) + CHOICES.format(0) + COUNTS.format(24) + CHOICES.format(24)
+    assert _facts(sparse_evidence(log, [], TENSORRT)) == (Verdict.PROVED, 24, 24)
+
+
+@pytest.mark.parametrize(("found", "chosen"), [((39, 39), (39, 0)), ((39, 20), (39, 20))])
+def test_counts_that_fall_prove_nothing(found: tuple[int, int], chosen: tuple[int, int]) -> None:
+    counts = zip(found, chosen, strict=True)
+    log = "".join(COUNTS.format(one) + CHOICES.format(other) for one, other in counts)
+    evidence = sparse_evidence(log, [], TENSORRT)
+    assert (evidence.verdict, evidence.grows) == (Verdict.UNPROVEN, False)
+    assert evidence.reason == "the log's counts of sparse kernels fall"
 
 
 def test_tensorrt_8_names_are_counted() -> None:
@@ -59,7 +74,13 @@ def test_a_silent_log_proves_nothing() -> None:
 def test_a_kernel_name_alone_proves_its_layer() -> None:
     evidence = sparse_evidence("", [SPARSE], None)
     assert evidence.verdict is Verdict.PROVED
-    assert evidence.reason == "1 layers run a kernel named as a sparse one"
+    assert evidence.reason == "1 of 1 products run a kernel named as a sparse one"
+
+
+def test_a_kernel_name_proves_nothing_of_the_others() -> None:
+    evidence = sparse_evidence("", [SPARSE, DENSE], None)
+    assert evidence.verdict is Verdict.UNPROVEN
+    assert evidence.reason == "1 of 2 products run a kernel named as a sparse one"
 
 
 def test_signals_that_disagree_prove_nothing() -> None:

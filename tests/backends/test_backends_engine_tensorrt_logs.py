@@ -146,10 +146,10 @@ def test_query_key_and_value_are_one_product_or_three(
     assert evidence.verdict == verdict
 
 
-def test_sparse_kernels_are_proved_by_count_and_by_name(version: int) -> None:
+def test_sparse_kernels_of_some_layers_are_counted_and_named(version: int) -> None:
     log = _log(version)
     evidence = sparse_evidence(log, parse_layers(log), TENSORRT)
-    assert (evidence.verdict, evidence.eligible, evidence.chosen) == (Verdict.PROVED, 4, 3)
+    assert (evidence.verdict, evidence.eligible, evidence.chosen) == (Verdict.UNPROVEN, 4, 3)
     assert len(evidence.layers) == 3
 
 
@@ -167,7 +167,7 @@ def test_layer_names_of_tensorrt_8_may_hold_several_nodes() -> None:
         "implementation for layers: MatMul_401, Conv_619 + Relu_620\n"
     )
     evidence = sparse_evidence(log, [], TENSORRT)
-    assert (evidence.verdict, evidence.eligible, evidence.chosen) == (Verdict.PROVED, 3, 2)
+    assert (evidence.verdict, evidence.eligible, evidence.chosen) == (Verdict.UNPROVEN, 3, 2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand
 
 __all__ = [
     "FLOATS",
+    "NAMED_IN_FULL",
     "describe",
     "is_fused_attention",
     "is_gemm",
@@ -18,6 +19,8 @@ _GEMM_TYPE = re.compile(r"gemm|conv|^correlation$|^matmul$|^fc$", re.IGNORECASE)
 _FUSED_ATTENTION = re.compile(r"gemm_mha|fused_mha|_mha_v\d", re.IGNORECASE)
 # cask names kernels <operand><output>_<operand><accumulator>: i8i8_i8i32, i8f32_i8i32.
 _INT8_KERNEL = re.compile(r"_i8(i8|f16|bf16|f32|i32)_i8i32")
+# cask and CUTLASS say in full what they multiply; Myelin's own names do not.
+NAMED_IN_FULL = re.compile(r"xmma_(?:gemm|fprop)|cutlass\w*gemm", re.IGNORECASE)
 # A fused kernel is named after its steps in order; before the product: how its operands are made.
 # `kgen` are mostly elementwise, and those without a product among their steps are none.
 _FUSION = re.compile(r"fusion$|^kgen$", re.IGNORECASE)
@@ -26,6 +29,7 @@ FLOATS = {"Half", "FP16", "BFloat16", "BF16", "Float", "FP32"}
 _PACKED = {"FP8", "Int4", "UInt8"}  # what a product may read instead: weights of four bits
 _OTHERS = {"Bool", "Int32", "Int64"}  # masks, shapes
 _FEWEST_ATTENTION_OPERANDS = 3  # query, key, value
+_FEWEST_OPERANDS = 2  # of any other product
 
 
 def is_fused_attention(layer: EngineLayer) -> bool:
@@ -54,13 +58,14 @@ def is_product(layer: EngineLayer) -> bool:
 def multiplies_int8(layer: EngineLayer) -> bool | None:
     """True or False where the log decides it, None where it does not.
 
-    1. The name of an INT8 kernel is proof.
+    1. The name of an INT8 kernel is proof. One that says in full that it is another proves that
+       the operands do not tell all: INT8 ones then decide nothing.
     2. A fused kernel may read INT8 and still multiply floats: weights with scales on the reduction
        axis become `CastMulCastMulCastFc`, which dequantizes both operands before the product (Fc).
        Or it may read floats and quantize them itself (`Roun`), which its operands do not show.
     3. Otherwise the operands decide. Floats beside INT8 may be a bias or a residual, or the data of
        a product whose weights alone are INT8: not decided. Nor is anything by the rest where the
-       type of one is missing ("N/A due to dynamic shapes").
+       type of one is missing ("N/A due to dynamic shapes"), or where one alone is listed.
     """
     if _INT8_KERNEL.search(layer.tactic):
         return True
@@ -71,12 +76,15 @@ def multiplies_int8(layer: EngineLayer) -> bool | None:
     inputs = [operand.datatype for operand in layer.inputs if _is_data(operand)]
     if "Int8" not in inputs:
         return False if inputs else None
+    if NAMED_IN_FULL.search(layer.tactic):
+        return None
     if is_fused_attention(layer):
         # A float operand beside three INT8 ones is an additive mask.
         few = inputs.count("Int8") < _FEWEST_ATTENTION_OPERANDS
         return None if few and set(inputs) != {"Int8"} else True
     constants = [operand.datatype for operand in layer.constants if _is_data(operand)]
-    return True if {*inputs, *constants} == {"Int8"} else None
+    operands = inputs + constants
+    return True if set(operands) == {"Int8"} and len(operands) >= _FEWEST_OPERANDS else None
 
 
 def describe(layer: EngineLayer) -> str:

@@ -4,7 +4,7 @@ Since TensorRT 10 the log only counts sparse layers. A count decides about one l
 none or all; otherwise the layer's own kernel must be named as a sparse one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, as_in_names
@@ -29,13 +29,16 @@ class ModuleSparsity:
 
 
 def module_sparsity(
-    layers: Sequence[EngineLayer], evidence: SparseEvidence, candidates: Collection[str] | None
+    layers: Sequence[EngineLayer],
+    evidence: SparseEvidence,
+    candidates: Sequence[EngineLayer] | None,
 ) -> ModuleSparsity:
     """Judge the module that `layers`, one or more, run.
 
-    `candidates` names every engine layer with 2:4 weights, this module's among them, and is None
-    where some were not found: a count then says nothing about one of them. The unit of the log's
-    counts is the layer of the engine, after fusion.
+    `candidates` are all engine layers with 2:4 weights, each once, this module's among them, and
+    None where some were not found: a count then says nothing about one of them. The unit of the
+    log's counts is taken for the layer of the engine, after fusion. Where counts fall, or one of
+    the candidates is named as a dense kernel, they are of something else and prove nothing.
     """
     eligible, eligible_reason = _eligible(layers, evidence, candidates)
     chosen, chosen_reason = _chosen(layers, evidence, candidates)
@@ -43,7 +46,9 @@ def module_sparsity(
 
 
 def _eligible(
-    layers: Sequence[EngineLayer], evidence: SparseEvidence, candidates: Collection[str] | None
+    layers: Sequence[EngineLayer],
+    evidence: SparseEvidence,
+    candidates: Sequence[EngineLayer] | None,
 ) -> tuple[Verdict, str]:
     count = evidence.eligible
     if evidence.eligible_names:
@@ -55,13 +60,15 @@ def _eligible(
         return Verdict.UNPROVEN, "the log does not say how many layers are eligible"
     if count == 0:
         return Verdict.REFUTED, "the log finds no layer eligible for sparse kernels"
-    if candidates is not None and count == len(candidates):
+    if candidates is not None and count == len(candidates) and evidence.grows:
         return Verdict.PROVED, f"the log finds all {count} layers with 2:4 weights eligible"
     return Verdict.UNPROVEN, f"{_counted(count, candidates)} eligible, and the log does not name it"
 
 
 def _chosen(
-    layers: Sequence[EngineLayer], evidence: SparseEvidence, candidates: Collection[str] | None
+    layers: Sequence[EngineLayer],
+    evidence: SparseEvidence,
+    candidates: Sequence[EngineLayer] | None,
 ) -> tuple[Verdict, str]:
     count = evidence.chosen
     if all(names_sparse_kernel(layer) for layer in layers):
@@ -82,8 +89,7 @@ def _chosen(
             Verdict.REFUTED,
             f"of {found} eligible layers the builder chose a sparse kernel for 0",
         )
-    whole = candidates is not None and count == evidence.eligible == len(candidates)
-    if whole and not any(names_dense_kernel(layer) for layer in layers):
+    if candidates is not None and evidence.grows and _is_of_all(count, evidence, candidates):
         return Verdict.PROVED, f"the builder chose sparse kernels for all {count} layers"
     kernels = ", ".join(dict.fromkeys(layer.tactic for layer in layers if layer.tactic))
     return Verdict.UNPROVEN, (
@@ -92,7 +98,12 @@ def _chosen(
     )
 
 
-def _counted(count: int, candidates: Collection[str] | None) -> str:
+def _is_of_all(count: int, evidence: SparseEvidence, candidates: Sequence[EngineLayer]) -> bool:
+    whole = count == evidence.eligible == len(candidates)
+    return whole and not any(map(names_dense_kernel, candidates))
+
+
+def _counted(count: int, candidates: Sequence[EngineLayer] | None) -> str:
     return f"{count} of {len(candidates)} layers" if candidates is not None else f"{count} layers"
 
 

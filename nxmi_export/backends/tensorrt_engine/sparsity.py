@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer
+from nxmi_export.backends.tensorrt_engine.int8_layers import NAMED_IN_FULL, is_gemm
 from nxmi_export.backends.tensorrt_engine.verdict import Verdict
 
 __all__ = [
@@ -24,8 +25,6 @@ _NAMED = re.compile(
 )
 # Not the end of another word, as in "TranspGemm".
 _KERNEL = re.compile(r"(?<![a-z])(spars|sptensor|spmma|sp_?gemm)", re.IGNORECASE)
-# cask and CUTLASS name what they run in full; Myelin's own names tell nothing of sparsity.
-_NAMED_IN_FULL = re.compile(r"xmma_(?:gemm|fprop)|cutlass\w*gemm", re.IGNORECASE)
 
 
 class BuiltBy(Protocol):
@@ -48,6 +47,9 @@ class SparseEvidence:
     lines: tuple[str, ...]  # the log lines this was read from
     eligible_names: tuple[str, ...] = ()  # TensorRT 8 names them, later releases only count
     chosen_names: tuple[str, ...] = ()
+    # Whether no later count is below an earlier one. Then the largest is of all that was compiled
+    # so far; otherwise it may be of kernels that the engine does not have.
+    grows: bool = True
 
 
 def sparse_evidence(
@@ -58,7 +60,9 @@ def sparse_evidence(
     The `HasSparseWeights` field of a layer is ignored: it describes the weights, not the kernel.
     """
     lines = tuple(line for line in log.splitlines() if "(Sparsity)" in line)
-    eligible, chosen = _most(lines, "Found", "Layers"), _most(lines, "Chose", "TRT")
+    found, picked = _counts(lines, "Found", "Layers"), _counts(lines, "Chose", "TRT")
+    eligible, chosen = max(found, default=None), max(picked, default=None)
+    grows = found == sorted(found) and picked == sorted(picked)
     sparse = tuple(layer.name for layer in layers if names_sparse_kernel(layer))
     if library is not None and library.is_rtx:
         verdict, reason = (
@@ -66,9 +70,11 @@ def sparse_evidence(
             "TensorRT-RTX ignores SPARSE_WEIGHTS, so its plan says nothing about sparse kernels",
         )
     else:
-        verdict, reason = _judge(eligible, chosen, sparse)
+        verdict, reason = _judge(eligible, chosen, layers)
+        if verdict is not Verdict.UNPROVEN and not grows:
+            verdict, reason = Verdict.UNPROVEN, "the log's counts of sparse kernels fall"
     named = _named(lines, "Layers"), _named(lines, "TRT")
-    return SparseEvidence(verdict, reason, eligible, chosen, sparse, lines, *named)
+    return SparseEvidence(verdict, reason, eligible, chosen, sparse, lines, *named, grows)
 
 
 def names_sparse_kernel(layer: EngineLayer) -> bool:
@@ -78,35 +84,44 @@ def names_sparse_kernel(layer: EngineLayer) -> bool:
 
 def names_dense_kernel(layer: EngineLayer) -> bool:
     """Whether the layer's own kernel is named in full, and not as one that skips zeros."""
-    return bool(_NAMED_IN_FULL.search(layer.tactic)) and not names_sparse_kernel(layer)
+    return bool(NAMED_IN_FULL.search(layer.tactic)) and not names_sparse_kernel(layer)
 
 
 def _judge(
-    eligible: int | None, chosen: int | None, sparse: tuple[str, ...]
+    eligible: int | None, chosen: int | None, layers: Sequence[EngineLayer]
 ) -> tuple[Verdict, str]:
-    if chosen is None and not sparse:
-        return Verdict.UNPROVEN, "the log neither counts sparse kernels nor names one"
-    if chosen == 0 and sparse:
-        return Verdict.UNPROVEN, f"the log counts no sparse kernel but names {len(sparse)}"
+    """Some sparse kernels are not all: what promises 2:4 promises it of every eligible layer."""
+    named = sum(map(names_sparse_kernel, layers))
+    if chosen is None:
+        return _judge_names(named, layers)
+    if chosen == 0 and named:
+        return Verdict.UNPROVEN, f"the log counts no sparse kernel but names {named}"
     if chosen == 0:
         return (
             Verdict.REFUTED,
             f"of {eligible or 0} eligible layers the builder chose a sparse kernel for none",
         )
-    if chosen is None:
-        return Verdict.PROVED, f"{len(sparse)} layers run a kernel named as a sparse one"
-    return Verdict.PROVED, f"the builder chose sparse kernels for {chosen} layers"
+    told = f"the builder chose sparse kernels for {chosen} of {eligible} eligible layers"
+    return Verdict.PROVED if chosen == eligible else Verdict.UNPROVEN, told
 
 
-def _most(lines: Sequence[str], counted: str, named: str) -> int | None:
-    """The largest count: each compiled subgraph reports its own, earlier ones are partial."""
+def _judge_names(named: int, layers: Sequence[EngineLayer]) -> tuple[Verdict, str]:
+    if not named:
+        return Verdict.UNPROVEN, "the log neither counts sparse kernels nor names one"
+    products = sum(map(is_gemm, layers))
+    told = f"{named} of {products} products run a kernel named as a sparse one"
+    return Verdict.PROVED if named == products else Verdict.UNPROVEN, told
+
+
+def _counts(lines: Sequence[str], counted: str, named: str) -> list[int]:
+    """Every count, in order; each compiled subgraph reports one, and earlier ones are partial."""
     counts = [
         int(match.group(2))
         for line in lines
         if (match := _COUNT.search(line)) and match.group(1) == counted
     ]
     lists = [names for line in lines if (names := _list(line, named)) is not None]
-    return max([*counts, *map(len, lists)], default=None)
+    return counts + [len(names) for names in lists]
 
 
 def _named(lines: Sequence[str], starts: str) -> tuple[str, ...]:
