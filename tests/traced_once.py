@@ -20,14 +20,16 @@ __all__ = ["traced_once"]
 
 LARGEST = 1_000_000  # parameters of a model whose trace is kept; real ones are met once
 
+_STAGES = ("export", "bench.contenders", "parity.captured_graph")  # that trace a model
 _TRACES: dict[str, CapturedGraph] = {}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def traced_once() -> Iterator[None]:
-    """Let the stage of an export that traces look first whether it has met that very model."""
+    """Let whatever traces a model look first whether it has met that very one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nxmi_export.workflow.export.capture", _capture_once)
+        for stage in _STAGES:
+            patch.setattr(f"nxmi_export.workflow.{stage}.capture", _capture_once)
         yield
 
 

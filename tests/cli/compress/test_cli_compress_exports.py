@@ -9,7 +9,6 @@ from tests.cli.command_lines import Command
 from tests.cli.compress.compress_runs import LAYERS, Run, write_dense
 from tests.tiny_models import tiny_model
 
-EPOCHS = 1
 LINEARS = LAYERS // 2  # of one block, which has a linear of every component
 
 
@@ -19,16 +18,22 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "stored"),
-    [("deploy", "2:4+int8"), ("w4", "2:4+int8"), ("asp", "2:4"), ("qat", "int8")],
+    ("name", "epochs", "stored"),
+    [("deploy", 1, "2:4+int8"), ("w4", 0, "2:4+int8"), ("asp", 0, "2:4"), ("qat", 1, "int8")],
 )
 def test_a_compressed_model_exports_with_the_weights_it_has(
-    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path, name: str, stored: str
+    nxmi_export: Command,
+    dense: Path,
+    data: Path,
+    tmp_path: Path,
+    name: str,
+    epochs: int,
+    stored: str,
 ) -> None:
     model, artefact, parity = (tmp_path / each for each in ("model.pt", "artefact", "parity.json"))
     task = ("--task", "sst2", "--data", data)
     outcome = nxmi_export(
-        *("compress", dense, *task, "--recipe", name, "--epochs", EPOCHS, "-o", model)
+        *("compress", dense, *task, "--recipe", name, "--epochs", epochs, "-o", model)
     )
     assert outcome.code == 0, outcome.err
     outcome = nxmi_export("export", model, "-o", artefact)
