@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from nxmi_export.artefact import is_artefact, read_artefact
 from nxmi_export.backends.tensorrt_engine import (
@@ -22,7 +23,7 @@ from nxmi_export.backends.tensorrt_engine import (
 from nxmi_export.backends.tensorrt_engine.library import LibraryName
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
 from nxmi_export.cli import build_options as given
-from nxmi_export.cli.console import RESULTS, bars
+from nxmi_export.cli.console import ERRORS, RESULTS, bars
 from nxmi_export.errors import GateFailed, UsageError
 from nxmi_export.report.engine_table import engine_table
 
@@ -101,6 +102,8 @@ def build_command(
     RESULTS.print(engine_table(report.as_json()))
     line = f"the same with NVIDIA's tool: {shlex.join(report.trtexec)}"
     RESULTS.print(line, soft_wrap=True, highlight=False, markup=False)
+    for warning in report.result.warnings:
+        ERRORS.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
     _gate(report, strict)
 
 

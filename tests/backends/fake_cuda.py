@@ -31,6 +31,7 @@ class Machine:
         self._queue: list[Callable[[], None]] = []
         self._lazy = lazy
         self.capacity = 1 << 30  # bytes
+        self.fail: str | None = None  # the call of PyTorch that fails
 
     def allocate(self, address: int, size: int) -> None:
         assert self.recording is None, "memory allocated inside a recording"
@@ -72,9 +73,35 @@ class Machine:
         return np.frombuffer(memory, dtype).reshape(shape)
 
 
+class OnGpu:
+    """A tensor whose copies, both ways, can be made to fail."""
+
+    def __init__(self, tensor: real_torch.Tensor, fail_if_asked: Callable[[str], None]) -> None:
+        self._tensor, self._fail_if_asked = tensor, fail_if_asked
+
+    def data_ptr(self) -> int:
+        return self._tensor.data_ptr()
+
+    def __getitem__(self, part: slice) -> "OnGpu":
+        return OnGpu(self._tensor[part], self._fail_if_asked)
+
+    def copy_(self, source: real_torch.Tensor) -> None:
+        self._fail_if_asked("copy_")
+        self._tensor.copy_(source)
+
+    def cpu(self) -> real_torch.Tensor:
+        self._fail_if_asked("cpu")
+        return self._tensor.clone()
+
+
 def fake_torch(machine: Machine) -> Any:
     """PyTorch with a GPU whose memory is this process's own."""
     current: list[object] = []
+
+    def fail_if_asked(call: str) -> None:
+        """As PyTorch does: the first line is CUDA's, the others are advice."""
+        if machine.fail == call:
+            raise RuntimeError(f"CUDA error: {call} went wrong\nCompile with `TORCH_USE_CUDA_DSA`")
 
     class OutOfMemoryError(RuntimeError):
         pass
@@ -82,20 +109,26 @@ def fake_torch(machine: Machine) -> Any:
     class Stream:
         cuda_stream = STREAM
 
+        def __init__(self) -> None:
+            fail_if_asked("stream")
+
         def synchronize(self) -> None:
+            fail_if_asked("synchronize")
             machine.wait()
 
     class Event:
         def __init__(self, *, enable_timing: bool) -> None:
             assert enable_timing
 
-        def record(self) -> None:
-            assert current
+        def record(self, stream: Stream) -> None:
+            assert isinstance(stream, Stream), "recorded on the default stream"
+            fail_if_asked("event")
 
         def synchronize(self) -> None:
             machine.wait()
 
         def elapsed_time(self, end: "Event") -> float:
+            fail_if_asked("elapsed_time")
             return 2.0  # milliseconds
 
     class CUDAGraph:
@@ -104,16 +137,20 @@ def fake_torch(machine: Machine) -> Any:
         def replay(self) -> None:
             assert current, "launched on the default stream"
             assert self.recorded is not None, "a graph that holds nothing"
+            fail_if_asked("replay")
             machine.launch(self.recorded)
 
         def reset(self) -> None:
+            fail_if_asked("reset")
             self.recorded = None
 
     @contextmanager
     def stream(which: object) -> Iterator[None]:
         current.append(which)
-        yield
-        current.pop()
+        try:
+            yield
+        finally:
+            current.pop()
 
     @contextmanager
     def graph(into: CUDAGraph, *, stream: Stream, capture_error_mode: str) -> Iterator[None]:
@@ -123,13 +160,15 @@ def fake_torch(machine: Machine) -> Any:
             yield
         finally:
             into.recorded = machine.end_recording()
+            fail_if_asked("capture_end")  # also where the block has failed, as in PyTorch
 
     def empty(size: int, *, dtype: Any, device: str) -> Any:
         assert current, "allocated for another stream"
         assert (dtype, device) == (real_torch.uint8, "cuda")
         if size > machine.capacity:
             raise OutOfMemoryError("CUDA out of\nmemory")
-        tensor = real_torch.empty(size, dtype=dtype)
+        fail_if_asked("empty")
+        tensor = OnGpu(real_torch.empty(size, dtype=dtype), fail_if_asked)
         machine.allocate(tensor.data_ptr(), size)
         weakref.finalize(tensor, machine.allocations.pop, tensor.data_ptr())
         return tensor

@@ -78,8 +78,15 @@ def write_plan(
     return path
 
 
-def fake_library(machine: Machine, *, rtx: bool = False, refuse: str | None = None) -> Library:
+def fake_library(
+    machine: Machine,
+    *,
+    rtx: bool = False,
+    release: str = "10.14.1",
+    refuse: str | None = None,
+) -> Library:
     """A TensorRT, or a TensorRT-RTX; `refuse` names the call that it answers with False."""
+    engine_type = ENGINES.get(release, FakeEngine)
     module = ModuleType("tensorrt_rtx" if rtx else "tensorrt")
     module.ILogger, module.IProfiler = ILogger, IProfiler  # type: ignore[attr-defined]
     module.DataType, module.TensorIOMode = DataType, TensorIOMode  # type: ignore[attr-defined]
@@ -92,24 +99,33 @@ def fake_library(machine: Machine, *, rtx: bool = False, refuse: str | None = No
             DynamicShapesKernelSpecializationStrategy
         )
     module.Runtime = lambda logger: Runtime(  # type: ignore[attr-defined]
-        machine, logger, rtx=rtx, refuse=refuse
+        machine, logger, engine_type, rtx=rtx, refuse=refuse
     )
     if rtx:
         return Library(module, "tensorrt_rtx", "1.7.1")
-    return Library(module, "tensorrt", "10.14.1")
+    return Library(module, "tensorrt", release)
 
 
 class Runtime:
-    def __init__(self, machine: Machine, logger: Any, *, rtx: bool, refuse: str | None) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        logger: Any,
+        engine_type: "type[Engine100]",
+        *,
+        rtx: bool,
+        refuse: str | None,
+    ) -> None:
         if refuse == "Runtime":  # as pybind11 reports a factory that returned null
             raise TypeError("pybind11::init(): factory function returned nullptr")
         self.machine, self.logger, self.rtx, self.refuse = machine, logger, rtx, refuse
+        self.engine_type = engine_type
         self.engine_host_code_allowed = False
 
     def say(self, message: str) -> None:
         self.logger.log(SimpleNamespace(name="ERROR"), message)
 
-    def deserialize_cuda_engine(self, content: bytes) -> "FakeEngine | None":
+    def deserialize_cuda_engine(self, content: bytes) -> "Engine100 | None":
         if self.refuse == "deserialize_cuda_engine" or not content.startswith(b"{"):
             self.say("the plan was built by\nanother version")
             return None
@@ -117,13 +133,14 @@ class Runtime:
         if plan["version_compatible"] and not self.engine_host_code_allowed:
             self.say("the plan brings host code, which is not allowed")
             return None
-        return FakeEngine(self, plan)
+        return self.engine_type(self, plan)
 
 
-class FakeEngine:
+class Engine100:
+    """As of TensorRT 10.0."""
+
     def __init__(self, runtime: Runtime, content: dict[str, Any]) -> None:
         self.runtime, self.content = runtime, content
-        self.device_memory_size_v2 = SCRATCH
         self.num_optimization_profiles = len(content["profiles"])
         self.types = {**content["inputs"], "logits": content["output"]}
         self.num_io_tensors = len(self.types)
@@ -142,17 +159,38 @@ class FakeEngine:
         assert name in self.content["inputs"]
         return list(self.content["profiles"][profile])
 
-    def create_runtime_config(self) -> "RuntimeConfig":
-        return RtxRuntimeConfig() if self.runtime.rtx else RuntimeConfig()
-
-    def create_execution_context(self, config: "RuntimeConfig") -> "FakeContext | None":
+    def create_execution_context(
+        self, strategy: ExecutionContextAllocationStrategy
+    ) -> "FakeContext | None":
+        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         if self.runtime.refuse == "create_execution_context":
             self.runtime.say("no memory for a context")
             return None
-        config.check()
         context = FakeContext(self)
         self.contexts.add(context)
         return context
+
+
+class Engine101(Engine100):
+    """As of TensorRT 10.1."""
+
+    device_memory_size_v2 = SCRATCH
+
+
+class FakeEngine(Engine101):
+    """As of TensorRT 10.13, which knows configurations."""
+
+    def create_runtime_config(self) -> "RuntimeConfig":
+        return RtxRuntimeConfig() if self.runtime.rtx else RuntimeConfig()
+
+    def create_execution_context(  # type: ignore[override]  # one of two ways to call it
+        self, config: "RuntimeConfig"
+    ) -> "FakeContext | None":
+        config.check()
+        return super().create_execution_context(config.allocation)
+
+
+ENGINES: dict[str, type[Engine100]] = {"10.0.1": Engine100, "10.12.0": Engine101}
 
 
 class RuntimeConfig:
@@ -195,7 +233,7 @@ class RtxRuntimeConfig(RuntimeConfig):
 class FakeContext:
     """One execution context: profile, then memory and shapes, then addresses, then runs."""
 
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: Engine100) -> None:
         self.engine, self.machine = engine, engine.runtime.machine
         self.profile: int | None = None
         self.scratch: tuple[int, int] | None = None

@@ -70,6 +70,7 @@ def test_the_result_describes_the_file(encoder_path: Path, tmp_path: Path, rtx: 
     assert result.profiles == (PROFILE,)
     assert 0 < result.seconds < 600
     assert list(tmp_path.iterdir()) == [plan]
+    assert result.warnings == ()
 
 
 def test_two_builds_are_the_same_bytes(encoder_path: Path, tmp_path: Path, rtx: Library) -> None:
@@ -448,21 +449,70 @@ def test_a_flag_the_release_lacks_is_refused(
     )
 
 
-def test_a_build_that_ran_out_of_memory_is_refused(
-    encoder_path: Path, tmp_path: Path, rtx: Library
-) -> None:
-    line = "Skipping tactic 0 due to insufficient memory on requested size of 1290442752"
+def _complaining(rtx: Library, line: str) -> Library:
+    """RTX, which warns of something before it builds."""
 
     def builder_that_complains(logger: Any) -> Any:
         logger.log(rtx.module.ILogger.Severity.WARNING, line)
         return rtx.module.Builder(logger)
 
     module = _module_like(rtx, {"Builder": builder_that_complains})
-    short = Library(module, "tensorrt_rtx", rtx.version)
+    return Library(module, "tensorrt_rtx", rtx.version)
+
+
+WIDE = 1 << 34  # more than any kernel wants
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (EngineOptions(), "free GPU memory or lower the maximum shape"),
+        (
+            EngineOptions(workspace_bytes=WIDE),
+            "raise --workspace 16384, free GPU memory or lower the maximum shape",
+        ),
+    ],
+    ids=["no limit", "a limit"],
+)
+def test_a_build_that_ran_out_of_memory_is_refused(
+    options: EngineOptions, remedy: str, encoder_path: Path, tmp_path: Path, rtx: Library
+) -> None:
+    line = "Skipping tactic 0 due to insufficient memory on requested size of 1290442752"
+    plan, short = tmp_path / "model.plan", _complaining(rtx, line)
     with pytest.raises(EngineBuildFailed) as caught:
-        build_engine(encoder_path, tmp_path / "model.plan", profiles=[PROFILE], library=short)
+        build_engine(encoder_path, plan, profiles=[PROFILE], library=short, options=options)
     assert str(caught.value) == (
-        f"{encoder_path}: expected a build that could try every kernel, found memory that ran "
-        f"out: [W] {line}; free GPU memory or lower the maximum shape"
+        f"{encoder_path}: expected a build that could try every kernel, found memory that could "
+        f"not be had: [W] {line}; {remedy}"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed", "advice"),
+    [
+        (EngineOptions(), "this GPU has", "lower the maximum shape"),
+        (
+            EngineOptions(workspace_bytes=WIDE),
+            "--workspace 16384 allows",
+            "raise --workspace 16384 or leave it out",
+        ),
+    ],
+    ids=["no limit", "a limit"],
+)
+def test_kernels_beyond_the_scratch_memory_are_a_warning(
+    options: EngineOptions,
+    allowed: str,
+    advice: str,
+    encoder_path: Path,
+    tmp_path: Path,
+    rtx: Library,
+) -> None:
+    line = "Some tactics do not have sufficient workspace memory to run."
+    plan, tight = tmp_path / "model.plan", _complaining(rtx, line)
+    result = build_engine(encoder_path, plan, profiles=[PROFILE], library=tight, options=options)
+    assert plan.stat().st_size == result.size_bytes
+    assert result.warnings == (
+        f"kernels that need more scratch memory than {allowed} were not tried: [W] {line}; "
+        f"{advice} to let them compete",
+    )

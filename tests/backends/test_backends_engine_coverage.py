@@ -229,6 +229,7 @@ def test_a_fused_product_lists_nodes_that_are_no_products_too() -> None:
         (_gemm(HALF, constants=[PACKED]), Verdict.REFUTED),
         (_gemm(INT8, WEIGHT, UNREAD), Verdict.UNPROVEN),
         (_gemm(INT8, constants=[UNREAD]), Verdict.UNPROVEN),
+        (_gemm(Operand("x", (-1, -1), "Float"), INT8), Verdict.UNPROVEN),  # neither size is known
         (_gemm(ALPHA), Verdict.UNPROVEN),
         (_gemm(), Verdict.UNPROVEN),
     ],
@@ -249,6 +250,7 @@ def test_a_fused_product_lists_nodes_that_are_no_products_too() -> None:
         "weights in int4 beside floats",
         "an input in another form",
         "a weight in another form",
+        "float data of unknown shape",
         "scalars only",
         "no operands",
     ],

@@ -8,10 +8,11 @@ from types import ModuleType
 import pytest
 
 from nxmi_export.backends.nvidia_driver import Gpu, NvidiaDriver
-from nxmi_export.backends.tensorrt_engine import EngineLayer, Library, Operand
+from nxmi_export.backends.tensorrt_engine import EngineLayer, Library, Operand, read_layer_info
 from nxmi_export.backends.tensorrt_engine.layer_info import Inspection, inspect_plan, layer_info
 
 DRIVER = NvidiaDriver("580.65.06", (Gpu("NVIDIA A10", "sm86", 24 << 30),))
+ACCOUNT = '{"Layers": ["one"]}'
 
 
 def test_a_layer_keeps_everything_and_gets_its_modules() -> None:
@@ -55,7 +56,17 @@ def test_without_a_gpu_the_plan_is_not_even_read(
     assert found == Inspection(reason="no NVIDIA driver, without which no plan is loaded")
 
 
-def _library(*, loads: bool, starts: bool = True) -> Library:
+class CtrlC:
+    """In the place of a severity."""
+
+    @property
+    def name(self) -> str:
+        raise KeyboardInterrupt
+
+
+def _library(
+    *, loads: bool, starts: bool = True, account: str = ACCOUNT, interrupted: bool = False
+) -> Library:
     module = ModuleType("tensorrt")
     module.LayerInformationFormat = Enum("Format", ["ONELINE", "JSON"])
 
@@ -65,7 +76,7 @@ def _library(*, loads: bool, starts: bool = True) -> Library:
     class Inspector:
         def get_engine_information(self, form: Enum) -> str:
             assert form.name == "JSON"
-            return '{"Layers": ["one"]}'
+            return account
 
     class Engine:
         def create_engine_inspector(self) -> Inspector:
@@ -79,6 +90,8 @@ def _library(*, loads: bool, starts: bool = True) -> Library:
 
         def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
             assert (plan, self.engine_host_code_allowed) == (b"a plan", True)
+            if interrupted:
+                self.logger.log(CtrlC(), "loading")
             if not loads:
                 self.logger.log(ILogger.Severity.ERROR, "built for\nanother GPU")
                 return None
@@ -93,6 +106,48 @@ def test_where_a_gpu_is_the_inspector_speaks(tmp_path: Path) -> None:
     plan.write_bytes(b"a plan")
     found = inspect_plan(plan, _library(loads=True), DRIVER)
     assert found == Inspection(engine={"Layers": ["one"]})
+
+
+def test_an_account_with_a_raw_control_character_is_read(tmp_path: Path) -> None:
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"a plan")
+    account = '{"Layers": [{"Name": "a", "Metadata": "[ONNX Layer: a]\x1e[ONNX Layer: b]"}]}'
+    found = inspect_plan(plan, _library(loads=True, account=account), DRIVER)
+    assert found.reason is None
+    layers = tmp_path / "layers_x.json"
+    for text in (json.dumps(layer_info([], {}, found)), account):  # a build's file, and trtexec's
+        layers.write_text(text)
+        [layer] = read_layer_info(layers)
+        assert layer.onnx_nodes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("account", "why"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"Layers": [', "Expecting value: line 1 column 13 (char 12)"),
+        ('{"Layers": [NaN]}', "the constant NaN"),  # which no file of a build may hold
+    ],
+)
+def test_an_account_that_is_no_json_leaves_the_finished_plan(
+    account: str, why: str, tmp_path: Path
+) -> None:
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"a plan")
+    found = inspect_plan(plan, _library(loads=True, account=account), DRIVER)
+    assert found == Inspection(reason=f"the inspector's account is no JSON: {why}")
+    assert plan.read_bytes() == b"a plan"
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_an_interruption_while_the_plan_is_inspected_reaches_the_caller(
+    loads: bool, tmp_path: Path
+) -> None:
+    """It comes within the logger, out of which the bindings let nothing."""
+    plan = tmp_path / "model.plan"
+    plan.write_bytes(b"a plan")
+    with pytest.raises(KeyboardInterrupt):
+        inspect_plan(plan, _library(loads=loads, interrupted=True), DRIVER)
 
 
 def test_a_plan_for_another_gpu_is_said_to_be_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from nxmi_export.backends.tensorrt_engine import EngineLayer, Operand, parse_layers
-from nxmi_export.backends.tensorrt_engine.build_log import exhausted_memory
+from nxmi_export.backends.tensorrt_engine.build_log import exhausted_memory, tight_workspace
 
 # Layers of a real TensorRT-RTX 1.7.1 build: a 384-wide encoder in the `sparse` placement.
 LOG = (Path(__file__).parent / "rtx_1_7_fused_attention.log").read_text()
@@ -55,6 +55,16 @@ def test_operands_have_names_dimensions_and_data_types() -> None:
     assert [operand.is_scalar for operand in merged.constants] == [False, True, True]
     assert merged.outputs == (Operand("__mye30699_myl0", (-1, 1152), "Float"),)
     assert merged.tactic == "__myelin_CASK_STUB"
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "is_scalar"),
+    [((), True), ((1,), True), ((1, 1), True), ((2,), False), ((-1, -1), False), ((-1, 1), False)],
+)
+def test_only_what_surely_holds_one_number_is_a_scalar(
+    dimensions: tuple[int, ...], is_scalar: bool
+) -> None:
+    assert Operand("x", dimensions, "Float").is_scalar is is_scalar
 
 
 def test_a_merged_gemm_is_named_after_all_its_products() -> None:
@@ -155,10 +165,30 @@ def test_a_log_without_details_has_no_layers() -> None:
         "[E] Error Code 2: OutOfMemory (Requested size was 2833252352 bytes.)",
         "[W] Requested amount of GPU memory (2833252352 bytes) could not be allocated.",
         "[W] Tactic Device request: 512MB. Device memory is insufficient to use tactic.",
+        "[W] Skipping tactic 3 due to insuficient memory on requested size of 449 detected for 4.",
+        "[E] Error Code 9: Skipping tactic 0x0000000000000000 due to exception "
+        "[tunable_graph.cpp:create:117] autotuning: User allocator error allocating "
+        "51539607552-byte buffer",
+        "[W] Skipping tactic 0 due to Myelin error: autotuning: CUDA error 3 allocating "
+        "0-byte buffer: ",
     ],
 )
 def test_memory_that_ran_out_is_noticed(line: str) -> None:
     assert exhausted_memory(f"[V] fine\n{line}\n[V] fine") == line
+
+
+# In TensorRT 8.0 and in later releases.
+@pytest.mark.parametrize(
+    "more", ["may increase performance, please check", "will enable more tactics, please check"]
+)
+def test_a_limit_of_scratch_memory_is_told_apart_from_a_lack_of_memory(more: str) -> None:
+    line = (
+        "[I] Some tactics do not have sufficient workspace memory to run. "
+        f"Increasing workspace size {more} verbose output."
+    )
+    assert tight_workspace(f"[V] fine\n{line}\n[V] fine") == line
+    assert exhausted_memory(line) is None
+    assert tight_workspace(LOG) is None
 
 
 def test_memory_statistics_are_not_mistaken_for_a_lack_of_it() -> None:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime as ort
@@ -94,6 +95,28 @@ def test_shapes_come_before_addresses_and_both_before_a_run(
         "address logits",
         "execute",
     ]
+
+
+def test_a_release_without_runtime_configurations_is_given_the_strategy_itself(
+    plan: Path, machine: Machine, device: Device
+) -> None:
+    library = fake_library(machine, release="10.12.0")
+    with TensorRtRunner(plan, library=library, device=device) as runner:
+        for batch in (feeds(2, 7), feeds(2, 7, 50)):
+            np.testing.assert_array_equal(runner.run(batch)["logits"], expected(batch))
+
+
+def test_a_release_that_does_not_tell_all_its_memory_is_refused(
+    plan: Path, machine: Machine, device: Device, cudart: FakeCudart
+) -> None:
+    with pytest.raises(CapabilityMissing) as caught:
+        TensorRtRunner(plan, library=fake_library(machine, release="10.0.1"), device=device)
+    assert str(caught.value) == (
+        "tensorrt 10.0.1: expected an engine that tells all the memory it works in, as from 10.1 "
+        "on, found one without device_memory_size_v2; install a later release and build the "
+        "engine again with it"
+    )
+    assert cudart.live == []
 
 
 def test_the_second_run_of_a_shape_is_recorded_and_later_ones_replay_it(
@@ -355,6 +378,62 @@ def test_a_kernel_that_fails_is_told() -> None:
         "CUDA's cudaStreamSynchronize: expected success, found cudaErrorLaunchFailure; "
         "look into the driver's log; an earlier kernel may have failed"
     )
+
+
+@pytest.mark.parametrize(
+    ("fail", "call"),
+    [
+        ("stream", "first use of the GPU"),
+        ("empty", "allocation"),
+        ("copy_", "copy to the GPU"),
+        ("cpu", "copy from the GPU"),
+        ("synchronize", "wait for the stream"),
+        ("capture_end", "recording of a CUDA graph"),
+        ("replay", "launch of a CUDA graph"),
+        ("reset", "release of a CUDA graph"),
+        ("event", "event before the work"),
+        ("elapsed_time", "event after the work"),
+    ],
+)
+def test_whatever_fails_under_pytorch_is_told(fail: str, call: str, plan: Path) -> None:
+    machine = Machine(lazy=False)
+    machine.fail = fail
+    with pytest.raises(EngineRunFailed) as caught:
+        use_everything(plan, machine)
+    assert str(caught.value) == (
+        f"PyTorch's {call}: expected success, found CUDA error: {fail} went wrong; "
+        "look into the driver's log; an earlier kernel may have failed"
+    )
+
+
+def use_everything(plan: Path, machine: Machine) -> None:
+    device = TorchDevice(fake_torch(machine))
+    with TensorRtRunner(plan, library=fake_library(machine), device=device) as runner:
+        for _ in range(2):
+            runner.run(feeds(2, 7))
+        runner.gpu_timer(feeds(2, 7))()
+
+
+def test_an_error_without_words_is_told_by_its_type() -> None:
+    torch = fake_torch(Machine(lazy=False))
+    torch.empty = Mock(side_effect=RuntimeError())
+    with pytest.raises(EngineRunFailed) as caught:
+        TorchDevice(torch).allocate(1)
+    assert caught.value.found == "RuntimeError"
+
+
+@pytest.mark.parametrize("use", ["record", "seconds"])
+@pytest.mark.parametrize("error", [RuntimeError("from inside"), KeyboardInterrupt("from inside")])
+def test_what_the_work_raises_leaves_as_it_is(
+    use: str, error: BaseException, machine: Machine, device: Device
+) -> None:
+    machine.fail = "capture_end"  # PyTorch's own, and no more than a consequence
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error), match=r"^from inside$"):
+        getattr(device, use)(fail)
 
 
 def test_a_failed_recording_leaves_the_stream_usable(

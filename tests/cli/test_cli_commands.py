@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from rich.console import Console
 from nxmi_export._version import __version__
 from nxmi_export.artefact import read_artefact
 from nxmi_export.backends.tensorrt_engine import (
+    BuildResult,
     EngineOptions,
     HardwareCompatibility,
     Library,
     ShapeProfile,
+    build_engine,
 )
 from nxmi_export.cli import console
 from nxmi_export.errors import UsageError
@@ -238,6 +241,24 @@ def test_build_takes_several_profiles_in_either_spelling(
     ]
     nxmi_export("build", artefact, *trtexec)
     assert heard == [[first, second], [first, second]]
+
+
+def test_build_warns_of_what_may_make_the_engine_slower(
+    nxmi_export: Command, artefact: Path, rtx: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "[I] Some tactics do not have sufficient workspace memory to run."
+
+    def warned(*arguments: Any, **others: Any) -> BuildResult:
+        result = build_engine(*arguments, **others)
+        return replace(result, log=f"{result.log}{line}\n")
+
+    monkeypatch.setattr("nxmi_export.workflow.make_engine.build_engine", warned)
+    outcome = nxmi_export("build", artefact, "--library", rtx.name)
+    assert (outcome.code, outcome.err) == (
+        0,
+        "warning: kernels that need more scratch memory than this GPU has were not tried: "
+        f"{line}; lower the maximum shape to let them compete\n",
+    )
 
 
 def test_build_writes_an_engine_and_says_what_is_proved(

@@ -13,6 +13,7 @@ from nxmi_export.backends.tensorrt_engine.build_log import (
     EngineLayer,
     exhausted_memory,
     parse_layers,
+    tight_workspace,
 )
 from nxmi_export.backends.tensorrt_engine.configure import Ignored, configure
 from nxmi_export.backends.tensorrt_engine.library import Library
@@ -54,6 +55,24 @@ class BuildResult:
     layers: tuple[EngineLayer, ...]
     log: str = field(repr=False)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the engine may be slower for, each a sentence.
+
+        Kernels beyond the scratch memory are no failure: a limit that was asked for is kept, and
+        without one no other build on this GPU would have more.
+        """
+        line = tight_workspace(self.log)
+        if line is None:
+            return ()
+        limit = self.options.workspace
+        allowed = f"{limit} allows" if limit else "this GPU has"
+        advice = f"raise {limit} or leave it out" if limit else "lower the maximum shape"
+        return (
+            f"kernels that need more scratch memory than {allowed} were not tried: {line}; "
+            f"{advice} to let them compete",
+        )
+
 
 def build_engine(
     onnx_path: Path,
@@ -94,7 +113,7 @@ def build_engine(
         deferred.reraise()
         if plan is None:
             raise build_failure(onnx_path, record.errors, library, options)
-        _require_whole_build(onnx_path, record)
+        _require_whole_build(onnx_path, record, options)
         content = memoryview(plan)
         temporary.write_bytes(content)
         cache = with_content(cache, config)
@@ -194,11 +213,14 @@ def _keep_log(record: Recording, path: Path | None) -> None:
             temporary.write_text(record.text, encoding="utf-8")
 
 
-def _require_whole_build(onnx_path: Path, record: Recording) -> None:
+def _require_whole_build(onnx_path: Path, record: Recording, options: EngineOptions) -> None:
     if line := exhausted_memory(record.text):
+        # The same words are written where the limit that was asked for is too low for a kernel.
+        limit = options.workspace
         raise EngineBuildFailed(
             onnx_path,
             expected="a build that could try every kernel",
-            found=f"memory that ran out: {line}",
-            remedy="free GPU memory or lower the maximum shape",
+            found=f"memory that could not be had: {line}",
+            remedy=(f"raise {limit}, " if limit else "")
+            + "free GPU memory or lower the maximum shape",
         )

@@ -15,8 +15,6 @@ _NO_LEAN_RUNTIME = re.compile(r"Unable to load library: (\S*nvinfer_lean\S*?):")
 _NO_CUDA = re.compile(r"CUDA_SUCCESS|cudaError \d+|CUDA driver version")
 _NO_WORKSPACE = re.compile(r"workspace limit|[Ii]nsufficient workspace")
 
-_MIB = 1 << 20
-
 
 def build_failure(
     onnx_path: Path, errors: Sequence[str], library: Library, options: EngineOptions
@@ -38,9 +36,9 @@ def build_failure(
             found=said,
             remedy="run on a machine with one, or leave the option out",
         )
-    if options.workspace_bytes is not None and _NO_WORKSPACE.search(said):
+    if options.workspace is not None and _NO_WORKSPACE.search(said):
         return UsageError(
-            f"{onnx_path}: --workspace {options.workspace_bytes / _MIB:g}",
+            f"{onnx_path}: {options.workspace}",
             expected="scratch memory for at least one kernel of every layer",
             found=said,
             remedy="raise it or leave it out",

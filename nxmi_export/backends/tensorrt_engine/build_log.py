@@ -5,7 +5,6 @@ One line of the log describes one layer, in TensorRT 10, 11 and RTX alike but fo
 `Datatype: Half` and list them as `Constants`.
 """
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ __all__ = [
     "exhausted_memory",
     "onnx_nodes_in",
     "parse_layers",
+    "tight_workspace",
 ]
 
 # One level of nested brackets: dimensions and strides inside the list of operands.
@@ -42,11 +42,15 @@ _DATATYPE = re.compile(
     r"Int8|INT8|Int4|Int32|Int64|UInt8|Bool|Half|FP16|BFloat16|BF16|FP8|Float|FP32"
 )
 
+# NVIDIA also writes "insuficient". The last ones are Myelin's, which times whole subgraphs: "User
+# allocator error allocating 51539607552-byte buffer", "CUDA error 3 allocating 0-byte buffer".
 _OUT_OF_MEMORY = re.compile(
-    r"OutOfMemory|out of memory|insufficient memory|memory is insufficient"
-    r"|GPU memory .*could not be allocated",
+    r"OutOfMemory|out of memory|insuff?icient memory|memory is insufficient"
+    r"|GPU memory .*could not be allocated"
+    r"|\berror (?:\d+ )?allocating \d+-byte buffer",
     re.IGNORECASE,
 )
+_TIGHT_WORKSPACE = re.compile(r"tactics do not have sufficient workspace memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,8 @@ class Operand:
 
     @property
     def is_scalar(self) -> bool:
-        """Whether it holds one number, as the alpha and beta of a GEMM do."""
-        return math.prod(self.dimensions) == 1
+        """Whether it holds one number for sure, as the alpha and beta of a GEMM do."""
+        return all(size == 1 for size in self.dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,16 @@ def exhausted_memory(log: str) -> str | None:
     The builder survives it by skipping the kernel it was timing, so such an engine builds and
     is slower than the one that was asked for.
     """
-    return next((line for line in log.splitlines() if _OUT_OF_MEMORY.search(line)), None)
+    return _first_line(_OUT_OF_MEMORY, log)
+
+
+def tight_workspace(log: str) -> str | None:
+    """The first line about kernels that need more scratch memory than they may use, if any.
+
+    Nothing ran out: the limit is the one that was asked for, or what the whole GPU has. Another
+    build with as much would leave out the same kernels.
+    """
+    return _first_line(_TIGHT_WORKSPACE, log)
 
 
 def onnx_nodes_in(metadata: str) -> tuple[str, ...]:
@@ -131,6 +144,10 @@ def datatype_in(text: str) -> str:
 def as_in_names(text: str) -> str:
     """ONNX names as layer names have them: TensorRT 10 writes "_" for ".", and "+" varies."""
     return text.replace(".", "_").replace(" + ", "+")
+
+
+def _first_line(pattern: re.Pattern[str], log: str) -> str | None:
+    return next((line for line in log.splitlines() if pattern.search(line)), None)
 
 
 def _layer(line: str) -> EngineLayer | None:

@@ -5,8 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nxmi_export.backends.tensorrt_engine.device import Buffer, RecordedGraph, Work, out_of_memory
-from nxmi_export.errors import EngineRunFailed
+from nxmi_export.backends.tensorrt_engine.device import (
+    Buffer,
+    RecordedGraph,
+    Work,
+    cuda_failed,
+    out_of_memory,
+)
 
 __all__ = ["CudaPythonDevice"]
 
@@ -107,12 +112,7 @@ class CudaPythonDevice:
 
     def _check(self, function: str, status: Any) -> None:
         if status != self._cudart.cudaError_t.cudaSuccess:
-            raise EngineRunFailed(
-                f"CUDA's {function}",
-                expected="success",
-                found=str(status.name),
-                remedy="look into the driver's log; an earlier kernel may have failed",
-            )
+            raise cuda_failed(f"CUDA's {function}", str(status.name))
 
 
 class _Memory:

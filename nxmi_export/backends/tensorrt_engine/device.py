@@ -8,9 +8,17 @@ from typing import Any, Protocol, TypeAlias
 from numpy.typing import NDArray
 
 from nxmi_export.backends.nvidia_driver import NvidiaDriver, find_driver
-from nxmi_export.errors import CapabilityMissing
+from nxmi_export.errors import CapabilityMissing, EngineRunFailed
 
-__all__ = ["Buffer", "Device", "RecordedGraph", "Work", "open_device", "out_of_memory"]
+__all__ = [
+    "Buffer",
+    "Device",
+    "RecordedGraph",
+    "Work",
+    "cuda_failed",
+    "open_device",
+    "out_of_memory",
+]
 
 Work: TypeAlias = Callable[[], None]
 """Something that enqueues on the device's stream and waits for nothing."""
@@ -45,6 +53,8 @@ class Device(Protocol):
     """One GPU and one stream on it, which is never the default stream.
 
     Everything is enqueued in order on that stream; only `download`, `wait` and `seconds` wait.
+    Whatever CUDA does not do raises EngineRunFailed, often only in a later call than the one that
+    caused it; what a `Work` raises leaves as it is.
     """
 
     @property
@@ -122,6 +132,16 @@ def out_of_memory(size: int, found: str) -> CapabilityMissing:
         expected=f"room for {size / 1e6:.1f} MB more",
         found=" ".join(found.split()),
         remedy="free some, run smaller batches, or build the engine for a smaller maximum shape",
+    )
+
+
+def cuda_failed(call: str, found: str) -> EngineRunFailed:
+    """The error for a call of CUDA, or of what stands before it, that did not succeed."""
+    return EngineRunFailed(
+        call,
+        expected="success",
+        found=found,
+        remedy="look into the driver's log; an earlier kernel may have failed",
     )
 
 

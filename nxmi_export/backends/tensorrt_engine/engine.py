@@ -14,10 +14,12 @@ from nxmi_export.backends.tensorrt_engine.library import Library
 from nxmi_export.backends.tensorrt_engine.logger import Recording, recording
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
 from nxmi_export.backends.tensorrt_engine.start_runtime import start_runtime
-from nxmi_export.errors import ArtefactError, EngineRunFailed, ShapeError
+from nxmi_export.errors import ArtefactError, CapabilityMissing, EngineRunFailed, ShapeError
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+    _Allocation: TypeAlias = trt.IRuntimeConfig | trt.ExecutionContextAllocationStrategy
 
 __all__ = ["Dimensions", "Engine", "EngineTensor", "Range", "Shapes"]
 
@@ -64,9 +66,9 @@ class Range:
 class Engine:
     """The engine of `plan`; one scratch memory serves all its contexts, which share one stream.
 
-    Works on TensorRT from 10.13 on, 11 and RTX: what differs is asked of the objects. Raises
+    Works on TensorRT from 10.1 on, 11 and RTX: what differs is asked of the objects. Raises
     ArtefactError for a missing plan, and for one that this library or this GPU does not load,
-    CapabilityMissing where the library's runtime does not start.
+    CapabilityMissing where the library's runtime does not start or is too old.
     """
 
     def __init__(self, plan: Path, library: Library, device: Device) -> None:
@@ -76,7 +78,7 @@ class Engine:
         self._loaded: trt.ICudaEngine | None
         self._runtime, self._loaded = self._load()
         self._scratch: Buffer | None = None
-        self._runtime_config: trt.IRuntimeConfig | None = self._make_runtime_config()
+        self._allocation: _Allocation | None = self._own_allocation()
         self.inputs, self.outputs = self._tensors()
         self.profiles = tuple(
             {tensor.name: self._range(tensor.name, index) for tensor in self.inputs}
@@ -106,8 +108,8 @@ class Engine:
         One context serves one shape: a CUDA graph stays valid only while its context does nothing
         else.
         """
-        assert self._runtime_config is not None, "used after it was closed"
-        context = self._engine.create_execution_context(self._runtime_config)
+        assert self._allocation is not None, "used after it was closed"
+        context = self._engine.create_execution_context(self._allocation)
         if context is None or not context.set_optimization_profile_async(
             profile, self.device.stream
         ):
@@ -139,7 +141,7 @@ class Engine:
         """Unload the engine; its contexts must be gone."""
         if self._scratch is not None:
             self._scratch.free()
-        self._scratch = self._runtime_config = self._loaded = self._runtime = None
+        self._scratch = self._allocation = self._loaded = self._runtime = None
 
     @property
     def _engine(self) -> "trt.ICudaEngine":
@@ -166,6 +168,14 @@ class Engine:
                 "this GPU",
                 found="; ".join(record.errors) or "a refusal without a reason",
                 remedy="build it again on this machine with nxmi-export build",
+            )
+        if not hasattr(engine, "device_memory_size_v2"):
+            # The size of 10.0 leaves out what streamed weights need.
+            raise CapabilityMissing(
+                f"{self.library.name} {self.library.version}",
+                expected="an engine that tells all the memory it works in, as from 10.1 on",
+                found="one without device_memory_size_v2",
+                remedy="install a later release and build the engine again with it",
             )
         return runtime, engine
 
@@ -194,11 +204,13 @@ class Engine:
         low, _, high = self._engine.get_tensor_profile_shape(name, profile)
         return Range(tuple(low[:]), tuple(high[:]))
 
-    def _make_runtime_config(self) -> "trt.IRuntimeConfig":
+    def _own_allocation(self) -> "_Allocation":
+        """What a context is made with, so that it works in memory which it is given."""
+        managed = self.library.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not hasattr(self._engine, "create_runtime_config"):
+            return managed  # older releases of TensorRT 10 have this one thing to choose
         config = self._engine.create_runtime_config()
-        config.set_execution_context_allocation_strategy(
-            self.library.module.ExecutionContextAllocationStrategy.USER_MANAGED
-        )
+        config.set_execution_context_allocation_strategy(managed)
         if hasattr(config, "cuda_graph_strategy"):
             self._configure_rtx(config)
         return config

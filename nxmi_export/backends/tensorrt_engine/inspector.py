@@ -6,7 +6,6 @@ TensorRT 10 and earlier name the engine's tensors in `Bindings` and write one `F
 describes them in `I/O Tensors` and writes `Datatype` and `Format`.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from nxmi_export.backends.tensorrt_engine.build_log import (
     datatype_in,
     onnx_nodes_in,
 )
-from nxmi_export.backends.tensorrt_engine.layer_info import SCHEMA
+from nxmi_export.backends.tensorrt_engine.layer_info import SCHEMA, read_inspector_json
 from nxmi_export.errors import UsageError
 
 __all__ = ["read_layer_info"]
@@ -31,7 +30,8 @@ def read_layer_info(path: Path) -> tuple[EngineLayer, ...]:
     Raises UsageError for what is no such file, and for one that lists names only.
     """
     try:
-        layers = _inspected(path, json.loads(path.read_text(encoding="utf-8")))["Layers"]
+        content = read_inspector_json(path.read_text(encoding="utf-8"))
+        layers = _inspected(path, content)["Layers"]
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

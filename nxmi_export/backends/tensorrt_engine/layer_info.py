@@ -4,17 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nxmi_export.backends.nvidia_driver import NvidiaDriver
 from nxmi_export.backends.tensorrt_engine.build_log import EngineLayer, Operand
 from nxmi_export.backends.tensorrt_engine.library import Library
-from nxmi_export.backends.tensorrt_engine.logger import recording
+from nxmi_export.backends.tensorrt_engine.logger import Recording, recording
 from nxmi_export.backends.tensorrt_engine.progress import Deferred
 from nxmi_export.backends.tensorrt_engine.start_runtime import start_runtime
 from nxmi_export.errors import CapabilityMissing
 
-__all__ = ["Inspection", "inspect_plan", "layer_info"]
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+__all__ = ["Inspection", "inspect_plan", "layer_info", "read_inspector_json"]
 
 SCHEMA = "nxmi-export/layers/1"
 
@@ -46,19 +49,41 @@ def inspect_plan(plan: Path, library: Library, driver: NvidiaDriver | None) -> I
     """Load the plan and inspect it, which needs the GPU it was built for."""
     if driver is None or not driver.gpus:
         return Inspection(reason="no NVIDIA driver, without which no plan is loaded")
-    trt = library.module
-    with recording(library, Deferred()) as (logger, record):
-        try:
-            runtime = start_runtime(library, logger)
-        except CapabilityMissing as missing:
-            return Inspection(reason=str(missing))
-        engine = runtime.deserialize_cuda_engine(plan.read_bytes())
-        if engine is None:
-            return Inspection(reason="; ".join(record.errors) or "the plan was not loaded")
-        text = engine.create_engine_inspector().get_engine_information(
-            trt.LayerInformationFormat.JSON
-        )
-    return Inspection(json.loads(text))
+    deferred = Deferred()
+    with recording(library, deferred) as (logger, record):
+        found = _inspect(plan, library, logger, record)
+    deferred.reraise()
+    return found
+
+
+def read_inspector_json(text: str) -> Any:
+    """What the inspector wrote; raises ValueError for what no strict JSON could keep.
+
+    TensorRT 10 separates the ONNX nodes of a layer by U+001E, which JSON wants escaped.
+    """
+    return json.loads(text, strict=False, parse_constant=_refuse_constant)
+
+
+def _inspect(plan: Path, library: Library, logger: "trt.ILogger", record: Recording) -> Inspection:
+    try:
+        runtime = start_runtime(library, logger)
+    except CapabilityMissing as missing:
+        return Inspection(reason=str(missing))
+    engine = runtime.deserialize_cuda_engine(plan.read_bytes())
+    if engine is None:
+        return Inspection(reason="; ".join(record.errors) or "the plan was not loaded")
+    text = engine.create_engine_inspector().get_engine_information(
+        library.module.LayerInformationFormat.JSON
+    )
+    try:
+        return Inspection(read_inspector_json(text))
+    except ValueError as error:
+        # The plan is finished: this account of it is missing, and nothing else.
+        return Inspection(reason=f"the inspector's account is no JSON: {error}")
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"the constant {name}")
 
 
 def _layer(layer: EngineLayer, modules: Mapping[str, str]) -> dict[str, Any]:

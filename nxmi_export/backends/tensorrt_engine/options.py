@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = ["EngineOptions", "HardwareCompatibility", "Precision"]
 
+_MIB = 1 << 20
+
 
 class Precision(StrEnum):
     """In which type a network runs what is not quantized; strong typing reads it in the graph.
@@ -47,6 +49,13 @@ class EngineOptions:
     strip_weights: bool = False  # the plan comes without its weights
     timing_cache: Path | None = None  # kernel timings of earlier builds, read where the file exists
     log_path: Path | None = None  # where to keep the build log, of failed builds too
+
+    @property
+    def workspace(self) -> str | None:
+        """The limit of scratch memory as it is typed, None where none was."""
+        if self.workspace_bytes is None:
+            return None
+        return f"--workspace {self.workspace_bytes / _MIB:g}"
 
     def as_json(self) -> dict[str, Any]:
         """What decides the engine, as plain data; files are left out."""

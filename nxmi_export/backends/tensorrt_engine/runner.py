@@ -1,6 +1,6 @@
 """A plan file in, a `Runner` that executes it with TensorRT on the GPU out.
 
-Written against the API of TensorRT 10.13 and later, 11 and RTX, and tested against a stand-in that
+Written against the API of TensorRT 10.1 and later, 11 and RTX, and tested against a stand-in that
 checks the order of calls; nothing here has run on a GPU yet.
 """
 
