@@ -13,7 +13,7 @@ from nxmi_export.recipe import Scheme, WeightSettings
 __all__ = ["CompressedLinear", "weights_made_once"]
 
 
-# The weights of one forward pass, by their linears; None outside of `weights_made_once`.
+# Weights as they run, by their linears; None outside of `weights_made_once`.
 _made: dict[nn.Module, Tensor] | None = None
 
 
@@ -21,11 +21,15 @@ _made: dict[nn.Module, Tensor] | None = None
 def weights_made_once() -> Iterator[None]:
     """Let a linear that runs several times, as all of ALBERT's, quantize its weight only once.
 
-    The block is one forward pass: weights do not change in it, and what it made is forgotten with
-    it, as backward frees the graph behind. Gradients of the runs are summed before they pass the
-    quantizer, which is linear in them; so they are the same but for the order of summation.
+    Weights must not change in the block, and what it made is forgotten with it. In training it is
+    one forward pass, as backward frees the graph behind: gradients of the runs are summed before
+    they pass the quantizer, which is linear in them; so they are the same but for the order of
+    summation. Evaluation may run everything in one block. A block in a block is a part of it.
     """
     global _made  # as torch.nn.utils.parametrize.cached: no argument reaches the linears
+    if _made is not None:
+        yield
+        return
     _made = {}
     try:
         yield

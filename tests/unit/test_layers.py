@@ -81,6 +81,18 @@ def test_outside_of_the_block_nothing_is_remembered() -> None:
         assert not torch.equal(linear(x), before)
 
 
+def test_a_block_in_a_block_is_a_part_of_it(quantized: list[WeightQuantizer]) -> None:
+    linear = next(iter(compressed_linears(_albert(learned=False)).values()))
+    quantized.clear()
+    x = torch.randn(3, linear.in_features)
+    with weights_made_once():
+        for _ in range(2):
+            with weights_made_once():
+                linear(x)
+        linear(x)
+    assert len(quantized) == 1
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

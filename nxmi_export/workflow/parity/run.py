@@ -8,6 +8,7 @@ from functools import partial
 from accelerate import Accelerator
 
 from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
+from nxmi_export.compression.layers import weights_made_once
 from nxmi_export.compression.training.processes import failing_together, join_processes
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.parity import (
@@ -65,8 +66,9 @@ def check_parity(
     with stack:
         climbed = dev_splits_to_climb(ladder, _dev_splits(ladder, accelerator), tell)
         climbed += probes_to_climb(ladder, tell)
-        climb(ladder, climbed, accelerator)
-        known = [replays(ladder, each, accelerator) for each in climbed]
+        with weights_made_once():
+            climb(ladder, climbed, accelerator)
+            known = [replays(ladder, each, accelerator) for each in climbed]
         # What is left is the main process's alone, and the others wait for nothing more: a
         # bisection may take longer than a process can be waited for.
         if accelerator.is_main_process:
