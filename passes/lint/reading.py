@@ -14,6 +14,7 @@ import onnx_ir as ir
 from passes.constants import constant, constant_values
 from passes.linear_layers import LinearLayer, linear_layers
 from passes.lint.attention import Attention, attentions
+from passes.lint.sequence_rows import sequence_rows
 from passes.lint.walk import MOVERS, producer, walk_back
 from passes.numerics import group_violations
 from passes.quantizer_invariants import UNSIGNED_ZERO_POINT
@@ -98,12 +99,13 @@ class Reading:
     @cached_property
     def token_layers(self) -> tuple[LinearLayer, ...]:
         """The linear layers that run for every token: not a pooler, not a narrow classifier."""
+        per_sequence = sequence_rows(self.model, self.is_constant)
         return tuple(
             layer
             for layer in self.layers
             if min(layer.weight.shape) >= FEWEST_CHANNELS
-            and layer.node.op_type == "MatMul"  # Gemm takes one row per sequence
-            and (layer.data.shape is None or len(layer.data.shape) > 2)
+            and not self.is_constant(layer.data)
+            and layer.data not in per_sequence
         )
 
     @cached_property
