@@ -40,6 +40,7 @@ from nxmi_export.output_files import atomic_file
 from nxmi_export.workflow.lint import LintRequest, lint_graph
 from passes.lint import Finding, Severity
 from passes.lint.reading import Reading
+from passes.lint.unfold import unfold
 from samples.fine_tune import INPUTS, TrainingData, encoded, train_split
 
 __all__ = ["SETTINGS", "Feeds", "capture_dense", "markdown", "measure", "quantize"]
@@ -169,7 +170,7 @@ def _engine(path: Path, library: Library, profile: ShapeProfile) -> dict[str, An
 
 def _coverage(path: Path, layers: Any) -> Int8Coverage:
     """Of every linear layer that runs for every token, and every attention; by node names."""
-    reading = Reading(ir.load(path))
+    reading = Reading(unfold(ir.load(path)))
     linears = {str(layer.node.name): str(layer.node.name) for layer in reading.token_layers}
     products = {
         str(node.name): str(each.softmax.name)
