@@ -1,10 +1,11 @@
 """A graph in, its values that hold one row per sequence out: what poolers and heads read."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import onnx_ir as ir
 
 from passes.constants import constant_array
+from passes.lint.positions import IsConstant
 from passes.lint.walk import MOVERS
 
 __all__ = ["sequence_rows"]
@@ -21,9 +22,7 @@ _ROWS_OF_FIRST = (
 _REPEAT = {"Expand", "Tile"}  # a row per sequence may become one per token again
 
 
-def sequence_rows(
-    model: ir.Model, is_constant: Callable[[ir.Value | None], bool]
-) -> frozenset[ir.Value]:
+def sequence_rows(model: ir.Model, is_constant: IsConstant) -> frozenset[ir.Value]:
     """Every value whose rows are a sequence's alone: one token of it, or a sum over its tokens,
     and what is computed from such rows.
     """
