@@ -108,11 +108,15 @@ def measure(path: Path, library: Library, profile: ShapeProfile) -> dict[str, An
     fixed = path.with_name(f"{path.stem}.fixed.onnx")
     longest = profile.max.sequence
     report = lint_graph(LintRequest(path, sequence=longest, fixed=fixed, requantize=True))
-    assert report.mended is not None, "a mended copy was asked for"
+    assert report.before is not None, "a mended copy was asked for"
+    assert report.mended is not None
     changes = {record.name: len(record.changes) for record in report.mended.ledger.records}
     return {
         "library": {"name": library.name, "version": library.version},
-        "before": {"findings": _counts(report.before), "engine": _engine(path, library, profile)},
+        "before": {
+            "findings": _counts(report.before.findings),
+            "engine": _engine(path, library, profile),
+        },
         "fixes": {name: count for name, count in changes.items() if count},
         "after": {"findings": _counts(report.findings), "engine": _engine(fixed, library, profile)},
     }
