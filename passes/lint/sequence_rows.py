@@ -53,7 +53,7 @@ def _leaves_one_token(node: ir.Node, lengths: Collection[int]) -> bool:
 def _single_axes(node: ir.Node) -> tuple[int, ...]:
     """The axes of which `node` leaves one index."""
     if node.op_type in _REDUCTIONS:
-        return node.attributes.get_ints("axes") or _integers(node, 1)
+        return tuple(node.attributes.get_ints("axes", ())) or _integers(node, 1)
     if node.op_type == "Gather":
         return (node.attributes.get_int("axis", 0),) if len(_integers(node, 1)) == 1 else ()
     if node.op_type == "Slice":
