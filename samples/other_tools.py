@@ -41,6 +41,7 @@ from nxmi_export.workflow.lint import LintRequest, lint_graph
 from passes import attention_matmuls
 from passes.lint import Finding, Severity
 from passes.lint.reading import Reading
+from passes.lint.unfold import unfold
 from samples.fine_tune import INPUTS, TrainingData, encoded, train_split
 
 __all__ = ["SETTINGS", "Feeds", "capture_dense", "markdown", "measure", "quantize"]
@@ -113,11 +114,15 @@ def measure(path: Path, library: Library, profile: ShapeProfile) -> dict[str, An
     fixed = path.with_name(f"{path.stem}.fixed.onnx")
     longest = profile.max.sequence
     report = lint_graph(LintRequest(path, sequence=longest, fixed=fixed, requantize=True))
-    assert report.mended is not None, "a mended copy was asked for"
+    assert report.before is not None, "a mended copy was asked for"
+    assert report.mended is not None
     changes = {record.name: len(record.changes) for record in report.mended.ledger.records}
     return {
         "library": {"name": library.name, "version": library.version},
-        "before": {"findings": _counts(report.before), "engine": _engine(path, library, profile)},
+        "before": {
+            "findings": _counts(report.before.findings),
+            "engine": _engine(path, library, profile),
+        },
         "fixes": {name: count for name, count in changes.items() if count},
         "after": {"findings": _counts(report.findings), "engine": _engine(fixed, library, profile)},
     }
@@ -175,7 +180,7 @@ def _engine(path: Path, library: Library, profile: ShapeProfile) -> dict[str, An
 
 def _coverage(path: Path, layers: Any) -> Int8Coverage:
     """Of every linear layer that runs for every token, and every attention; by node names."""
-    reading = Reading(ir.load(path))
+    reading = Reading(unfold(ir.load(path)))
     linears = {str(layer.node.name): str(layer.node.name) for layer in reading.token_layers}
     products = {
         str(node.name): str(each.softmax.name)

@@ -12,9 +12,14 @@ _STYLE = {"refuse": "bold red", "alter": "bold red", "degrade": "yellow", "note"
 
 
 def lint_table(report: Mapping[str, Any]) -> Table:
-    """One row per rule, worst first: how often, where first, what to do."""
+    """One row per rule, worst first: how often, where first, what to do.
+
+    Where several graphs were read, places begin with the graph's name.
+    """
+    graphs = report["graphs"]
     counts = ", ".join(f"{count} {severity}" for severity, count in report["counts"].items())
-    table = Table(title=f"TensorRT linter: {counts}", title_justify="left")
+    read = f" over {', '.join(graphs)}" if len(graphs) > 1 else ""
+    table = Table(title=escape(f"TensorRT linter{read}: {counts}"), title_justify="left")
     for heading in ("severity", "rule", "times", "first place", "found", "to do"):
         table.add_column(heading, overflow="fold")
     rules: dict[str, list[Mapping[str, str]]] = {}
@@ -26,6 +31,7 @@ def lint_table(report: Mapping[str, Any]) -> Table:
         first = findings[0]
         style = _STYLE[first["severity"]]
         where = first["module"] or first["node"]
+        where = f"{first['graph']}: {where}" if read else where
         texts = (where, first["found"], first["remedy"])
         table.add_row(
             f"[{style}]{first['severity']}[/]", name, str(len(findings)), *map(escape, texts)

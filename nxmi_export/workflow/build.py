@@ -64,6 +64,7 @@ def build(
         profiles=tuple(profiles),
         library=library,
         options=options,
+        floats_are_meant=True,
     )
     with temporary_directory(directory) as workshop:
         try:

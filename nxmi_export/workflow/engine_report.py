@@ -1,7 +1,7 @@
 """A finished build and what its graph promised in, what is proved of the engine out."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -10,6 +10,7 @@ import passes
 from nxmi_export.backends.tensorrt_engine import (
     BuildResult,
     Int8Coverage,
+    ModuleEvidence,
     ProductNodes,
     SparseEvidence,
     Verdict,
@@ -22,12 +23,14 @@ from nxmi_export.workflow.engine_files import EngineFiles
 from nxmi_export.workflow.lint_gate import LintTargets
 from passes.constants import constant, constant_values
 from passes.lint import Finding, Severity
-from passes.lint.reading import has_pairs, is_int8
+from passes.lint.reading import Reading, has_pairs, is_int8
+from passes.lint.unfold import unfold
 from passes.quantizers import is_dequantize, is_quantize
 
 __all__ = ["EngineReport", "Promised", "QuantizedModules", "coverage_of", "sparsity_of"]
 
 _SOFTMAX = ".softmax_quantizer"
+_LEFT_OUT = "in float in a graph that rounds activations, and no recipe says that it is to be"
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,17 @@ class QuantizedModules:
     products: ProductNodes  # one of no module that is to run in INT8 goes by its own name
     weights_alone: bool  # the graph quantizes weights and rounds no activation
     two_of_four: bool  # the stored numbers of a linear that is to run in INT8 are 2:4
+    left_out: tuple[str, ...] = ()  # linears over every token, in float, and nobody says why
 
     @classmethod
-    def of(cls, model: ir.Model) -> "QuantizedModules":
-        """The quantized linears and attentions of a graph.
+    def of(cls, model: ir.Model, *, floats_are_meant: bool = False) -> "QuantizedModules":
+        """The quantized linears and attentions of a graph; `floats_are_meant` by a recipe.
 
         A linear that no module is recorded for, as in the files of other tools, goes by the name
         of its node; attentions are known by their modules alone. A graph that quantizes weights and
         no activation promises no INT8 product: its codes are there to be small.
         """
+        model = unfold(model)
         graph = model.graph
         fixed = constant_values(graph)
         rounds = any(
@@ -59,10 +64,7 @@ class QuantizedModules:
             for layer in passes.linear_layers(graph)
             if (layer.weight.is_integer and rounds) or is_int8(layer)
         ]
-        linears = {
-            layer.node.name: layer.module or str(layer.node.name or layer.node.outputs[0].name)
-            for layer in quantized
-        }
+        linears = {layer.node.name: _name_of(layer) for layer in quantized}
         softmax = (passes.module_of(node) for node in graph if node.op_type == "QuantizeLinear")
         attentions = {name.removesuffix(_SOFTMAX) for name in softmax if name.endswith(_SOFTMAX)}
         products = {
@@ -73,12 +75,17 @@ class QuantizedModules:
         others = {name: name for name in product_modules(model)}
         known = {str(name): told for name, told in (others | linears | products).items() if name}
         nodes = ProductNodes(known, shared_input_nodes(model))
+        multiplied = {layer.node for layer in quantized}
+        floats = [each for each in Reading(model).token_layers if each.node not in multiplied]
         return cls(
             tuple(dict.fromkeys(linears.values())),
             tuple(sorted(attentions)),
             nodes,
             weights_alone=not rounds and any(is_dequantize(node) for node in graph),
             two_of_four=any(has_pairs(each, each.weight.reduction_axis) for each in quantized),
+            left_out=tuple(dict.fromkeys(map(_name_of, floats)))
+            if rounds and not floats_are_meant
+            else (),
         )
 
 
@@ -183,16 +190,28 @@ class EngineReport:
 
 
 def coverage_of(result: BuildResult, modules: QuantizedModules) -> Int8Coverage:
-    """How much of what the graph quantizes the engine runs in INT8."""
-    return int8_coverage(
+    """How much of what the graph quantizes the engine runs in INT8.
+
+    A linear that it leaves out counts as well, unproven: it may have been forgotten.
+    """
+    found = int8_coverage(
         result.layers,
         modules.products,
         linears=modules.linears,
         attentions=modules.attentions,
         profiles=len(result.profiles),
     )
+    left_out = tuple(
+        ModuleEvidence(name, Verdict.UNPROVEN, _LEFT_OUT, False, (), False)
+        for name in modules.left_out
+    )
+    return replace(found, linears=(*found.linears, *left_out))
 
 
 def sparsity_of(result: BuildResult) -> SparseEvidence:
     """Whether kernels that skip 2:4 zeros were chosen."""
     return sparse_evidence(result.log, result.layers, result.library)
+
+
+def _name_of(layer: passes.LinearLayer) -> str:
+    return layer.module or str(layer.node.name or layer.node.outputs[0].name)

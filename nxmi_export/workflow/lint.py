@@ -8,16 +8,17 @@ from typing import Any
 
 import onnx_ir as ir
 
-from nxmi_export.artefact import MANIFEST, MODEL, read_artefact
+from nxmi_export.artefact import FP16_MODEL, INT4_MODEL, MANIFEST, MODEL, read_artefact
 from nxmi_export.errors import ArtefactError, OutputError, UsageError
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.read_graph import read_graph
 from passes import PassError
 from passes.lint import EXACT_FIXES, ROUNDING_FIXES, Finding, Mended, Severity, lint, mend
 
-__all__ = ["LintReport", "LintRequest", "lint_graph"]
+__all__ = ["LintReport", "LintRequest", "LintedGraph", "lint_graph"]
 
-SCHEMA = "nxmi-export/lint/1"
+SCHEMA = "nxmi-export/lint/2"
+_ENGINE_GRAPHS = (MODEL, FP16_MODEL, INT4_MODEL)  # what `build` takes of an artefact
 # Protocol buffers end at 2 GiB; a file with its tensors inside must stay below, with some room.
 _LARGEST_FILE = 1 << 30
 
@@ -34,15 +35,32 @@ class LintRequest:
 
 
 @dataclass(frozen=True)
+class LintedGraph:
+    """One file that an engine can be built from, and what was found in it."""
+
+    name: str
+    findings: tuple[Finding, ...]
+
+    def as_json(self) -> list[dict[str, str]]:
+        """Its findings, each with its name."""
+        return [{"graph": self.name, **finding.as_json()} for finding in self.findings]
+
+
+@dataclass(frozen=True)
 class LintReport:
-    """The findings in the graph, or in the mended copy, and what the fixes did."""
+    """The findings in every graph, or in the mended copy, and what the fixes did."""
 
     subject: Path
     sm: int
-    findings: tuple[Finding, ...]  # of the mended graph where there is one
-    before: tuple[Finding, ...]  # of the graph as it was
+    graphs: tuple[LintedGraph, ...]  # the mended one alone where there is one
+    before: LintedGraph | None  # the graph that was mended, as it was
     fixed: Path | None
     mended: Mended | None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Those of all graphs, one after the other."""
+        return tuple(finding for graph in self.graphs for finding in graph.findings)
 
     @property
     def is_ready(self) -> bool:
@@ -62,49 +80,59 @@ class LintReport:
             "compute_capability": f"sm{self.sm}",
             "ready": self.is_ready,
             "counts": self.counts(),
-            "findings": [finding.as_json() for finding in self.findings],
+            "graphs": [graph.name for graph in self.graphs],
+            "findings": [finding for graph in self.graphs for finding in graph.as_json()],
             "fixed": None if self.fixed is None else str(self.fixed),
-            "findings_before": None if self.mended is None else [f.as_json() for f in self.before],
+            "findings_before": None if self.before is None else self.before.as_json(),
             "fixes": None if self.mended is None else self.mended.ledger.as_json(),
             "fixes_not_run": None if self.mended is None else dict(self.mended.not_run),
         }
 
 
 def lint_graph(request: LintRequest) -> LintReport:
-    """Read the graph, find what TensorRT would make of it, and write a mended copy where asked.
+    """Read every graph, find what TensorRT would make of it, and write a mended copy where asked.
 
+    Of an artefact that is every graph that an engine can be built from; `model.onnx` is mended.
     Raises ArtefactError for what is no graph, UsageError for one that is too broken to mend,
     OutputError for an output path in use; nothing is written then.
     """
-    path = _graph_path(request.subject)
-    if request.fixed is not None and request.fixed.exists():
+    paths = _graph_paths(request.subject)
+    if request.fixed is None:
+        graphs = tuple(_linted(path.name, read_graph(path), request) for path in paths)
+        return LintReport(request.subject, request.sm, graphs, None, None, None)
+    if request.fixed.exists():
         raise OutputError(
             request.fixed,
             expected="an unused output path",
             found="a file of that name",
             remedy="choose another with -o, or delete it",
         )
+    path = paths[0]
     model = read_graph(path)
-    before = lint(model, sm=request.sm, sequence=request.sequence)
-    if request.fixed is None:
-        return LintReport(request.subject, request.sm, before, before, None, None)
+    before = _linted(path.name, model, request)
     mended = _mend(path, model, requantize=request.requantize)
-    after = lint(mended.model, sm=request.sm, sequence=request.sequence)
+    after = _linted(request.fixed.name, mended.model, request)
     _write(mended.model, request.fixed)
-    return LintReport(request.subject, request.sm, after, before, request.fixed, mended)
+    return LintReport(request.subject, request.sm, (after,), before, request.fixed, mended)
 
 
-def _graph_path(subject: Path) -> Path:
+def _graph_paths(subject: Path) -> tuple[Path, ...]:
     if (subject / MANIFEST).is_file():
-        return read_artefact(subject).path(MODEL)
+        artefact = read_artefact(subject)
+        files = artefact.manifest.files
+        return tuple(artefact.path(name) for name in _ENGINE_GRAPHS if name in {MODEL, *files})
     if subject.is_file():
-        return subject
+        return (subject,)
     raise ArtefactError(
         subject,
         expected="an ONNX file or an artefact",
         found="a folder without a manifest" if subject.is_dir() else "no file",
         remedy="correct the path",
     )
+
+
+def _linted(name: str, model: ir.Model, request: LintRequest) -> LintedGraph:
+    return LintedGraph(name, lint(model, sm=request.sm, sequence=request.sequence))
 
 
 def _mend(path: Path, model: ir.Model, *, requantize: bool) -> Mended:

@@ -1,6 +1,7 @@
 """A graph and what it is to be built for in, the linter's findings out; or a refusal to build."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,10 +101,20 @@ def capability_of(name: str) -> int:
 def _stopped(path: Path, stopping: Sequence[Finding], expected: str) -> UsageError:
     first, more = stopping[0], len(stopping) - 1
     node = f"{first.module} ({first.node})" if first.module else first.node
-    options = "--fix --requantize" if "--requantize" in first.remedy else "--fix"
     return UsageError(
         path,
         expected=expected,
         found=f"{first.rule} at {node}: {first.found}" + (f", and {more} more" if more else ""),
-        remedy=f"{first.remedy}, or mend a copy with nxmi-export lint {path} {options} -o FILE",
+        remedy=first.remedy + _command(path, first),
     )
+
+
+def _command(path: Path, finding: Finding) -> str:
+    """How to mend a copy, where a fix covers the rule; its remedy then names the option."""
+    if "--requantize" in finding.remedy:
+        options = "--fix --requantize"
+    elif "--fix" in finding.remedy:
+        options = "--fix"
+    else:
+        return ""
+    return f", or mend a copy with nxmi-export lint {shlex.quote(str(path))} {options} -o FILE"

@@ -50,6 +50,7 @@ class EngineOrder:
     profiles: tuple[ShapeProfile, ...]
     library: Library
     options: EngineOptions
+    floats_are_meant: bool = False  # a recipe said which linears are left in float
 
 
 def make_engine(
@@ -67,7 +68,7 @@ def make_engine(
     model = read_graph(order.graph)
     targets = lint_targets(order.library, order.options, driver)
     findings = lint_before_build(model, order.graph, targets, order.profiles)
-    modules = QuantizedModules.of(model)
+    modules = QuantizedModules.of(model, floats_are_meant=order.floats_are_meant)
     asked, cache = _timing_cache(order, names)
     with interruptible(on_progress) as heard:
         result = build_engine(

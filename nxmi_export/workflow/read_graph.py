@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from nxmi_export.backends.tensorrt_engine import FixedSides
 from nxmi_export.errors import ArtefactError
 from passes.lint.reading import Reading
+from passes.lint.unfold import unfold
 
 __all__ = ["fixed_sides", "input_names", "position_limit", "read_graph"]
 
@@ -37,7 +38,7 @@ def input_names(model: ir.Model) -> tuple[str, ...]:
 
 def position_limit(model: ir.Model) -> int | None:
     """The tokens that the graph's tables of positions allow; None where it shows no table."""
-    return min((positions for _, positions in Reading(model).positions()), default=None)
+    return min((positions for _, positions in Reading(unfold(model)).positions()), default=None)
 
 
 def fixed_sides(model: ir.Model) -> FixedSides:

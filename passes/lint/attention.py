@@ -39,10 +39,16 @@ class Attention:
     @property
     def head_size(self) -> int | None:
         """Channels per head, where the graph says."""
-        shapes = (self.scores.inputs[0], self.context.outputs[0])
-        for value in shapes:
-            size = None if value is None or value.shape is None else value.shape[-1]
-            if isinstance(size, int):
+        query, key = self.scores.inputs
+        sides = (
+            (query, -1),
+            (key, -2),
+            (self.context.inputs[1], -1),
+            (self.context.outputs[0], -1),
+        )
+        for value, side in sides:
+            shape = () if value is None or value.shape is None else tuple(value.shape)
+            if len(shape) > 1 and isinstance(size := shape[side], int):
                 return size
         return None
 

@@ -15,12 +15,14 @@ from passes.lint.rules import (
     weights,
     zero_points,
 )
+from passes.lint.unfold import unfold
 
 __all__ = ["RULES", "lint"]
 
 RULES: tuple[Rule, ...] = (
     operators.integer_operator,
     operators.foreign_operator,
+    operators.unread_function,
     operators.attention_operator,
     operators.one_by_one_convolution,
     operators.unread_product,
@@ -60,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     attention.partial_attention,
     attention.float_attention,
     attention.head_size,
+    attention.unknown_head_size,
     attention.quantized_scores,
     attention.softmax_scale,
     attention.sdpa_guard,
@@ -76,8 +79,11 @@ RULES: tuple[Rule, ...] = (
 def lint(model: ir.Model, *, sm: int = 86, sequence: int | None = None) -> tuple[Finding, ...]:
     """Every finding of every rule, rule by rule; `model` is not changed.
 
+    Shapes that the file leaves out are inferred, and local functions read in the place of their
+    calls.
+
     `sm` is the compute capability to build for (86 for SM 8.6), `sequence` the tokens of the
     longest input, None where no more is known than what the graph fixes.
     """
-    reading = Reading(model, sm, sequence)
+    reading = Reading(unfold(model), sm, sequence)
     return tuple(finding for rule in RULES for finding in rule.findings(reading))

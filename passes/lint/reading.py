@@ -14,6 +14,8 @@ import onnx_ir as ir
 from passes.constants import constant, constant_values
 from passes.linear_layers import LinearLayer, linear_layers
 from passes.lint.attention import Attention, attentions
+from passes.lint.positions import positions
+from passes.lint.sequence_rows import sequence_rows
 from passes.lint.walk import MOVERS, producer, walk_back
 from passes.numerics import group_violations
 from passes.quantizer_invariants import UNSIGNED_ZERO_POINT
@@ -98,12 +100,13 @@ class Reading:
     @cached_property
     def token_layers(self) -> tuple[LinearLayer, ...]:
         """The linear layers that run for every token: not a pooler, not a narrow classifier."""
+        per_sequence = sequence_rows(self.model, self.is_constant)
         return tuple(
             layer
             for layer in self.layers
             if min(layer.weight.shape) >= FEWEST_CHANNELS
-            and layer.node.op_type == "MatMul"  # Gemm takes one row per sequence
-            and (layer.data.shape is None or len(layer.data.shape) > 2)
+            and not self.is_constant(layer.data)
+            and layer.data not in per_sequence
         )
 
     @cached_property
@@ -122,22 +125,8 @@ class Reading:
         return any(is_int8(layer) for layer in self.layers)
 
     def positions(self) -> Iterator[tuple[ir.Node, int]]:
-        """Every look-up in a table of positions, with the number of its rows.
-
-        A table whose rows are not chosen by an input itself: position ids are computed.
-        """
-        inputs = set(self.model.graph.inputs)
-        for node in self.nodes:
-            table = walk_back(node.inputs[0], {"DequantizeLinear"}) if node.inputs else None
-            tensor = constant(table)
-            if node.op_type != "Gather" or tensor is None or len(tensor.shape) != 2:
-                continue
-            if tensor.shape.numpy()[1] == 1:
-                continue  # the scales of a table, which has as many rows
-            chosen = node.inputs[1]
-            if self.is_constant(chosen) or walk_back(chosen, {"Cast"}) in inputs:
-                continue
-            yield node, _positions(node, int(tensor.shape.numpy()[0]))
+        """Every look-up in a table of positions, with the tokens that it allows."""
+        return positions(self.nodes, self.model.graph.inputs, self.is_constant)
 
 
 def is_int8(layer: LinearLayer) -> bool:
@@ -153,13 +142,6 @@ def has_pairs(layer: LinearLayer, axis: int) -> bool:
     return not stored.shape[axis] % PAIRS.group and not len(
         group_violations(stored, *PAIRS, axis=axis)
     )
-
-
-def _positions(node: ir.Node, rows: int) -> int:
-    """Positions the look-up allows: those of the constant that its ids are sliced from, if any."""
-    ids = producer(node.inputs[1])
-    tensor = constant(ids.inputs[0]) if ids is not None and ids.op_type == "Slice" else None
-    return rows if tensor is None else min(rows, int(tensor.shape.numpy()[-1]))
 
 
 def _is_blocked(node: ir.Node) -> bool:

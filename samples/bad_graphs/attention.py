@@ -63,6 +63,18 @@ def _heads_of(size: int) -> Mutation:
     return mutate
 
 
+def _unknown_heads(model: ir.Model) -> None:
+    """Say how many heads there are, and let each have what is left over."""
+    softmax = attention_of(model).softmax.outputs[0]
+    query = walk_back(attention_of(model).scores.inputs[0], {"Transpose"})
+    shape = query.producer().inputs[1].producer()  # Concat(batch, sequence, -1, size)
+    shape.replace_input_with(2, constant(model, "heads", np.array([int(softmax.shape[1])])))
+    shape.replace_input_with(3, constant(model, "the_rest", np.array([-1])))
+    for value in (value for node in model.graph for value in node.outputs):
+        if value.shape is not None and len(value.shape) == 4:
+            value.shape = None
+
+
 def _first_product(model: ir.Model) -> None:
     _float_operands(model, "value")
     drop_pair(model, SOFTMAX)
@@ -77,6 +89,7 @@ GRAPHS = (
         "the second product alone",
     ),
     *(BadGraph("attention-head-size", _heads_of(size), f"{size} channels") for size in (8, 128)),
+    BadGraph("unknown-head-size", _unknown_heads),
     BadGraph("float-attention", _float_attention),
     BadGraph("quantized-scores", _quantized_scores),
     BadGraph(

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from samples.bad_graphs.bad_graph import BadGraph
+from samples.bad_graphs.bad_graph import BadGraph, Mutation
 from samples.bad_graphs.places import (
     DENSE,
     QUERY,
@@ -36,6 +36,23 @@ def _float_layer(model: ir.Model) -> None:
     _float_weight(model)
     layer = layer_of(model, UP)
     layer.node.replace_input_with(0, layer.input_quantizer.inputs[0].producer().inputs[0])
+
+
+def _flattened(kind: str) -> Mutation:
+    """A float layer over the tokens of all sequences, one row each."""
+
+    def mutate(model: ir.Model) -> None:
+        _float_layer(model)
+        node = layer_of(model, UP).node
+        data, weight = node.inputs
+        every = constant(model, "every_token", np.array([-1, data.shape[-1]]))
+        rows = add(model, node, "Reshape", [data, every])
+        product = add(model, node, kind, [rows, weight])
+        sides = add(model, node, "Shape", [data])  # the layer is square
+        node.outputs[0].replace_all_uses_with(add(model, node, "Reshape", [product, sides]))
+        model.graph.remove(node, safe=True)
+
+    return mutate
 
 
 def _narrow_layer(model: ir.Model) -> None:
@@ -74,6 +91,10 @@ def _quantized_norm_input(model: ir.Model) -> None:
 GRAPHS = (
     BadGraph("turing-float", leave, options={"sm": 75}),
     BadGraph("float-layer", _float_layer),
+    *(
+        BadGraph("float-layer", _flattened(kind), f"flattened {kind}")
+        for kind in ("MatMul", "Gemm")
+    ),
     BadGraph("float-input", _float_input),
     BadGraph("float-weight", _float_weight),
     BadGraph("narrow-layer", _narrow_layer),

@@ -29,6 +29,31 @@ def _dynamic_quantization(model: ir.Model) -> None:
     pooler.replace_input_with(0, add(model, pooler, "DequantizeLinear", list(made.outputs)))
 
 
+def _in_function(arguments: int) -> Mutation:
+    """The same inside a local function of one input, called with so many."""
+
+    def mutate(model: ir.Model) -> None:
+        pooler = layer_of(model, "pooler.dense").node
+        given = ir.Value(name="given")
+        codes = ir.node("DynamicQuantizeLinear", [given], num_outputs=3, name="inner_codes")
+        floats = ir.node("DequantizeLinear", list(codes.outputs), name="inner_floats")
+        for value in (*codes.outputs, *floats.outputs):
+            value.name = f"inner_{value.producer().name}_{value.index()}"
+        body = ir.Graph(
+            [given],
+            floats.outputs,
+            nodes=[codes, floats],
+            opset_imports=dict(model.opset_imports),
+        )
+        function = ir.Function("local", "Rounded", graph=body, attributes=())
+        model.functions[function.identifier()] = function
+        model.opset_imports["local"] = 1
+        inputs = [pooler.inputs[0]] * arguments
+        pooler.replace_input_with(0, add(model, pooler, "Rounded", inputs, domain="local"))
+
+    return mutate
+
+
 def _integer_product(model: ir.Model) -> None:
     """A product of codes in front of the pooler, as a dynamically quantized model has it."""
     pooler = layer_of(model, "pooler.dense")
@@ -159,9 +184,11 @@ def _weight_first(model: ir.Model) -> None:
 
 GRAPHS = (
     BadGraph("integer-operator", _dynamic_quantization, "DynamicQuantizeLinear"),
+    BadGraph("integer-operator", _in_function(1), "in a local function"),
     BadGraph("integer-operator", _integer_product, "MatMulInteger"),
     BadGraph("integer-operator", _quantized_product, "QLinearMatMul"),
     *(BadGraph("foreign-operator", _foreign(kind), kind) for kind in _FOREIGN),
+    BadGraph("unread-function", _in_function(2)),
     BadGraph("attention-operator", _attention_operator),
     BadGraph("convolution-for-linear", _convolution),
     BadGraph("unread-product", _einsum, "Einsum"),

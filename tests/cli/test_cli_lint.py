@@ -1,11 +1,13 @@
 """`nxmi-export lint`: what it prints, writes and returns."""
 
 import json
+import shutil
 from pathlib import Path
 
 import onnx_ir as ir
 import pytest
 
+from nxmi_export.artefact import file_record, read_artefact
 from passes.lint import RULES
 from samples.bad_graphs import BAD_GRAPHS
 from tests.cli.command_lines import Command
@@ -30,6 +32,35 @@ def test_an_artefact_of_ours_is_clean(nxmi_export: Command, artefact: Path) -> N
     assert "TensorRT linter: 0 refuse, 0 alter, 0 degrade, 12 note" in outcome.out
 
 
+def test_every_graph_of_an_artefact_is_read(
+    nxmi_export: Command, artefact: Path, bad: Path
+) -> None:
+    shutil.copyfile(bad, artefact / "model.fp16.onnx")
+    manifest = read_artefact(artefact).manifest
+    files = manifest.files | {"model.fp16.onnx": file_record(artefact / "model.fp16.onnx")}
+    manifest.model_copy(update={"files": files}).write(artefact)
+    outcome = nxmi_export("lint", artefact)
+    assert outcome.code == 1
+    assert (
+        "TensorRT linter over model.onnx, model.fp16.onnx: 1 refuse, 0 alter, 0 degrade, 25 note"
+    ) in " ".join(outcome.out.split())
+    assert "found 1 refused, 0 altered and 0 degraded" in outcome.err
+    report = json.loads(nxmi_export("lint", artefact, "--json").out)
+    assert report["graphs"] == ["model.onnx", "model.fp16.onnx"]
+    assert {each["graph"] for each in report["findings"] if each["severity"] == "refuse"} == {
+        "model.fp16.onnx"
+    }
+
+
+def test_a_mended_copy_is_of_the_first_graph_alone(
+    nxmi_export: Command, artefact: Path, tmp_path: Path
+) -> None:
+    outcome = nxmi_export("lint", artefact, "--fix", "-o", tmp_path / "fixed.onnx", "--json")
+    report = json.loads(outcome.out)
+    assert report["graphs"] == ["fixed.onnx"]
+    assert {each["graph"] for each in report["findings_before"]} == {"model.onnx"}
+
+
 def test_a_refused_graph_is_1_and_named(nxmi_export: Command, bad: Path) -> None:
     outcome = nxmi_export("lint", bad)
     assert outcome.code == 1
@@ -45,7 +76,8 @@ def test_json_has_every_finding(nxmi_export: Command, bad: Path) -> None:
     outcome = nxmi_export("lint", bad, "--json")
     report = json.loads(outcome.out)
     assert outcome.code == 1
-    assert report["schema"] == "nxmi-export/lint/1"
+    assert report["schema"] == "nxmi-export/lint/2"
+    assert report["graphs"] == ["bad.onnx"]
     assert report["counts"] == {"refuse": 1, "alter": 0, "degrade": 0, "note": 13}
     assert {each["rule"] for each in report["findings"]} == {
         "stored-bias",
@@ -53,7 +85,7 @@ def test_json_has_every_finding(nxmi_export: Command, bad: Path) -> None:
         "small-sparse-layer",
     }
     assert all(
-        set(each) == {"rule", "severity", "node", "module", "found", "remedy"}
+        set(each) == {"graph", "rule", "severity", "node", "module", "found", "remedy"}
         for each in report["findings"]
     )
 

@@ -17,7 +17,7 @@ from nxmi_export.backends.tensorrt_engine import (
 from nxmi_export.backends.tensorrt_engine.engine_facts import FileHash, GraphFacts
 from nxmi_export.backends.tensorrt_engine.timing_cache import TimingCache
 from nxmi_export.workflow.engine_files import IN_ARTEFACT
-from nxmi_export.workflow.engine_report import EngineReport, QuantizedModules
+from nxmi_export.workflow.engine_report import EngineReport, QuantizedModules, coverage_of
 from nxmi_export.workflow.lint_gate import LintTargets
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]>\n'
@@ -31,6 +31,18 @@ agraph (float[n, 8] x) => (float[n, 2] y)
 }
 """
 ROUNDED = "q = QuantizeLinear (x, s, z)\n    data = DequantizeLinear (q, s, z)"
+FORGOTTEN = f"""
+agraph (float[n, 16] x) => (float[n, 16] y)
+<float s = {{0.5}}, int8 z = {{0}}, int8[16, 16] w = {{{",".join(["1"] * 256)}}},
+ float[16, 16] floats = {{{",".join(["1"] * 256)}}}>
+{{
+    {ROUNDED}
+    wf = DequantizeLinear (w, s, z)
+    int8 = MatMul (data, wf)
+    r = Relu (int8)
+    y = KIND (r, floats)
+}}
+"""
 PAIRS = "1,0, 0,2, 3,4, 0,0, 0,1, 0,0, 5,6, 7,0"  # two in every four along the first axis
 DENSE = "1,1, 2,2, 3,4, 1,1, 1,1, 2,2, 5,6, 7,1"
 
@@ -85,6 +97,32 @@ def test_a_graph_promises_what_it_quantizes() -> None:
     assert found.products.module_of == {"MatMul_y": "MatMul_y"}
     assert (found.weights_alone, found.two_of_four) == (False, True)
     assert not modules(weight=DENSE).two_of_four
+
+
+@pytest.mark.parametrize("kind", ["MatMul", "Gemm"])
+def test_a_linear_over_tokens_that_is_left_in_float_leaves_int8_unproven(kind: str) -> None:
+    model = ir.from_onnx_text(HEAD + FORGOTTEN.replace("KIND", kind))
+    found = QuantizedModules.of(model)
+    assert (len(found.linears), found.left_out) == (1, ("y",))
+    coverage = coverage_of(report(found, Verdict.UNPROVEN).result, found)
+    assert coverage.as_json()["linears"] == {"total": 2, "int8": 0, "int8_output": 0}
+    last = coverage.as_json()["modules"][-1]
+    assert last == {
+        "module": "y",
+        "verdict": Verdict.UNPROVEN,
+        "reason": "in float in a graph that rounds activations, and no recipe says that it is "
+        "to be",
+    }
+
+
+def test_a_recipe_says_which_linears_are_left_in_float() -> None:
+    model = ir.from_onnx_text(HEAD + FORGOTTEN.replace("KIND", "MatMul"))
+    assert QuantizedModules.of(model, floats_are_meant=True).left_out == ()
+
+
+def test_no_linear_is_left_out_of_a_graph_that_rounds_nothing() -> None:
+    text = FORGOTTEN.replace("KIND", "MatMul").replace(ROUNDED, "data = Identity (x)")
+    assert QuantizedModules.of(ir.from_onnx_text(HEAD + text)).left_out == ()
 
 
 def test_a_graph_that_rounds_no_activation_promises_neither_int8_nor_sparse_kernels() -> None:

@@ -1,13 +1,25 @@
-"""Which GPU generations a graph is linted for before it is built."""
+"""Which GPU generations a graph is linted for before it is built, and what stops the build."""
 
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from nxmi_export.backends.nvidia_driver import Gpu, NvidiaDriver
-from nxmi_export.backends.tensorrt_engine import EngineOptions, HardwareCompatibility, Library
+from nxmi_export.backends.tensorrt_engine import (
+    EngineOptions,
+    HardwareCompatibility,
+    Library,
+    ShapeProfile,
+)
 from nxmi_export.errors import UsageError
-from nxmi_export.workflow.lint_gate import LintTargets, capability_of, lint_targets
+from nxmi_export.workflow.lint_gate import (
+    LintTargets,
+    capability_of,
+    lint_before_build,
+    lint_targets,
+)
+from tests.passes.sample_graphs import model_of
 
 TENSORRT = Library(ModuleType("tensorrt"), "tensorrt", "10.14.1")
 RTX = Library(ModuleType("tensorrt_rtx"), "tensorrt_rtx", "1.7.1")
@@ -56,4 +68,39 @@ def test_what_is_no_generation_is_refused(name: str) -> None:
     assert str(caught.value) == (
         f"compute capability {name}: expected sm and two or three digits, found {name!r}; "
         "name a GPU generation such as sm86"
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "sentence"),
+    [
+        (
+            "c, s, z = DynamicQuantizeLinear(x) y = DequantizeLinear(c, s, z)",
+            "found integer-operator at node__0: the operator DynamicQuantizeLinear; export "
+            "QuantizeLinear and DequantizeLinear around float operators (QDQ format)",
+        ),
+        (
+            "c = QuantizeLinear(x, step, middle) y = DequantizeLinear(c, step, middle)",
+            "found uint8-around-128 at node__0: uint8 codes with zero-point 128 for an activation; "
+            "--fix stores the same codes as int8 around 0, or mend a copy with nxmi-export lint "
+            "'my model.onnx' --fix -o FILE",
+        ),
+        (
+            "c = QuantizeLinear(x, step, one) y = DequantizeLinear(c, step, one)",
+            "found activation-zero-point at node__0: int8 codes with zero-point 1 for an "
+            "activation; quantize activations symmetrically, or let --requantize widen the range "
+            "(not exact), or mend a copy with nxmi-export lint 'my model.onnx' --fix --requantize "
+            "-o FILE",
+        ),
+    ],
+    ids=["no fix", "an exact fix", "a fix that rounds"],
+)
+def test_a_refusal_names_the_command_that_mends_it_if_one_does(step: str, sentence: str) -> None:
+    model = model_of(f"""g (float[B,T] x) => (float[B,T] y)
+    <float step = {{0.5}}, uint8 middle = {{128}}, int8 one = {{1}}> {{ {step} }}""")
+    profiles = [ShapeProfile.default(position_limit=64)]
+    with pytest.raises(UsageError) as caught:
+        lint_before_build(model, Path("my model.onnx"), LintTargets(("sm86",)), profiles)
+    assert str(caught.value) == (
+        "my model.onnx: expected a graph that TensorRT's parser and builder take, " + sentence
     )

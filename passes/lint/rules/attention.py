@@ -18,6 +18,7 @@ __all__ = [
     "quantized_scores",
     "sdpa_guard",
     "softmax_scale",
+    "unknown_head_size",
 ]
 
 _SOFTMAX_SCALE = 1 / 127  # a softmax ends at 1, the int8 codes at 127
@@ -63,6 +64,20 @@ def head_size(reading: Reading) -> Iterator[Place]:
         size = attention.head_size
         if size is not None and size not in _FUSED_HEADS and not _float_operands(attention):
             yield attention.softmax, f"INT8 attention with heads of {size} channels"
+
+
+@rule(
+    "unknown-head-size",
+    Severity.NOTE,
+    remedy="write the channels of a head as a constant, or read the build's log",
+)
+def unknown_head_size(reading: Reading) -> Iterator[Place]:
+    """INT8 attention is fused for some sizes of head alone; where shapes do not follow from the
+    graph, only the built engine shows whether it was.
+    """
+    for attention in reading.attentions:
+        if attention.head_size is None and not _float_operands(attention):
+            yield attention.softmax, "INT8 attention with heads of an unknown size"
 
 
 @rule("quantized-scores", Severity.DEGRADE, remedy="remove the quantizer in front of the softmax")

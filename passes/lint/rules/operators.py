@@ -14,6 +14,7 @@ __all__ = [
     "foreign_operator",
     "integer_operator",
     "one_by_one_convolution",
+    "unread_function",
     "unread_product",
 ]
 
@@ -53,6 +54,21 @@ def foreign_operator(reading: Reading) -> Iterator[Place]:
         known = node.op_type in _KNOWN_NAMES or (node.domain, node.op_type) in functions
         if node.domain not in _OWN_DOMAINS and not known:
             yield node, f"the operator {node.domain}.{node.op_type}"
+
+
+@rule(
+    "unread-function",
+    Severity.REFUSE,
+    remedy="give it what its function takes, or write out the operators of its body",
+)
+def unread_function(reading: Reading) -> Iterator[Place]:
+    """The parser reads the body of a local function at every call, and refuses a call with more or
+    fewer inputs than the function, of itself, or with a graph as an attribute. No rule sees into
+    such a body.
+    """
+    for node in reading.nodes:
+        if node.op_identifier() in reading.model.functions:
+            yield node, f"a call of {node.domain}.{node.op_type} whose body was not read"
 
 
 @rule(
