@@ -24,9 +24,23 @@ def _facts(evidence: SparseEvidence) -> tuple[Verdict, int | None, int | None]:
 
 
 def test_sparse_kernels_of_all_eligible_layers_are_proved() -> None:
-    evidence = sparse_evidence(COUNTS.format(2) + CHOICES.format(2), [SPARSE], TENSORRT)
+    evidence = sparse_evidence(COUNTS.format(2) + CHOICES.format(2), [SPARSE] * 2, TENSORRT)
     assert _facts(evidence) == (Verdict.PROVED, 2, 2)
     assert evidence.reason == "the builder chose sparse kernels for 2 of 2 eligible layers"
+
+
+def test_a_count_that_the_names_of_kernels_deny_proves_nothing() -> None:
+    evidence = sparse_evidence(COUNTS.format(2) + CHOICES.format(2), [SPARSE, DENSE], TENSORRT)
+    assert _facts(evidence) == (Verdict.UNPROVEN, 2, 2)
+    assert evidence.reason == (
+        "the builder chose sparse kernels for 2 of 2 eligible layers, but all products but 1 are "
+        "named as dense ones"
+    )
+
+
+def test_none_chosen_is_refuted_whatever_was_eligible_before() -> None:
+    log = COUNTS.format(39) + CHOICES.format(0) + COUNTS.format(20) + CHOICES.format(0)
+    assert sparse_evidence(log, [], TENSORRT).verdict is Verdict.REFUTED
 
 
 def test_some_sparse_kernels_are_not_all() -> None:

@@ -71,7 +71,7 @@ def sparse_evidence(
         )
     else:
         verdict, reason = _judge(eligible, chosen, layers)
-        if verdict is not Verdict.UNPROVEN and not grows:
+        if verdict is Verdict.PROVED and not grows:
             verdict, reason = Verdict.UNPROVEN, "the log's counts of sparse kernels fall"
     named = _named(lines, "Layers"), _named(lines, "TRT")
     return SparseEvidence(verdict, reason, eligible, chosen, sparse, lines, *named, grows)
@@ -102,7 +102,12 @@ def _judge(
             f"of {eligible or 0} eligible layers the builder chose a sparse kernel for none",
         )
     told = f"the builder chose sparse kernels for {chosen} of {eligible} eligible layers"
-    return Verdict.PROVED if chosen == eligible else Verdict.UNPROVEN, told
+    if chosen != eligible:
+        return Verdict.UNPROVEN, told
+    possible = sum(is_gemm(layer) and not names_dense_kernel(layer) for layer in layers)
+    if layers and possible < chosen:
+        return Verdict.UNPROVEN, f"{told}, but all products but {possible} are named as dense ones"
+    return Verdict.PROVED, told
 
 
 def _judge_names(named: int, layers: Sequence[EngineLayer]) -> tuple[Verdict, str]:
