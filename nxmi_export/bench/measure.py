@@ -127,8 +127,8 @@ class _Comparison:
         runner = self.opened[contender.key]
         if isinstance(runner, NotRun):
             return runner
-        batches = self._batches(workload, runner.input_names)
         try:
+            batches = self._batches(workload, runner.input_names)
             for feeds in batches:
                 runner.run(feeds)
             timers = {False: _call_timer(runner, batches, self.clock)}

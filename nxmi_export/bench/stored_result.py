@@ -28,13 +28,16 @@ def read_bench(artefact: Artefact) -> dict[str, Any] | None:
         raise _unreadable(artefact, str(error)) from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise _unreadable(artefact, "another schema")
-    measured = document.get("artefact", {}).get("files")
+    told = document.get("artefact")
+    measured = told.get("files") if isinstance(told, dict) else None
+    if not isinstance(measured, dict):
+        raise _unreadable(artefact, "no hashes of files")
     now = model_files(artefact)
     if measured != now:
         raise ArtefactError(
             path,
             expected="times of the artefact's model files as they are now",
-            found=f"those of other files: {', '.join(_different(measured or {}, now))}",
+            found=f"those of other files: {', '.join(_different(measured, now))}",
             remedy=_REMEDY,
         )
     return document

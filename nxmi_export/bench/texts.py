@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nxmi_export.backends import Feeds
-from nxmi_export.errors import UsageError
+from nxmi_export.errors import ShapeError
 
 __all__ = ["Texts"]
 
@@ -25,11 +25,11 @@ class Texts:
         return sum(batch["input_ids"].size for batch in self.batches)
 
     def feeds(self, input_names: Sequence[str]) -> list[Feeds]:
-        """The batches for a model of these inputs; raises UsageError for one of another name."""
+        """The batches for a model of these inputs; raises ShapeError for one of another name."""
         for name in input_names:
             if any(name not in batch for batch in self.batches):
-                raise UsageError(
-                    "model inputs",
+                raise ShapeError(
+                    f"inputs for {self.source}",
                     expected="those that the artefact's model reads",
                     found=name,
                     remedy="compare models that read the same batches",

@@ -95,7 +95,7 @@ def bench_command(
     artefact = read_artefact(directory)
     chosen = None if task is None else task_named(task)
     path = output or directory / BENCH
-    check_writable({"-o": path})
+    check_writable({"-o": path, "-o, the picture beside it": path.with_suffix(".svg")})
     with stages() as begin:
         begin("loading libraries")
         from nxmi_export.bench import parse_workloads

@@ -10,7 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from nxmi_export.report.axis import Axis
-from nxmi_export.report.bench_table import texts_told
+from nxmi_export.report.bench_table import comparisons
 from nxmi_export.report.palette import FONT, themed
 
 __all__ = ["bench_chart"]
@@ -29,7 +29,7 @@ _STYLE = f"""{themed("svg")}text {{ font: 12px {FONT}; fill: var(--text); }}
 
 def bench_chart(document: Mapping[str, Any]) -> str:
     """The SVG document; what did not run, or has no speed, has no bar."""
-    panels = list(_panels(document))
+    panels = [(title, _rows(document, found)) for title, found in comparisons(document)]
     rows = [row for _, those in panels for row in those]
     axis = Axis.over([row["high"] or row["median"] for row in rows] or [1.0], with_zero=True)
     baseline = document["contenders"][document["baseline"]]["what"]
@@ -54,13 +54,6 @@ def bench_chart(document: Mapping[str, Any]) -> str:
     )
     name = f"<title>{escape(heading)}</title>"
     return "\n".join([head, name, f"<style>{_STYLE}</style>", *body, "</svg>", ""])
-
-
-def _panels(document: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    for found in document["workloads"]:
-        yield f"Batch {found['batch']} x {found['sequence']} tokens", _rows(document, found)
-    for found in document["texts"]:
-        yield texts_told(found), _rows(document, found)
 
 
 def _rows(document: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:

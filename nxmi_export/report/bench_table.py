@@ -1,12 +1,12 @@
 """The content of `bench.json` in, one table for each shape of batch out; nothing is left out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["bench_caption", "bench_notes", "bench_tables", "limits_told", "texts_told"]
+__all__ = ["bench_caption", "bench_notes", "bench_tables", "comparisons", "limits_told"]
 
 _BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
 _GIGA = 1e9
@@ -15,14 +15,18 @@ _BUSY_SPREAD = 1.25  # p50 over p10
 
 def bench_tables(document: Mapping[str, Any]) -> list[Table]:
     """Milliseconds by contender, and how many times faster than the baseline."""
-    shapes = [
-        _table(document, each, f"Batch {each['batch']} x {each['sequence']} tokens")
-        for each in document["workloads"]
-    ]
-    return shapes + [_table(document, each, texts_told(each)) for each in document["texts"]]
+    return [_table(document, found, title) for title, found in comparisons(document)]
 
 
-def texts_told(found: Mapping[str, Any]) -> str:
+def comparisons(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Everything that was timed, each with its title: shapes of batches, then texts."""
+    for found in document["workloads"]:
+        yield f"Batch {found['batch']} x {found['sequence']} tokens", found
+    for found in document["texts"]:
+        yield _texts_told(found), found
+
+
+def _texts_told(found: Mapping[str, Any]) -> str:
     """Which texts, how they are batched, and how much of what is run is padding."""
     padding = 1 - found["tokens"] / found["padded_tokens"]
     mean = found["tokens"] / found["examples"]
@@ -33,7 +37,7 @@ def texts_told(found: Mapping[str, Any]) -> str:
 def bench_notes(document: Mapping[str, Any]) -> list[str]:
     """Why what did not run did not, each reason once, and what the limit is; as markup."""
     notes: dict[str, None] = {}
-    for found in (*document["workloads"], *document["texts"]):
+    for _, found in comparisons(document):
         for key, each in found["results"].items():
             if not each["ran"]:
                 what = document["contenders"][key]["what"]

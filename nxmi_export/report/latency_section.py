@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 
 from nxmi_export.report.bench_chart import bench_chart
-from nxmi_export.report.bench_table import bench_caption, limits_told, texts_told
+from nxmi_export.report.bench_table import bench_caption, comparisons, limits_told
 from nxmi_export.report.markup import Html, element, figure, joined, table
 from nxmi_export.report.parity_facts import OPEN, Facts
 
@@ -28,12 +28,8 @@ def latency_section(found: Facts | str | None) -> Iterator[Html]:
     source = f"data:image/svg+xml;base64,{picture}"
     yield Html(f'<img src="{source}" alt="The speeds of the tables below">')
     baseline = found["contenders"][found["baseline"]]["what"]
-    for each in found["workloads"]:
-        caption = f"Batch {each['batch']} x {each['sequence']} tokens"
-        yield table(caption, _HEADINGS, _rows(found, each))
-        yield element("p", bench_caption(each, baseline))
-    for each in found["texts"]:
-        yield table(texts_told(each), _HEADINGS, _rows(found, each))
+    for title, each in comparisons(found):
+        yield table(title, _HEADINGS, _rows(found, each))
         yield element("p", bench_caption(each, baseline))
 
 
@@ -48,11 +44,13 @@ def _rows(found: Facts, workload: Facts) -> Iterator[tuple[str, ...]]:
             what,
             *(figure(call[name], ".4g", unit=_MILLI) for name in ("p50", "p90", "p99")),
             figure(each["examples_per_second"], ".1f"),
-            joined((figure(each["of_int8_limit"], ".0f", unit=100), " %"))
-            if each["of_int8_limit"]
-            else "",
+            _share(each["of_int8_limit"]),
             joined(_speed(speedup)) if speedup else "",
         )
+
+
+def _share(limit: float | None) -> Html:
+    return Html("") if limit is None else Html(f"{figure(limit, '.0f', unit=100)} %")
 
 
 def _speed(speedup: Facts) -> Iterator[Html]:

@@ -36,9 +36,5 @@ def layer_errors_tables(result: ParityResult) -> Iterator[Table]:
 
 
 def _rows(drift: Drift) -> tuple[PointDrift, ...]:
-    blocks = drift.of(Kind.BLOCK, Kind.LOGITS)
-    return (
-        blocks
-        if any(each.point.kind is Kind.BLOCK for each in blocks)
-        else drift.of(Kind.NORM, Kind.LOGITS)
-    )
+    layers = Kind.BLOCK if drift.of(Kind.BLOCK) else Kind.NORM
+    return drift.of(layers, Kind.LOGITS)

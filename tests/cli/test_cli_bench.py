@@ -192,6 +192,11 @@ def test_an_engine_that_cannot_run_here_is_listed_with_the_reason(
             "absent.onnx: expected an ONNX model to compare with, found no file; correct the path",
         ),
         (
+            ("-o", "bench.svg"),
+            "-o, -o, the picture beside it: expected a file each, found bench.svg, bench.svg; "
+            "give them different names",
+        ),
+        (
             ("-o", "absent/bench.json"),
             "absent/bench.json: expected a file to write in a folder that exists, found no such "
             "folder; choose another with -o",

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from nxmi_export.artefact import read_artefact
 from nxmi_export.cli.rung_pairs import rung_pairs
 from nxmi_export.errors import UsageError
+from nxmi_export.glue import task_named
 from nxmi_export.parity import Stage
+from nxmi_export.workflow.parity import ParityRequest, check_parity
 from tests.cli.command_lines import Command, Outcome
 from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import tiny_model, write_hugging_face
@@ -93,6 +96,18 @@ def test_a_dense_model_of_another_size_is_refused_before_the_work(
         "layer errors from the dense model, bert.encoder.layer.0.intermediate.dense.weight: "
         "expected the shape (64, 32) of the compressed model, found (48, 32); "
     ) in outcome.err
+
+
+def test_an_engine_shows_no_layers(sst2: Project) -> None:
+    pair = (Stage.WRITTEN, Stage.ENGINE)
+    request = ParityRequest(task_named("sst2"), sst2.data, layer_errors=(pair,))
+    with pytest.raises(UsageError) as caught:
+        check_parity(read_artefact(sst2.artefact), request, on_progress=lambda *_: None)
+    assert str(caught.value) == (
+        "layer errors from written to engine: expected rungs of this run that show their layers: "
+        "compressed, written, shifted, optimized, found engine; "
+        "compare its logits; an engine shows no layers"
+    )
 
 
 def test_pairs_are_two_rungs_with_a_colon() -> None:

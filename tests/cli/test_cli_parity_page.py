@@ -18,10 +18,10 @@ from nxmi_export.artefact import (
     read_artefact,
     sha256_of,
 )
-from nxmi_export.bench import measure_peaks
+from nxmi_export.bench import measure_peaks, read_bench
 from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.cli.parity_files import check_writable
-from nxmi_export.errors import OutputError
+from nxmi_export.errors import ArtefactError, OutputError
 from nxmi_export.glue import task_named
 from nxmi_export.latency import LinearShape
 from nxmi_export.workflow.parity import ParityRequest
@@ -129,9 +129,24 @@ def test_the_page_shows_what_bench_measured_of_these_files(
         "? No latencies: expected times of the artefact's model files as they are now, found "
         "those of other files: model.onnx; run nxmi-export bench again."
     ) in section_of(project, "Latencies")
-    stored.write_text("{}")
-    assert nxmi_export(*arguments).code == 0
-    assert "found another schema; run nxmi-export bench again" in section_of(project, "Latencies")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{}", "another schema"),
+        ("{", "Expecting property name"),
+        ('{"schema": "nxmi-export/bench/2", "artefact": []}', "no hashes of files"),
+    ],
+)
+def test_a_damaged_bench_file_is_told_by_its_reader(
+    project: Project, content: str, found: str
+) -> None:
+    (project.artefact / "bench.json").write_text(content)
+    with pytest.raises(ArtefactError) as caught:
+        read_bench(read_artefact(project.artefact))
+    assert caught.value.found.startswith(found)
+    assert caught.value.remedy == "run nxmi-export bench again"
 
 
 def certificate_of(project: Project) -> str:

@@ -1,6 +1,6 @@
 """An artefact and a request in, every contender measured on every shape out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from nxmi_export.bench import (
     batch_for,
     measure,
 )
+from nxmi_export.bench.dense_model import dense_model
 from nxmi_export.bench.limits import Peaks
 from nxmi_export.bench.measure import TURN, OnProgress
 from nxmi_export.bench.measure_peaks import measure_peaks
@@ -69,7 +70,7 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
     return BenchResult(
         contenders=taking_part,
         baseline=request.baseline,
-        workloads=tuple(_limited(artefact, each, peaks) for each in found),
+        workloads=found if isinstance(peaks, str) else _limited(artefact, found, peaks),
         peaks=peaks,
         settings={
             "rounds": request.rounds,
@@ -83,14 +84,20 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
     )
 
 
-def _limited(artefact: Artefact, found: WorkloadResult, peaks: Peaks | str) -> WorkloadResult:
-    if isinstance(peaks, str) or isinstance(found.workload, Texts):
-        return found
+def _limited(
+    artefact: Artefact, found: Sequence[WorkloadResult], peaks: Peaks
+) -> tuple[WorkloadResult, ...]:
+    """The results, those of shapes with the limits of this processor."""
     manifest = artefact.manifest
-    work = operations(
-        manifest.architecture, model_config(artefact), manifest.input_names, found.workload
+    model = dense_model(manifest.architecture, model_config(artefact), attention="eager")
+    return tuple(
+        each
+        if isinstance(each.workload, Texts)
+        else replace(
+            each, limits=peaks.limits(operations(model, manifest.input_names, each.workload))
+        )
+        for each in found
     )
-    return replace(found, limits=peaks.limits(work))
 
 
 def profile_engine(artefact: Artefact, request: BenchRequest) -> EngineProfile | NotRun:
