@@ -223,8 +223,12 @@ def _show(result: "CompressResult") -> None:
     written = {name: str(path) for name, path in places.items() if path.exists()}
     for table in (layers_table(facts), metrics_table(facts), summary_table(facts, written)):
         RESULTS.print(table)
-    model = escape(str(outputs.model))
-    RESULTS.print(f"export it with: nxmi-export {model}", soft_wrap=True, highlight=False)
+    if result.recipe.activations.mode == "dynamic":
+        wanted = "for an export compress with activations: {mode: static}"
+        follows = f"scales per token run in PyTorch alone; {wanted}"
+    else:
+        follows = f"export it with: nxmi-export {escape(str(outputs.model))}"
+    RESULTS.print(follows, soft_wrap=True, highlight=False)
 
 
 compress_command.__doc__ = f"{compress_command.__doc__}\n{_EXAMPLES}"

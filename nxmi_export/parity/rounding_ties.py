@@ -16,7 +16,7 @@ from torch import nn
 from nxmi_export.backends import Outputs
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.encoding import Batch, EncodedDataset
+from nxmi_export.encoding import EncodedDataset
 from nxmi_export.glue import predict
 from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
@@ -24,6 +24,7 @@ from nxmi_export.parity.ladder import Comparison, RungResult
 from nxmi_export.parity.logits import Float32Array, changed, non_finite_rows
 from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.replay import logits_with_visits
+from nxmi_export.parity.rerun import Rows, same_bits, same_predictions
 from nxmi_export.parity.tie_replay import Findings, TieReplay
 
 __all__ = ["Observed", "explain", "explain_unobserved", "explanation_of"]
@@ -69,9 +70,9 @@ def explain(
 ) -> tuple[Explanation, ...]:
     """Explain these examples, in the order given; `on_example` gets those done and their total.
 
-    Each runs again in the batch it was in, because sums may depend on the shape of a batch. Peak
-    memory is every quantized value of one batch, as float32 and codes. Raises ArtefactError for a
-    file that cannot be read.
+    Each runs again as it ran in its batch (see `Rows.run_again`). Peak memory is every quantized
+    value of one batch at most, as float32 and codes. Raises ArtefactError for a file that cannot
+    be read.
     """
     if not indices:
         return ()
@@ -86,9 +87,11 @@ def explain(
             rows = [row for row, index in enumerate(together) if int(index) in wanted]
             if not rows:
                 continue
-            batch = data.batch(together)
-            outputs = {name: array[rows] for name, array in runner.run(batch.feeds).items()}
-            for explanation in _explain_rows(observed, quantizers, outputs, batch, rows):
+            again = Rows(data.batch(together), rows)
+            outputs = again.run_again(
+                runner.run, observed.candidate, observed.label_order, same=same_bits
+            )
+            for explanation in _explain_rows(observed, quantizers, outputs, again):
                 found[explanation.index] = explanation
                 on_example(len(found), len(wanted))
     return tuple(found[index] for index in indices)
@@ -122,17 +125,19 @@ def _explain_rows(
     observed: Observed,
     quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
     outputs: Outputs,  # of the rows
-    batch: Batch,
-    rows: list[int],
+    again: Rows,
 ) -> Iterator[Explanation]:
-    free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"][rows]
+    feeds = again.feeds
+    runner = TorchRunner(observed.model, tuple(feeds))
+    # Of this run nothing but the predictions is asked.
+    free = again.run_again(
+        runner.run, observed.reference, observed.label_order, same=same_predictions
+    )["logits"]
     order = slice(None) if observed.label_order is None else list(observed.label_order)
     noise = LogitNoise.of_model(observed.model)
-    feeds = {name: ids[rows] for name, ids in batch.feeds.items()}
     replay = TieReplay(quantizers, outputs, feeds["attention_mask"], noise.widest)
     forced = logits_with_visits(observed.model, feeds, replay.visit)
-    for row, findings in enumerate(replay.findings):
-        index = int(batch.indices[rows[row]])
+    for row, (index, findings) in enumerate(zip(again.indices, replay.findings, strict=True)):
         objection = _objection_to_rerun(
             observed.reference, index, free[row][order]
         ) or _objection_to_rerun(observed.candidate, index, outputs["logits"][row][order])

@@ -89,10 +89,15 @@ def test_an_unknown_cell_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cell", list(cells()), ids=lambda cell: cell.name)
-def test_every_recipe_is_one(cell: Cell) -> None:
-    settings = changed_settings(preset(cell.recipe).as_mapping(), cell.changes)
+def test_every_recipe_is_one_that_exports(cell: Cell) -> None:
+    base = preset(cell.recipe).as_mapping()
+    settings = changed_settings(base, cell.changes)
     recipe = Recipe.from_mapping(settings, source=cell.name)
-    assert {name: recipe.as_mapping()[name] for name in cell.changes} == dict(cell.changes)
+    assert recipe.as_mapping() == base | {
+        name: base[name] | change if isinstance(change, dict) else change
+        for name, change in cell.changes.items()
+    }
+    assert recipe.activations.mode == "static"
 
 
 def test_what_was_not_run_says_so(tmp_path: Path) -> None:

@@ -193,6 +193,21 @@ def test_without_epochs_it_projects_and_calibrates_only(
     assert all(f"{key.rpartition('.')[0]}.weight_quantizer.scale" in read.state for key in changed)
 
 
+def test_scales_that_only_pytorch_runs_are_not_offered_for_export(
+    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.pt"
+    options = ("--task", "sst2", "--data", data, "--recipe", "paper", "--epochs", 0, "-o", model)
+    outcome = nxmi_export("compress", dense, *options)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.endswith(
+        "scales per token run in PyTorch alone; for an export compress with activations: "
+        "{mode: static}\n"
+    )
+    outcome = nxmi_export("export", model, "-o", tmp_path / "artefact")
+    assert (outcome.code, outcome.err.count("found activations: {mode: dynamic}")) == (2, 1)
+
+
 def test_the_preset_ptq_prunes_by_reconstruction_without_training(
     nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
 ) -> None:
