@@ -17,6 +17,9 @@ __all__ = [
     "PackedRecord",
     "Source",
     "TableRecord",
+    "TimedOptions",
+    "TimedShape",
+    "Tuning",
 ]
 
 
@@ -64,6 +67,32 @@ class TableRecord(_Record):
     bytes: int  # of its numbers and their scales
 
 
+class TimedShape(_Record):
+    """One way to run `model.cpu.onnx` on one shape of batch."""
+
+    seconds: float  # the median
+    speedup: float  # against onnxruntime's own choice in the same rounds; the median
+    low: float  # where the true median lies with 95 %
+    high: float
+
+
+class TimedOptions(_Record):
+    """Configuration entries of a session, and what they were worth."""
+
+    options: dict[str, str]
+    shapes: dict[str, TimedShape]  # by batch x tokens
+
+
+class Tuning(_Record):
+    """Which of onnxruntime's fusions pay, as measured when the model was exported."""
+
+    processor: str
+    threads: int | None  # None: onnxruntime's own choice
+    onnxruntime: str
+    timed: tuple[TimedOptions, ...]  # onnxruntime's own choice first
+    options: dict[str, str]  # the chosen ones
+
+
 class Manifest(_Record):
     """The contents of `manifest.json`."""
 
@@ -78,8 +107,10 @@ class Manifest(_Record):
     recipe: dict[str, Any] | None
     provenance: dict[str, Any]
     versions: dict[str, str]
-    # What an onnxruntime session over model.cpu.onnx must be told, or its products may saturate.
+    # What an onnxruntime session over model.cpu.onnx must be told, or its products may saturate,
+    # and what `tuning` found to be fastest.
     session_options: dict[str, str] = Field(default_factory=dict)
+    tuning: Tuning | None = None  # None: nothing was measured
     linears: dict[str, LinearRecord] = Field(default_factory=dict)  # by module name
     packed: dict[str, PackedRecord] = Field(default_factory=dict)  # by module name
     embeddings: dict[str, TableRecord] = Field(default_factory=dict)  # by module name

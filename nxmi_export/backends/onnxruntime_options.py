@@ -9,7 +9,7 @@ none. Nothing warns of either. The options below take exact kernels.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["EXACT_PRODUCTS", "FLOAT_PRODUCTS"]
+__all__ = ["EXACT_PRODUCTS", "FLOAT_PRODUCTS", "WITHOUT_FUSIONS"]
 
 EXACT_PRODUCTS: Mapping[str, str] = MappingProxyType({"session.x64quantprecision": "1"})
 """Entries for integer products; slower without VNNI, and no other with it."""
@@ -18,3 +18,6 @@ FLOAT_PRODUCTS: Mapping[str, str] = MappingProxyType(
     {"session.qdq_matmulnbits_accuracy_level": "1"}
 )
 """Entries for products of floats and stored integers: sums in float32 (4, the default, is int8)."""
+
+WITHOUT_FUSIONS = "optimization.disable_specified_optimizers"
+"""The key of an entry that names fusions to leave out, separated by semicolons."""

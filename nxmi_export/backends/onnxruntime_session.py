@@ -8,8 +8,9 @@ onnxruntime needs anyway; weights in external files are not read here at all.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Self
 
 import onnx_ir as ir
@@ -43,7 +44,8 @@ class OnnxRuntimeRunner:
     operator, None leaves the choice to onnxruntime. `extra_outputs` names internal tensors to
     return with the outputs in their own types (int8 for quantizer codes); each one also
     keeps onnxruntime from fusing across it, so read codes with `optimize=False`. Where the file
-    allows it, integer sums are exact on every CPU (`OwnZeroPoints`).
+    allows it, integer sums are exact on every CPU (`OwnZeroPoints`). `entries` configure an
+    optimized session further; none takes that away.
 
     Raises ArtefactError for a missing or damaged file, UsageError for an unknown tensor,
     CapabilityMissing without onnxruntime.
@@ -56,6 +58,7 @@ class OnnxRuntimeRunner:
         optimize: bool,
         threads: int | None = None,
         extra_outputs: tuple[str, ...] = (),
+        entries: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         ort = find_onnxruntime()
         if not path.is_file():
@@ -70,7 +73,7 @@ class OnnxRuntimeRunner:
             path.parent,
             optimize=optimize,
             threads=threads,
-            entries=exact_options(path) if optimize else {},
+            entries={**entries, **exact_options(path)} if optimize else {},
         )
         self._session: Any | None = _open(ort, path, options, extra_outputs)
         self._refusals = refusals(ort)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from nxmi_export.cli.caches import user_cache
 from nxmi_export.cli.console import RESULTS, stages
 from nxmi_export.errors import UsageError
 from nxmi_export.report.tables import artefact_table
@@ -26,6 +27,8 @@ Examples
     nxmi-export model.pt --fp16
 
     nxmi-export weights-only.pt --int4-blocks 128
+
+    nxmi-export model.pt --no-autotune
 """
 
 
@@ -62,6 +65,14 @@ def export_command(
             f"byte, with a scale for every {', '.join(map(str, _BLOCKS))} inputs.",
         ),
     ] = None,
+    autotune: Annotated[
+        bool,
+        typer.Option(
+            help="Time on this machine which of onnxruntime's fusions pay, and record the choice. "
+            "Timings are kept in $XDG_CACHE_HOME/nxmi-export/tuning, with ~/.cache for what is "
+            "unset."
+        ),
+    ] = True,
 ) -> None:
     """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""
     if int4_blocks is not None and int4_blocks not in _BLOCKS:
@@ -76,7 +87,14 @@ def export_command(
         from nxmi_export.workflow.export import ExportRequest, export
 
         request = ExportRequest(
-            model, output or _default_output(model), base, overwrite, fp16, int4_blocks
+            model,
+            output or _default_output(model),
+            base,
+            overwrite,
+            fp16,
+            int4_blocks,
+            tune=autotune,
+            tuning_cache=user_cache("tuning") if autotune else None,
         )
         artefact = export(request, on_stage=begin)
     RESULTS.print(artefact_table(artefact))

@@ -9,10 +9,10 @@ from rich.markup import escape
 
 from nxmi_export.artefact import Artefact, read_artefact
 from nxmi_export.cli import parity_options as given
+from nxmi_export.cli.caches import token_cache
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
 from nxmi_export.cli.parity_files import check_writable, write_results
 from nxmi_export.cli.processes import said_once_a_machine
-from nxmi_export.cli.token_cache import token_cache
 from nxmi_export.errors import GateFailed
 from nxmi_export.glue import task_named
 

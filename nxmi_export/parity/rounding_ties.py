@@ -7,7 +7,7 @@ is explained; anything else is not (see `tie_replay` and `judge`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ class Observed:
     threads: int | None = None  # of the candidate's runner, so that its sums are repeated
     label_order: tuple[int, ...] | None = None  # the model's output of each label; None: as it is
     optimized: bool = False  # how the candidate ran: its codes alone are then read, no floats
+    entries: Mapping[str, str] = field(default_factory=dict)  # of an optimized session
 
     def open(
         self, quantizers: Mapping[str, tuple[GraphQuantizer, ...]], *, floats: bool
@@ -58,6 +59,7 @@ class Observed:
             optimize=self.optimized,
             threads=self.threads,
             extra_outputs=tuple(dict.fromkeys(tensors)),
+            entries=self.entries,
         )
 
 

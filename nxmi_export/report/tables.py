@@ -7,11 +7,16 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from nxmi_export.artefact import Artefact
+from nxmi_export.artefact import Artefact, Manifest
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
 from nxmi_export.doctor import Diagnosis
 
 __all__ = ["artefact_table", "diagnosis_table", "inspection_table", "megabytes"]
 
+_REASONS = {
+    **dict.fromkeys(EXACT_PRODUCTS, "or x86 without VNNI saturates"),
+    **dict.fromkeys(FLOAT_PRODUCTS, "or floats are rounded to 8 bits"),
+}
 _STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
 
 
@@ -30,10 +35,20 @@ def artefact_table(artefact: Artefact) -> Table:
     if manifest.recipe is not None:
         table.add_row("placement", str(manifest.recipe["placement"]))
     for key, value in manifest.session_options.items():
-        table.add_row("onnxruntime", f"set {key} to {value}, or x86 without VNNI saturates")
+        table.add_row("onnxruntime", escape(f"set {key} to {value}, {_reason(manifest, key)}"))
     for name, record in manifest.files.items():
         table.add_row(escape(name), f"{megabytes(record.bytes)}  sha256 {record.sha256[:12]}…")
     return table
+
+
+def _reason(manifest: Manifest, key: str) -> str:
+    """Why an entry of `session_options` is there."""
+    tuning = manifest.tuning
+    if tuning is None or key not in tuning.options:
+        return _REASONS.get(key, "which the file needs")
+    (chosen,) = (each for each in tuning.timed if each.options == tuning.options)
+    gains = (f"{each.speedup:.2f}x ({shape})" for shape, each in chosen.shapes.items())
+    return f"{' and '.join(gains)} as fast here as with every fusion"
 
 
 def diagnosis_table(diagnosis: Diagnosis) -> Table:

@@ -26,8 +26,10 @@ from nxmi_export.artefact import (
     is_artefact,
     read_artefact,
 )
+from nxmi_export.artefact.manifest import Tuning
 from nxmi_export.artefact.records import linear_records, packed_records, table_records
 from nxmi_export.backends.onnxruntime_session import exact_options
+from nxmi_export.bench.session_tuning import tune_session
 from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
@@ -63,6 +65,8 @@ class ExportRequest:
     overwrite: bool = False  # an artefact; any other folder with files in it is refused
     fp16: bool = False  # whether to write model.fp16.onnx as well
     int4_blocks: int | None = None  # inputs to a scale in model.int4.onnx; None: no such file
+    tune: bool = False  # whether to time onnxruntime's fusions on this machine
+    tuning_cache: Path | None = None  # a folder of earlier timings; None keeps none
 
 
 def export(
@@ -117,8 +121,17 @@ def export(
         cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns), work_dir=failed)
         ir.save(cpu.model, folder / CPU_MODEL)
         graphs["onnxruntime"] = cpu
+        tuning = None
+        if request.tune:
+            on_stage("timing onnxruntime's fusions")
+            tuning = tune_session(
+                folder / CPU_MODEL,
+                vocabulary=int(checkpoint.config["vocab_size"]),
+                position_limit=facts.position_limit,
+                cache=request.tuning_cache,
+            )
         on_stage("writing the manifest")
-        _write_facts(folder, request, checkpoint, facts, graphs)
+        _write_facts(folder, request, checkpoint, facts, graphs, tuning)
     return read_artefact(request.output)
 
 
@@ -206,6 +219,7 @@ def _write_facts(
     checkpoint: CompressedCheckpoint,
     facts: ModelFacts,
     graphs: dict[str, LoweredGraph],
+    tuning: Tuning | None,
 ) -> None:
     for name, content in checkpoint.tokenizer.items():
         (folder / name).write_bytes(content)
@@ -221,7 +235,11 @@ def _write_facts(
         source=_source(request),
         recipe=checkpoint.recipe.as_mapping() if checkpoint.recipe else None,
         provenance=dict(checkpoint.provenance),
-        session_options=exact_options(folder / CPU_MODEL),
+        session_options={
+            **({} if tuning is None else tuning.options),
+            **exact_options(folder / CPU_MODEL),
+        },
+        tuning=tuning,
         versions={"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
         linears=linear_records(graphs["tensorrt"].model),
         packed=packed_records(graphs["tensorrt_int4"].model) if "tensorrt_int4" in graphs else {},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nxmi_export.checkpoint import read_tokenizer_files
-from nxmi_export.cli.token_cache import token_cache
+from nxmi_export.cli.caches import token_cache
 from nxmi_export.encoding import CachedEncoder, EncodedDataset, cache
 from nxmi_export.errors import OutputError, UsageError
 from tests.tiny_models import tiny_tokenizer, toy_dataset

@@ -12,6 +12,7 @@ floats would. That it moves something is measured: `perturbation`.
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,14 @@ def check_fusions(
     batch_size: int,
     order: NDArray[np.int64] | None = None,
     threads: int | None = None,
+    entries: Mapping[str, str] = MappingProxyType({}),
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> FusionCheck:
-    """Run `written` unoptimized and `optimized` with all of onnxruntime's fusions.
+    """Run `written` unoptimized and `optimized` with onnxruntime's fusions.
 
-    `model` is the one both were exported from. Memory is one batch. Raises ArtefactError for a file
-    of another model, UsageError without examples.
+    `model` is the one both were exported from; `entries` configure the session of `optimized`.
+    Memory is one batch. Raises ArtefactError for a file of another model, UsageError without
+    examples.
     """
     order = data.by_length() if order is None else order
     if not len(order):
@@ -85,9 +88,9 @@ def check_fusions(
             written, optimize=False, threads=threads, extra_outputs=tuple(dict.fromkeys(before))
         ) as reference,
         OnnxRuntimeRunner(
-            optimized, optimize=True, threads=threads, extra_outputs=after
+            optimized, optimize=True, threads=threads, extra_outputs=after, entries=entries
         ) as candidate,
-        OnnxRuntimeRunner(optimized, optimize=True, threads=threads) as deployed,
+        OnnxRuntimeRunner(optimized, optimize=True, threads=threads, entries=entries) as deployed,
     ):
         for batch in data.batches(batch_size, order=order):
             observed = candidate.run(batch.feeds)

@@ -6,7 +6,7 @@ compared with any other one under PyTorch's names.
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import numpy as np
@@ -39,6 +39,7 @@ class OnnxPoints:
         optimize: bool,
         threads: int | None = None,
         name: str | None = None,
+        entries: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         graph = open_graph(path).graph
         self._tensors = tensors_of(graph, points)
@@ -46,7 +47,7 @@ class OnnxPoints:
         names = dict.fromkeys(self._tensors.values())
         extra = tuple(name for name in names if name not in outputs)
         self._runner = OnnxRuntimeRunner(
-            path, optimize=optimize, threads=threads, extra_outputs=extra
+            path, optimize=optimize, threads=threads, extra_outputs=extra, entries=entries
         )
         self.name = self._runner.name if name is None else name
 

@@ -108,10 +108,11 @@ def _of_dense(artefact: Artefact) -> dict[str, str]:
 
 def _onnxruntime(artefact: Artefact, key: str, name: str, threads: int | None) -> Contender:
     path = artefact.path(name)
+    entries = artefact.manifest.session_options if name == CPU_MODEL else {}
     return Contender(
         key,
         f"onnxruntime, {name}",
-        lambda: OnnxRuntimeRunner(path, optimize=True, threads=threads),
+        lambda: OnnxRuntimeRunner(path, optimize=True, threads=threads, entries=entries),
         {"file": name, "sha256": artefact.manifest.files[name].sha256},
     )
 

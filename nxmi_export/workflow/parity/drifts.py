@@ -41,6 +41,7 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
                 batch_size=batch,
                 order=order,
                 threads=ladder.threads,
+                entries=file.entries,
                 on_batch=tell,
             )
             found[stage] = RungDrift(fusions)

@@ -1,7 +1,7 @@
 """An artefact and its checkpoint in, every rung of every task's ladder ready to run out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ class GraphFile:
 
     path: Path
     optimized: bool
+    entries: Mapping[str, str] = field(default_factory=dict)  # of an optimized session
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Ladder:
             threads=self.threads,
             label_order=self.orders[task.name][stage],
             optimized=self.files[stage].optimized,
+            entries=self.files[stage].entries,
         )
 
     def dev_splits(self) -> list[EncodedDataset]:
@@ -169,7 +171,9 @@ class Ladder:
     def backend(self, stage: Stage) -> Runner:
         """What executes this rung, its logits in the model's own order; not the engine."""
         if file := self.files.get(stage):
-            return OnnxRuntimeRunner(file.path, optimize=file.optimized, threads=self.threads)
+            return OnnxRuntimeRunner(
+                file.path, optimize=file.optimized, threads=self.threads, entries=file.entries
+            )
         model = self.dense if stage is Stage.DENSE else self.model
         assert model is not None  # `stages` has the dense rung only where there is one
         return TorchRunner(model, self.artefact.manifest.input_names)
@@ -188,7 +192,9 @@ def _graph_files(artefact: Artefact) -> dict[Stage, GraphFile]:
     files = {
         Stage.WRITTEN: GraphFile(artefact.path(MODEL), optimized=False),
         Stage.SHIFTED: GraphFile(artefact.path(CPU_MODEL), optimized=False),
-        Stage.OPTIMIZED: GraphFile(artefact.path(CPU_MODEL), optimized=True),
+        Stage.OPTIMIZED: GraphFile(
+            artefact.path(CPU_MODEL), optimized=True, entries=artefact.manifest.session_options
+        ),
     }
     if FP16_MODEL in artefact.manifest.files:
         files[Stage.FLOAT16] = GraphFile(artefact.path(FP16_MODEL), optimized=False)

@@ -74,7 +74,12 @@ def _observed(ladder: Ladder, stage: Stage, points: tuple[Point, ...]) -> Iterat
     """The rung under its stage's name."""
     if file := ladder.files.get(stage):
         with OnnxPoints(
-            file.path, points, optimize=file.optimized, threads=ladder.threads, name=stage.value
+            file.path,
+            points,
+            optimize=file.optimized,
+            threads=ladder.threads,
+            name=stage.value,
+            entries=file.entries,
         ) as shown:
             yield shown
         return

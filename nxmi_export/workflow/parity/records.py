@@ -31,12 +31,15 @@ def record_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
 
 
 def session_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
-    """One, where the manifest recommends other session options than the CPU file needs.
+    """One, where the manifest recommends other session options than the CPU file needs, and those
+    that were measured to be fastest.
 
     Without them products of integers may saturate on a processor that lacks VNNI, and floats are
     rounded where they meet stored integers; a file that shares zero-points does not load with them.
     """
-    wanted = exact_options(artefact.path(CPU_MODEL))
+    tuning = artefact.manifest.tuning
+    measured = {} if tuning is None else tuning.options
+    wanted = {**measured, **exact_options(artefact.path(CPU_MODEL))}
     found = dict(artefact.manifest.session_options)
     if found != wanted:
         yield Mismatch(CPU_MODEL, f"session_options in {MANIFEST}", str(wanted), str(found))

@@ -1,18 +1,17 @@
-"""Options and environment in, the folder of datasets that were tokenized before out."""
+"""Options and environment in, folders of what an earlier run has made out."""
 
 import os
 from pathlib import Path
 
 from nxmi_export.errors import UsageError
 
-__all__ = ["token_cache"]
+__all__ = ["token_cache", "user_cache"]
 
 
 def token_cache(named: Path | None, *, wanted: bool) -> Path | None:
-    """`named`, or nxmi-export/tokens in XDG_CACHE_HOME (default: ~/.cache); None for none.
+    """`named`, or `user_cache("tokens")`; None for none.
 
-    Where the default cannot be written, as in a container without a home, there is none: nobody
-    has asked for it. Raises UsageError for a folder that is named and not wanted.
+    Raises UsageError for a folder that is named and not wanted.
     """
     if named is not None and not wanted:
         raise UsageError(
@@ -23,7 +22,15 @@ def token_cache(named: Path | None, *, wanted: bool) -> Path | None:
         )
     if named is not None or not wanted:
         return named
-    folder = _user_caches() / "nxmi-export" / "tokens"
+    return user_cache("tokens")
+
+
+def user_cache(name: str) -> Path | None:
+    """nxmi-export/`name` in XDG_CACHE_HOME (default: ~/.cache), made where it is not there.
+
+    None where it cannot be written, as in a container without a home: nobody has asked for it.
+    """
+    folder = _user_caches() / "nxmi-export" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

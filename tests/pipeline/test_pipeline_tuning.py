@@ -1,0 +1,151 @@
+"""The fusions that pay on this machine: measured by an export, recorded, and used by all others."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import nxmi_export
+from nxmi_export.artefact import CPU_MODEL, read_artefact
+from nxmi_export.artefact.manifest import TimedOptions, TimedShape, Tuning
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, WITHOUT_FUSIONS
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.bench.session_tuning import CANDIDATES
+from nxmi_export.glue import task_named
+from nxmi_export.latency import Workload
+from nxmi_export.report.tables import artefact_table
+from nxmi_export.workflow.bench.contenders import contenders
+from nxmi_export.workflow.bench.request import BenchRequest
+from nxmi_export.workflow.export import ExportRequest, export
+from nxmi_export.workflow.parity import ParityRequest, check_parity
+from nxmi_export.workflow.parity.records import session_mismatches
+from tests.pipeline.parity_project import Project
+
+CHOSEN = {WITHOUT_FUSIONS: "SkipLayerNormFusion"}
+TUNED = {**CHOSEN, **EXACT_PRODUCTS}
+SHAPES = {"1x64": TimedShape(seconds=1e-3, speedup=1.25, low=1.2, high=1.3)}
+TUNING = Tuning(
+    processor="a processor",
+    threads=None,
+    onnxruntime="1.32.0",
+    timed=(
+        TimedOptions(options={}, shapes={"1x64": TimedShape(seconds=1, speedup=1, low=1, high=1)}),
+        TimedOptions(options=CHOSEN, shapes=SHAPES),
+    ),
+    options=CHOSEN,
+)
+
+
+@pytest.fixture
+def tuned(sst2: Project, tmp_path: Path) -> Project:
+    project = sst2.copy(tmp_path / "copy")
+    project.change(tuning=TUNING, session_options=TUNED)
+    return project
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
+    """The files of optimized sessions, and what those were told beside what every session is."""
+    from nxmi_export.backends import onnxruntime_session
+
+    opened: list[tuple[str, dict[str, str]]] = []
+    original: Callable[..., Any] = onnxruntime_session._open
+    make = onnxruntime_session.session_options
+
+    def options(ort: Any, folder: Path, *, optimize: bool, **facts: Any) -> Any:
+        if optimize:
+            opened.append(("", dict(facts["entries"])))
+        return make(ort, folder, optimize=optimize, **facts)
+
+    def open_(ort: Any, path: Path, *rest: Any) -> Any:
+        if opened and not opened[-1][0]:
+            opened[-1] = (path.name, opened[-1][1])
+        return original(ort, path, *rest)
+
+    monkeypatch.setattr(onnxruntime_session, "session_options", options)
+    monkeypatch.setattr(onnxruntime_session, "_open", open_)
+    return opened
+
+
+def test_an_export_times_the_fusions_and_records_what_it_chose(
+    sst2: Project, tmp_path: Path
+) -> None:
+    stages: list[str] = []
+    request = ExportRequest(
+        str(sst2.folder / "model.pt"), tmp_path / "artefact", tune=True, tuning_cache=tmp_path
+    )
+    manifest = export(request, on_stage=stages.append).manifest
+    assert "timing onnxruntime's fusions" in stages
+    tuning = manifest.tuning
+    assert tuning is not None
+    assert [each.options for each in tuning.timed] == [dict(each) for each in CANDIDATES]
+    assert {shape for each in tuning.timed for shape in each.shapes} == {"1x64", "4x64"}
+    assert manifest.session_options == {**tuning.options, **EXACT_PRODUCTS}
+    assert len(list(tmp_path.glob("*.json"))) == 1
+
+
+def test_without_being_asked_an_export_times_nothing(sst2: Project) -> None:
+    manifest = read_artefact(sst2.artefact).manifest
+    assert (manifest.tuning, manifest.session_options) == (None, dict(EXACT_PRODUCTS))
+
+
+def test_parity_judges_the_session_that_is_deployed(
+    tuned: Project, sessions: list[tuple[str, dict[str, str]]]
+) -> None:
+    request = ParityRequest(task_named("sst2"), tuned.data, drift_examples=4)
+    run = check_parity(read_artefact(tuned.artefact), request, on_progress=lambda *_: None)
+    assert run is not None
+    assert run.ok
+    assert {name for name, _ in sessions} == {CPU_MODEL}
+    assert len(sessions) > 1  # to run, to replay
+    assert all(entries == TUNED for _, entries in sessions)
+
+
+def test_bench_times_the_session_that_is_deployed(
+    tuned: Project, sessions: list[tuple[str, dict[str, str]]]
+) -> None:
+    request = BenchRequest((Workload(1, 8),))
+    found = {each.key: each for each in contenders(read_artefact(tuned.artefact), request)}
+    for key in ("onnxruntime", "onnxruntime-portable"):
+        found[key].open()
+    assert [entries for _, entries in sessions] == [TUNED, {}]
+
+
+def test_a_server_runs_the_session_that_was_judged(tuned: Project) -> None:
+    with nxmi_export.load(tuned.artefact) as model:
+        assert [each.label for each in model.predict(["a fine film"])]
+
+
+def test_no_entry_takes_exact_products_away(
+    sst2: Project, sessions: list[tuple[str, dict[str, str]]]
+) -> None:
+    (key,) = EXACT_PRODUCTS
+    path = sst2.artefact / CPU_MODEL
+    with OnnxRuntimeRunner(path, optimize=True, threads=1, entries={key: "0"}):
+        assert sessions == [(CPU_MODEL, dict(EXACT_PRODUCTS))]
+
+
+@pytest.mark.parametrize(
+    ("options", "count"), [(TUNED, 0), (dict(EXACT_PRODUCTS), 1), ({**TUNED, "a": "b"}, 1)]
+)
+def test_options_that_nothing_has_measured_are_a_mismatch(
+    options: Mapping[str, str], count: int, tuned: Project
+) -> None:
+    tuned.change(session_options=dict(options))
+    found = list(session_mismatches(read_artefact(tuned.artefact)))
+    assert len(found) == count
+    assert all(str(each).startswith("model.cpu.onnx: session_options in") for each in found)
+
+
+def test_the_table_says_what_the_choice_was_worth(tuned: Project) -> None:
+    console = Console(width=200, color_system=None)
+    with console.capture() as shown:
+        console.print(artefact_table(read_artefact(tuned.artefact)))
+    text = shown.get()
+    assert (
+        "set optimization.disable_specified_optimizers to SkipLayerNormFusion, "
+        "1.25x (1x64) as fast here as with every fusion" in text
+    )
+    assert "set session.x64quantprecision to 1, or x86 without VNNI saturates" in text

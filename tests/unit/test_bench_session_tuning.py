@@ -1,0 +1,206 @@
+"""Which fusions are left out: those without which it is faster beyond chance, here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from nxmi_export.artefact.manifest import Tuning
+from nxmi_export.backends import Feeds, Outputs
+from nxmi_export.backends.onnxruntime_options import WITHOUT_FUSIONS
+from nxmi_export.bench import session_tuning
+from nxmi_export.bench.session_tuning import CANDIDATES, ROUNDS, tune_session
+
+NEITHER = CANDIDATES[-1]
+SKIP = {WITHOUT_FUSIONS: "SkipLayerNormFusion"}
+GRAPH = """
+    <ir_version: 10, opset_import: ["": 20]>
+    tiny (int64[batch, sequence] input_ids) => (float[batch, sequence, 2] logits)
+    <float[8, {width}] table>
+    {{
+      logits = Gather (table, input_ids)
+    }}"""
+
+
+class Machine:
+    """A clock that every run moves on, by its options and the size of the batch."""
+
+    def __init__(self, seconds: Mapping[tuple[str, int], float]) -> None:
+        self.seconds = dict(seconds)  # by fusions left out and rows; others take 1
+        self.noise = np.random.default_rng(0)
+        self.now = 0.0
+        self.opened: list[dict[str, str]] = []
+        self.batches: set[tuple[int, ...]] = set()
+
+    def clock(self) -> float:
+        return self.now
+
+    def open(
+        self, path: Path, *, optimize: bool, threads: int | None, entries: Mapping[str, str]
+    ) -> "Runner":
+        assert optimize
+        self.opened.append(dict(entries))
+        return Runner(self, entries.get(WITHOUT_FUSIONS, ""))
+
+
+class Runner:
+    """Takes the time that its machine says."""
+
+    input_names = ("input_ids",)
+
+    def __init__(self, machine: Machine, fusions: str) -> None:
+        self._machine, self._fusions = machine, fusions
+
+    def run(self, feeds: Feeds) -> Outputs:
+        shape = feeds["input_ids"].shape
+        self._machine.batches.add(shape)
+        seconds = self._machine.seconds.get((self._fusions, shape[0]), 1.0)
+        self._machine.now += seconds * self._machine.noise.uniform(0.98, 1.02)
+        return {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return _save(tmp_path / "tiny.onnx")
+
+
+def _save(path: Path, *, fill: float = 0, width: int = 2) -> Path:
+    model = onnx.parser.parse_model(GRAPH.format(width=width))
+    table = onnx.numpy_helper.from_array(np.full((8, width), fill, np.float32), "table")
+    model.graph.initializer.append(table)
+    onnx.save(model, path)
+    return path
+
+
+def _tune(
+    graph: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine,
+    *,
+    limit: int = 512,
+    threads: int | None = None,
+    cache: Path | None = None,
+) -> Tuning:
+    monkeypatch.setattr(session_tuning, "OnnxRuntimeRunner", machine.open)
+    return tune_session(
+        graph,
+        vocabulary=8,
+        position_limit=limit,
+        threads=threads,
+        cache=cache,
+        clock=machine.clock,
+    )
+
+
+def test_the_fastest_is_chosen(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {("SkipLayerNormFusion", rows): 0.9 for rows in (1, 4)}
+    seconds |= {(NEITHER[WITHOUT_FUSIONS], rows): 0.8 for rows in (1, 4)}
+    tuning = _tune(graph, monkeypatch, Machine(seconds))
+    assert tuning.options == NEITHER
+    assert [each.options for each in tuning.timed] == [dict(each) for each in CANDIDATES]
+    chosen = tuning.timed[-1].shapes["1x128"]
+    assert chosen.low < 1.25 < chosen.high
+    assert chosen.speedup == pytest.approx(1.25, rel=0.04)
+    assert chosen.seconds == pytest.approx(0.8, rel=0.02)
+
+
+def test_what_chance_explains_changes_nothing(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {("SkipLayerNormFusion", rows): 0.998 for rows in (1, 4)}
+    assert _tune(graph, monkeypatch, Machine(seconds)).options == {}
+
+
+def test_what_is_slower_on_one_shape_is_not_chosen(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {("SkipLayerNormFusion", 1): 0.5, ("SkipLayerNormFusion", 4): 1.2}
+    assert _tune(graph, monkeypatch, Machine(seconds)).options == {}
+
+
+def test_what_is_faster_on_one_shape_alone_is_chosen(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _tune(graph, monkeypatch, Machine({("SkipLayerNormFusion", 4): 0.8})).options == SKIP
+
+
+def test_short_models_are_timed_on_what_they_can_read(
+    graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine({})
+    assert set(_tune(graph, monkeypatch, machine, limit=40).timed[0].shapes) == {"1x40", "4x40"}
+    assert machine.batches == {(1, 40), (4, 40)}
+
+
+def test_progress_is_told_over_all_shapes(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    machine = Machine({})
+    monkeypatch.setattr(session_tuning, "OnnxRuntimeRunner", machine.open)
+    tune_session(
+        graph,
+        vocabulary=8,
+        position_limit=512,
+        on_round=lambda done, total: seen.append((done, total)),
+        clock=machine.clock,
+    )
+    assert seen[0] == (0, 2 * ROUNDS)
+    assert seen[-1] == (2 * ROUNDS, 2 * ROUNDS)
+    assert seen == sorted(seen)
+
+
+def test_graphs_of_one_structure_are_timed_once(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, machine = tmp_path / "cache", Machine({("SkipLayerNormFusion", 1): 0.8})
+    cache.mkdir()
+    first = _tune(graph, monkeypatch, machine, cache=cache)
+    assert (first.options, len(machine.opened)) == (SKIP, len(CANDIDATES))
+    assert _tune(_save(graph, fill=1), monkeypatch, machine, cache=cache) == first
+    assert len(machine.opened) == len(CANDIDATES)
+    _tune(_save(graph, width=3), monkeypatch, machine, cache=cache)
+    assert len(machine.opened) == 2 * len(CANDIDATES)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"options": {}}'])
+def test_an_entry_that_does_not_read_is_replaced(
+    content: str, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, machine = tmp_path / "cache", Machine({})
+    cache.mkdir()
+    first = _tune(graph, monkeypatch, machine, cache=cache)
+    (entry,) = cache.iterdir()
+    entry.write_text(content)
+    _tune(graph, monkeypatch, machine, cache=cache)
+    assert len(machine.opened) == 2 * len(CANDIDATES)
+    assert Tuning.model_validate_json(entry.read_text()).timed[0].options == first.timed[0].options
+
+
+def test_other_processors_releases_and_threads_have_entries_of_their_own(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    _tune(graph, monkeypatch, Machine({}), cache=cache)
+    monkeypatch.setattr(session_tuning, "_processor", lambda: "another")
+    assert _tune(graph, monkeypatch, Machine({}), cache=cache).processor == "another"
+    monkeypatch.setattr(session_tuning, "version", lambda name: "99")
+    assert _tune(graph, monkeypatch, Machine({}), cache=cache).onnxruntime == "99"
+    assert _tune(graph, monkeypatch, Machine({}), cache=cache, threads=1).threads == 1
+    assert set(_tune(graph, monkeypatch, Machine({}), cache=cache, limit=9).timed[0].shapes) == {
+        "1x9",
+        "4x9",
+    }
+    assert len(list(cache.iterdir())) == 5
