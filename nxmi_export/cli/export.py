@@ -13,6 +13,13 @@ from nxmi_export.report.tables import artefact_table
 __all__ = ["export_command"]
 
 _BLOCKS = (16, 32, 64, 128)  # as TensorRT-RTX was seen to build
+_Autotune = Annotated[
+    bool,
+    typer.Option(
+        help="Time on this machine which of onnxruntime's fusions pay, and record the choice. "
+        "Timings are kept in $XDG_CACHE_HOME/nxmi-export/tuning, with ~/.cache for what is unset."
+    ),
+]
 _EXAMPLES = """
 Examples
 
@@ -65,23 +72,10 @@ def export_command(
             f"byte, with a scale for every {', '.join(map(str, _BLOCKS))} inputs.",
         ),
     ] = None,
-    autotune: Annotated[
-        bool,
-        typer.Option(
-            help="Time on this machine which of onnxruntime's fusions pay, and record the choice. "
-            "Timings are kept in $XDG_CACHE_HOME/nxmi-export/tuning, with ~/.cache for what is "
-            "unset."
-        ),
-    ] = True,
+    autotune: _Autotune = True,
 ) -> None:
     """Write ONNX files for TensorRT and onnxruntime, with stored integers and a manifest."""
-    if int4_blocks is not None and int4_blocks not in _BLOCKS:
-        raise UsageError(
-            f"--int4-blocks {int4_blocks}",
-            expected=f"{', '.join(map(str, _BLOCKS[:-1]))} or {_BLOCKS[-1]} inputs",
-            found=str(int4_blocks),
-            remedy="take 64 or 128, which kernels are made for",
-        )
+    _check_blocks(int4_blocks)
     with stages() as begin:
         begin("loading PyTorch")
         from nxmi_export.workflow.export import ExportRequest, export
@@ -98,6 +92,16 @@ def export_command(
         )
         artefact = export(request, on_stage=begin)
     RESULTS.print(artefact_table(artefact))
+
+
+def _check_blocks(size: int | None) -> None:
+    if size is not None and size not in _BLOCKS:
+        raise UsageError(
+            f"--int4-blocks {size}",
+            expected=f"{', '.join(map(str, _BLOCKS[:-1]))} or {_BLOCKS[-1]} inputs",
+            found=str(size),
+            remedy="take 64 or 128, which kernels are made for",
+        )
 
 
 def _default_output(model: str) -> Path:

@@ -121,15 +121,9 @@ def export(
         cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns), work_dir=failed)
         ir.save(cpu.model, folder / CPU_MODEL)
         graphs["onnxruntime"] = cpu
-        tuning = None
         if request.tune:
             on_stage("timing onnxruntime's fusions")
-            tuning = tune_session(
-                folder / CPU_MODEL,
-                vocabulary=int(checkpoint.config["vocab_size"]),
-                position_limit=facts.position_limit,
-                cache=request.tuning_cache,
-            )
+        tuning = _tuning(folder / CPU_MODEL, request, checkpoint, facts)
         on_stage("writing the manifest")
         _write_facts(folder, request, checkpoint, facts, graphs, tuning)
     return read_artefact(request.output)
@@ -211,6 +205,19 @@ def _four_bit(linears: dict[str, CompressedLinear], request: ExportRequest) -> t
 def _patterns(linears: dict[str, CompressedLinear]) -> dict[str, tuple[int, int]]:
     patterns = {name: linear.scheme.pattern for name, linear in linears.items()}
     return {name: (each.keep, each.group) for name, each in patterns.items() if each is not None}
+
+
+def _tuning(
+    path: Path, request: ExportRequest, checkpoint: CompressedCheckpoint, facts: ModelFacts
+) -> Tuning | None:
+    if not request.tune:
+        return None
+    return tune_session(
+        path,
+        vocabulary=int(checkpoint.config["vocab_size"]),
+        position_limit=facts.position_limit,
+        cache=request.tuning_cache,
+    )
 
 
 def _write_facts(
