@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 UNIT_ROUNDOFF = float(np.finfo(np.float32).epsneg)  # 2⁻²⁴, of one float32 operation
+FLOAT16_ROUNDOFF = float(np.finfo(np.float16).epsneg)  # 2⁻¹¹
 
 # Each of the K additions of a dot product rounds a partial sum, with an error up to u times that
 # sum. Partial sums of terms with random signs stay about as large as the largest results, and
@@ -110,6 +111,15 @@ class LogitNoise:
         """The gap allowed to the logits of one example."""
         largest = float(np.abs(logits).max(initial=self.terms))
         return float(rounding_noise(self.widest, largest))
+
+    def of_float16(self, logits: NDArray[Any]) -> float:
+        """The gap allowed to them where float16 holds what lies between the layers.
+
+        Sums stay in float32, so that a value is rounded to 11 bits a few times a layer and not for
+        every term: `TYPICAL`, without the factor for the tail of single sums.
+        """
+        largest = float(np.abs(logits).max(initial=self.terms))
+        return TYPICAL * math.sqrt(self.widest) * FLOAT16_ROUNDOFF * largest
 
 
 def widest_sum(model: nn.Module) -> int:

@@ -42,6 +42,7 @@ def probe_failures(probes: Probes) -> Iterator[str]:
             "more than one step away from PyTorch's on the probes, where rounding to float16 "
             "accounts for one."
         )
+    yield from _float16_failures(probes)
     names = {step.candidate: step.comparison.candidate for step in probes.steps}
     for stage, drift in probes.drift.items():
         if not drift.explained:
@@ -73,6 +74,25 @@ def _step_failures(step: Step, probes: Probes) -> Iterator[str]:
             f"{len(refused)} of {comparison.examples} probes, made-up inputs of up to "
             f"{probes.reach}, which no rounding tie explains; the dev set reaches "
             f"{probes.dev_set}. Probe {first.index}: {first.reason}"
+        )
+
+
+def _float16_failures(probes: Probes) -> Iterator[str]:
+    """Of a float16 file that ran and whose codes were not compared."""
+    steps = (step for step in probes.steps if step.candidate is Stage.FLOAT16)
+    step = next(steps, None)
+    if step is None or probes.float16 is not None:
+        return
+    gap, allowed = step.comparison.largest_logit_gap, probes.float16_gap
+    if allowed is None:
+        yield (
+            "No code of the float16 file was compared on the probes, because its weights or its "
+            "quantizers are not those of the model."
+        )
+    elif not gap <= allowed:
+        yield (
+            f"The float16 file gives logits on the probes that lie {gap:.2g} from those of "
+            f"{step.comparison.reference}, where rounding to float16 accounts for {allowed:.2g}."
         )
 
 

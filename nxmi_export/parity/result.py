@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nxmi_export.glue import Dataset
@@ -14,7 +14,7 @@ from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.ladder import Comparison, RungResult, Stage
 from nxmi_export.parity.probes import Reach, Sizes
 from nxmi_export.parity.score_statistics import NotCompared
-from nxmi_export.parity.shapes import ShapeParity
+from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
 from nxmi_export.parity.statistics import ScoreComparison
 from nxmi_export.parity.weights import Mismatch, WeightParity
 
@@ -74,6 +74,7 @@ class Probes:
     dev_set: Reach
     steps: tuple[Step, ...]  # every example replayed, or equal bit for bit
     float16: CodeAgreement | None = None  # of its first quantizer, behind the embeddings
+    float16_gap: float | None = None  # allowed to logits of a float16 file that quantizes nothing
     drift: Mapping[Stage, RungDrift] = field(default_factory=dict)  # measured where they fail
 
 
@@ -182,8 +183,14 @@ def _counts(weights: WeightParity) -> dict[str, Any]:
 
 
 def _shape(shape: ShapeParity) -> dict[str, Any]:
-    settings = [{**asdict(each), "unexplained": each.unexplained} for each in shape.settings]
-    return {**asdict(shape), "settings": settings}
+    return {**asdict(shape), "settings": [_shape_setting(each) for each in shape.settings]}
+
+
+def _shape_setting(setting: ShapeSetting) -> dict[str, Any]:
+    """Logits are what replays are held against, and no result."""
+    facts = asdict(replace(setting, logits=None))
+    del facts["logits"]
+    return {**facts, "unexplained": setting.unexplained}
 
 
 def _probes(probes: Probes) -> dict[str, Any]:
@@ -193,6 +200,7 @@ def _probes(probes: Probes) -> dict[str, Any]:
         "dev_set": asdict(probes.dev_set),
         "steps": [_probe_step(step) for step in probes.steps],
         "float16": None if probes.float16 is None else _codes(probes.float16),
+        "float16_gap": probes.float16_gap,
         "drift": {stage.value: each.as_json() for stage, each in probes.drift.items()},
     }
 

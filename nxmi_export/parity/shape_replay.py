@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
-from torch import nn
 
 from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.torch_eager import TorchRunner
@@ -19,10 +18,14 @@ from nxmi_export.encoding import Batch, EncodedDataset
 from nxmi_export.glue import predict
 from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
-from nxmi_export.parity.logits import changed
+from nxmi_export.parity.logits import Float32Array, changed
 from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.replay import logits_with_visits
-from nxmi_export.parity.rounding_ties import Observed, explanation_of
+from nxmi_export.parity.rounding_ties import (
+    Observed,
+    explanation_of,
+    objection_to_other_logits,
+)
 from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
 from nxmi_export.parity.tie_replay import TieReplay
 
@@ -57,7 +60,8 @@ def replay_shapes(observed: Observed, data: EncodedDataset, parity: ShapeParity)
                 batch = data.batch(together, setting.pad_to)
                 outputs = runner.run(batch.feeds)
                 alone = (data.padded([batch.indices[row]], None) for row in rows)
-                replays += _replays(observed.model, quantizers, batch, rows, outputs, alone)
+                told = None if setting.logits is None else setting.logits[batch.indices]
+                replays += _replays(observed, quantizers, batch, rows, outputs, alone, told)
             settings.append(replace(setting, replays=tuple(replays)))
         batch = to_the_left(_spread_lengths(data))
         outputs = runner.run(batch.feeds)
@@ -86,7 +90,7 @@ def _left(
     free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"]
     rows = list(range(len(batch.indices)))
     padded = ({name: ids[[row]] for name, ids in batch.feeds.items()} for row in rows)
-    replays = tuple(_replays(observed.model, quantizers, batch, rows, outputs, padded))
+    replays = tuple(_replays(observed, quantizers, batch, rows, outputs, padded, None))
     order = list(observed.label_order or range(free.shape[1]))
     task = data.dataset.task
     before, after = (predict(task, each[:, order]) for each in (free, outputs["logits"]))
@@ -116,18 +120,27 @@ def _spread_lengths(data: EncodedDataset) -> Batch:
 
 
 def _replays(
-    model: nn.Module,
+    observed: Observed,
     quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
     batch: Batch,
     rows: list[int],
     outputs: Outputs,
     feeds_of_rows: Iterable[Feeds],
+    reported: Float32Array | None,  # of the batch, in the task's order; None: this very run
 ) -> Iterator[Explanation]:
+    model, name = observed.model, observed.candidate.name
     noise = LogitNoise.of_model(model)
+    order = slice(None) if observed.label_order is None else list(observed.label_order)
     for row, feeds in zip(rows, feeds_of_rows, strict=True):
         own = {name: array[[row]] if len(array) > 1 else array for name, array in outputs.items()}
         replay = TieReplay(quantizers, own, feeds["attention_mask"], noise.widest)
         forced = logits_with_visits(model, feeds, replay.visit)
         (findings,) = replay.findings
         logits = forced[0], own["logits"][0]
-        yield explanation_of(int(batch.indices[row]), findings, quantizers, logits, noise)
+        index = int(batch.indices[row])
+        objection = (
+            None
+            if reported is None
+            else objection_to_other_logits(name, index, reported[row], logits[1][order], noise)
+        )
+        yield explanation_of(index, findings, quantizers, logits, noise, objection)

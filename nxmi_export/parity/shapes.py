@@ -6,7 +6,7 @@ of two rungs that share the fault.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class ShapeSetting:
     furthest: int | None = None  # the example whose logits moved most
     left: bool = False  # padded before the tokens, and compared with PyTorch over the same feeds
     replays: tuple[Explanation, ...] = ()  # of changed examples and others (`replay_shapes`)
+    # (examples, outputs), which a replay must repeat; None: nothing is to be replayed
+    logits: Float32Array | None = field(default=None, repr=False, compare=False)
 
     @property
     def unexplained(self) -> int:
@@ -87,7 +89,15 @@ def shape_parity(
         moved = _changed(data, reference, logits)
         gap = largest_gap(reference, logits)
         compared.append(
-            ShapeSetting(size, length, len(moved), gap, moved, _furthest(reference, logits))
+            ShapeSetting(
+                size,
+                length,
+                len(moved),
+                gap,
+                moved,
+                _furthest(reference, logits),
+                logits=logits,
+            )
         )
         on_setting(done, len(settings))
     return ShapeParity(runner.name, len(data), tuple(compared))

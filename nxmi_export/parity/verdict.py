@@ -120,6 +120,9 @@ def _differing_bits(step: Step) -> Iterator[str]:
 
 
 def _kernel_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
+    deployed = result.step(Stage.COMPRESSED, Stage.OPTIMIZED)
+    if deployed is not None and deployed.refuted:
+        yield _refuted(deployed)
     step = result.step(Stage.WRITTEN, Stage.OPTIMIZED)
     if step is None:
         yield "ONNX optimized was not compared with the ONNX file as written."
@@ -128,17 +131,22 @@ def _kernel_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
     if not comparison.comparable or not comparison.examples:
         yield f"{comparison.candidate} cannot be compared with {comparison.reference}."
     elif step.refuted:
-        yield (
-            f"{comparison.candidate} changed {len(step.refuted)} of {comparison.examples} "
-            f"predictions of {comparison.reference}, which no rounding tie explains; example "
-            f"{step.refuted[0].index}: {step.refuted[0].reason}"
-        )
+        yield _refuted(step)
     elif len(step.unexplained) > gate.max_kernel_changed * comparison.examples:
         yield (
             f"{comparison.candidate} changed {len(step.unexplained)} of {comparison.examples} "
             f"predictions of {comparison.reference} without an explanation, where "
             f"{gate.max_kernel_changed:.1%} may; example {step.unexplained[0]}: {_reason(step)}"
         )
+
+
+def _refuted(step: Step) -> str:
+    comparison, first = step.comparison, step.refuted[0]
+    return (
+        f"{comparison.candidate} changed {len(step.refuted)} of {comparison.examples} "
+        f"predictions of {comparison.reference}, which no rounding tie explains; example "
+        f"{first.index}: {first.reason}"
+    )
 
 
 def _has_float16(result: ParityResult) -> bool:

@@ -28,11 +28,11 @@ NO_RUNG = "before any rung"
 _WHOLE = "the gate as a whole"
 
 
-# Small, and of every kind that a run has; activation codes decide nothing.
+# Small, and of every kind that a run has.
 _SETTINGS: dict[str, Any] = {
     "shift_examples": 16,
     "shape_examples": 6,
-    "code_examples": 0,
+    "code_examples": 6,
     "replay_examples": 6,
     "drift_examples": 6,
 }

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from nxmi_export.artefact import CPU_MODEL, Artefact, Source, read_artefact
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, Source, read_artefact
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.tensorrt_engine import EngineOptions, ShapeProfile
@@ -23,7 +23,7 @@ from nxmi_export.parity.bisect import Certainty
 from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.engine_rung import WithinProfile, engine_runner
-from passes import linear_layers
+from passes import linear_layers, module_of
 from tests.cli.command_lines import Command
 from tests.engine_documents import with_engine_document
 from tests.pipeline.parity_project import Project, sst2_project
@@ -104,6 +104,39 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
     assert "layer errors: PyTorch, compressed → model.onnx, unoptimized" in outcome.out
     page = (project.artefact / "report.html").read_text()
     assert "Drift by layer" in page
+
+
+def test_a_quantizer_that_the_graph_lacks_fails_the_gate_and_has_its_report(
+    nxmi_export: Command, sst2: Project, tmp_path: Path
+) -> None:
+    project = sst2.copy(tmp_path / "copy")
+    module = _drop_a_quantizer(project)
+    output = tmp_path / "run.json"
+    outcome = nxmi_export(
+        *("parity", project.artefact, "--task", "sst2", "--data", project.data),
+        *("--limit", 12, "-o", output),
+    )
+    assert outcome.code == 1
+    assert f"the graph has no quantizer for {module}." in outcome.err
+    (split,) = json.loads(output.read_text())["splits"]
+    assert split["codes"] == []
+    assert (project.artefact / "report.html").is_file()
+
+
+def _drop_a_quantizer(project: Project) -> str:
+    """The first one of both files; its module."""
+    for name in (MODEL, CPU_MODEL):
+        path = project.artefact / name
+        model = ir.load(path)
+        quantize = next(node for node in model.graph if node.op_type == "QuantizeLinear")
+        (dequantize,) = quantize.outputs[0].consumers()
+        source = quantize.inputs[0]
+        assert source is not None
+        dequantize.outputs[0].replace_all_uses_with(source)
+        model.graph.remove([dequantize, quantize], safe=True)
+        ir.save(model, path)
+    project.change()
+    return module_of(quantize)
 
 
 def test_the_captured_graph_is_a_rung_of_its_own(sst2: Project) -> None:

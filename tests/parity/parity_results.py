@@ -8,6 +8,7 @@ from parity_models import rung
 
 from nxmi_export.artefact import Artefact, LinearRecord
 from nxmi_export.parity import (
+    CodeAgreement,
     Explanation,
     ParityResult,
     Probes,
@@ -56,7 +57,11 @@ def probes_of(*beside: Stage, reached: int = 64, refused: str = "") -> Probes:
         for one, other, each in pairs
     )
     return Probes(
-        Sizes(64, 96, 2), Reach(5, reached, 90, (0, 1)), Reach(200, 20, 30, (0,)), tuple(steps)
+        Sizes(64, 96, 2),
+        Reach(5, reached, 90, (0, 1)),
+        Reach(200, 20, 30, (0,)),
+        tuple(steps),
+        float16=CodeAgreement("embeddings", 100) if Stage.FLOAT16 in beside else None,
     )
 
 

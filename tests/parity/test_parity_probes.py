@@ -163,6 +163,31 @@ def test_codes_of_the_float16_file_may_be_one_step_away_and_no_more() -> None:
     )
 
 
+def test_a_float16_file_whose_codes_were_not_compared_fails() -> None:
+    assert failures(replace(_halved(), float16=None)) == (
+        "No code of the float16 file was compared on the probes, because its weights or its "
+        "quantizers are not those of the model.",
+    )
+
+
+def test_a_float16_file_without_quantizers_is_held_to_the_rounding_of_float16() -> None:
+    assert failures(replace(_halved(0.02), float16_gap=0.03)) == ()
+    assert failures(replace(_halved(0.02), float16_gap=0.01)) == (
+        "The float16 file gives logits on the probes that lie 0.02 from those of written, where "
+        "rounding to float16 accounts for 0.01.",
+    )
+
+
+def _halved(gap: float = 0.0) -> Probes:
+    """Of an artefact with a float16 file, whose logits lie `gap` away."""
+    whole = probes_of()
+    written, other = (
+        rung([[moved, 1.0]] * 5, name=name) for moved, name in ((0.0, "written"), (gap, "float16"))
+    )
+    step = Step(Stage.WRITTEN, Stage.FLOAT16, compare(written, other))
+    return replace(whole, steps=(*whole.steps, step))
+
+
 def test_positions_that_no_probe_reaches_are_not_decided_and_fail_a_strict_gate() -> None:
     doubt = "Probes reach 32 of the model's 64 positions; nothing is known of the others."
     result = replace(result_of(rung(LOGITS, name="written")), probes=probes_of(reached=32))

@@ -179,12 +179,29 @@ def test_a_result_that_does_not_repeat_itself_is_not_explained(
     sparse: Exported, data: EncodedDataset
 ) -> None:
     observed = _observed(sparse, sparse.path, data)
-    assert observed.candidate.predictions is not None
-    other = replace(observed.candidate, predictions=1 - observed.candidate.predictions)
-    (explanation,) = explain(replace(observed, candidate=other), data, [0])
-    was, again = other.predictions[0], observed.candidate.predictions[0]
+    assert observed.reference.predictions is not None
+    other = replace(observed.reference, predictions=1 - observed.reference.predictions)
+    (explanation,) = explain(replace(observed, reference=other), data, [0])
+    was, again = other.predictions[0], observed.reference.predictions[0]
     assert explanation.reason == (
-        f"onnxruntime as written gave {was} for example 0 and {again} when it ran again."
+        f"pytorch gave {was} for example 0 and {again} when it ran again."
+    )
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_logits_that_reading_codes_takes_away_are_not_explained(
+    optimized: bool, sparse: Exported, data: EncodedDataset
+) -> None:
+    """The predictions are the same, and every code of the run that is read is right."""
+    observed = replace(_observed(sparse, sparse.path, data), optimized=optimized)
+    assert all(each.explained for each in explain(observed, data, EVERY))
+    other = replace(observed.candidate, logits=observed.candidate.logits * np.float32(3))
+    explanations = explain(replace(observed, candidate=other), data, EVERY)
+    assert [each.index for each in explanations if each.explained] == []
+    assert all(
+        each.reason.startswith(f"onnxruntime as written gave logits for example {each.index} that")
+        and each.reason.endswith("from those it gives when its codes are read.")
+        for each in explanations
     )
 
 

@@ -210,6 +210,22 @@ def test_a_change_that_its_replay_refutes_fails_on_optimized_kernels_too() -> No
     )
 
 
+def test_a_change_of_the_deployed_rung_that_its_replay_refutes_fails() -> None:
+    """Also where the file as written has the same change, and an explanation for it."""
+    wrong = with_wrong(1, "written"), with_wrong(1, "optimized")
+    result = result_of(*wrong)
+    tie, fault = Explanation(0, True, "A tie."), Explanation(0, False, "Codes 9 and 0.")
+    steps = {(each.reference, each.candidate): each for each in result.steps}
+    for stage, explanation in ((Stage.WRITTEN, tie), (Stage.OPTIMIZED, fault)):
+        key = Stage.COMPRESSED, stage
+        steps[key] = replace(steps[key], explanations=(explanation,))
+    found = verdict(replace(result, steps=tuple(steps.values())), Gate())
+    assert found.failures == (
+        "optimized changed 1 of 2000 predictions of pytorch, which no rounding tie explains; "
+        "example 0: Codes 9 and 0.",
+    )
+
+
 def test_the_allowed_drop_passes_and_more_fails() -> None:
     written, gate = rung(LOGITS, name="written"), Gate(max_drop=0.001)
     assert verdict(result_of(written, with_wrong(2, "optimized")), gate).ok

@@ -20,7 +20,7 @@ from nxmi_export.checkpoint import read_checkpoint, write_checkpoint
 from nxmi_export.compression import checkpoint_of, insert_quantizers, restore
 from nxmi_export.compression.calibrate import calibrate
 from nxmi_export.encoding import EncodedDataset
-from nxmi_export.errors import ArtefactError, RecipeError
+from nxmi_export.errors import RecipeError
 from nxmi_export.glue import task_named
 from nxmi_export.parity import (
     Explanation,
@@ -307,13 +307,22 @@ def test_a_run_that_the_pytorch_model_lacks_is_not_explained(
     assert reasons == {f"the PyTorch model ran {KEY} on 3 of the graph's 4 values."}
 
 
-def test_codes_of_a_run_that_the_graph_lacks_are_refused(albert: Case, mislabelled: Path) -> None:
-    with pytest.raises(ArtefactError) as caught:
-        code_agreement(albert.model, mislabelled, albert.data, indices=np.arange(4), batch_size=4)
-    assert str(caught.value) == (
-        f"{mislabelled}: expected {QUERY} once for every value that the PyTorch model quantizes "
-        "there, found 1 of them; export the model again from this checkpoint"
+def test_codes_of_a_run_that_the_graph_lacks_are_not_counted(
+    albert: Case, mislabelled: Path
+) -> None:
+    """That something is wrong, the replays above say."""
+    indices = np.arange(4)
+    whole, less = (
+        {
+            each.module: each.total
+            for each in code_agreement(
+                albert.model, path, albert.data, indices=indices, batch_size=4
+            )
+        }
+        for path in (albert.artefact.path("model.onnx"), mislabelled)
     )
+    assert whole.keys() == less.keys()
+    assert less[QUERY] < whole[QUERY]
 
 
 def test_dynamic_activations_are_refused_where_the_export_starts(tmp_path: Path) -> None:

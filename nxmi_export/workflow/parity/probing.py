@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from nxmi_export.artefact import FP16_MODEL
+from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.parity import (
     CodeAgreement,
     Probes,
@@ -14,6 +15,7 @@ from nxmi_export.parity import (
     code_agreement,
     reach_of,
 )
+from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.probe_checks import probe_failures
 from nxmi_export.workflow.parity.climb import Climbed, named
 from nxmi_export.workflow.parity.drifts import rung_drifts
@@ -54,10 +56,19 @@ def probes_of(
         dev_set=reach_of(nothing),
         steps=probe_steps(climbed, known),
         float16=next(_float16(ladder, climbed), None) if _halved(weights) else None,
+        float16_gap=_float16_gap(ladder, climbed),
     )
     if any(probe_failures(probes)):
         return replace(probes, drift=rung_drifts(ladder, climbed))
     return probes
+
+
+def _float16_gap(ladder: Ladder, climbed: Climbed) -> float | None:
+    """What float16 accounts for in logits, where no quantizer shows how far its codes are."""
+    if any(isinstance(module, ActivationQuantizer) for module in ladder.model.modules()):
+        return None
+    written = climbed.written_first or climbed.rungs[Stage.WRITTEN]
+    return LogitNoise.of_model(ladder.model).of_float16(written.logits)
 
 
 def _halved(weights: Mapping[str, WeightParity]) -> bool:

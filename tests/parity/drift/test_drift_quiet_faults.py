@@ -1,5 +1,6 @@
 """Faults that change no prediction: found in a few replayed examples, or in other shapes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,23 @@ def test_an_honest_export_is_explained_in_logits_and_shapes(
         assert all(each.replays for each in settings)
         reasons = [r.reason for each in settings for r in each.replays if not r.explained]
         assert reasons == []
+
+
+def test_replays_of_other_logits_than_a_shape_has_shown_explain_nothing(
+    sparse: Exported, data: EncodedDataset
+) -> None:
+    observed = _observed(sparse, sparse.cpu_path, data, optimized=False)
+    sample = data.select(np.arange(12))
+    with OnnxRuntimeRunner(sparse.cpu_path, optimize=False, threads=1) as runner:
+        found = shape_parity(runner, sample, batch_sizes=(4, 1), pad_to=())
+    (setting,) = found.settings
+    assert setting.logits is not None
+    shown = replace(
+        setting, changed=12, changed_examples=tuple(range(12)), logits=setting.logits + 5
+    )
+    (replayed, _) = replay_shapes(observed, sample, replace(found, settings=(shown,))).settings
+    assert (replayed.unexplained, len(replayed.replays)) == (12, 12)
+    assert all("lie 5 from those it gives when" in each.reason for each in replayed.replays)
 
 
 @pytest.mark.parametrize("optimized", [False, True])
