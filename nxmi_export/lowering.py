@@ -73,19 +73,23 @@ def tensorrt_int4_passes(
     )
 
 
-def onnxruntime_passes(patterns: Mapping[str, tuple[int, int]]) -> tuple[passes.GraphPass, ...]:
+def onnxruntime_passes(
+    patterns: Mapping[str, tuple[int, int]], *, fused_attention: bool = False
+) -> tuple[passes.GraphPass, ...]:
     """`model.cpu.onnx`, made from `model.onnx`: the same codes, activations shifted to uint8.
 
     onnxruntime multiplies uint8 by int8 far faster than int8 by int8 on x86, and takes codes out of
     a table before they become floats. The weights are certified again, because this file is
     deployed on its own. Each has its own zero-point, without which the file cannot be run exactly
-    on a CPU that lacks VNNI.
+    on a CPU that lacks VNNI. `fused_attention` writes float attention as one operator of opset 23,
+    which onnxruntime has since 1.24.
     """
     return (
         passes.CertifySparsity(patterns),
         passes.GatherCodes(),
         passes.UnsignedActivations(),
         passes.OwnZeroPoints(),
+        *([passes.FuseAttention()] if fused_attention else []),
     )
 
 

@@ -20,6 +20,7 @@ from passes.errors import (
 )
 from passes.float16_outside_islands import Float16OutsideIslands
 from passes.fold_weight_quantization import FoldWeightQuantization
+from passes.fuse_attention import FuseAttention
 from passes.gather_codes import GatherCodes
 from passes.ledger import Change, Entry, Ledger, PassRecord, Skip
 from passes.linear_layers import LinearLayer, Weight, attention_matmuls, linear_layers
@@ -43,6 +44,7 @@ __all__ = [
     "Entry",
     "Float16OutsideIslands",
     "FoldWeightQuantization",
+    "FuseAttention",
     "GatherCodes",
     "GraphPass",
     "InvalidGroups",

@@ -71,25 +71,27 @@ class TimedShape(_Record):
     """One way to run `model.cpu.onnx` on one shape of batch."""
 
     seconds: float  # the median
-    speedup: float  # against onnxruntime's own choice in the same rounds; the median
+    speedup: float  # against the first way in the same rounds; the median
     low: float  # where the true median lies with 95 %
     high: float
 
 
 class TimedOptions(_Record):
-    """Configuration entries of a session, and what they were worth."""
+    """One way to run the model on onnxruntime, and what it was worth."""
 
-    options: dict[str, str]
+    graph: str  # "portable": opset 20; "attention": float attention as one operator of opset 23
+    options: dict[str, str]  # configuration entries of the session
     shapes: dict[str, TimedShape]  # by batch x tokens
 
 
 class Tuning(_Record):
-    """Which of onnxruntime's fusions pay, as measured when the model was exported."""
+    """Which graph and which of onnxruntime's fusions are fastest, as measured by the export."""
 
     processor: str
     threads: int | None  # None: onnxruntime's own choice
     onnxruntime: str
-    timed: tuple[TimedOptions, ...]  # onnxruntime's own choice first
+    timed: tuple[TimedOptions, ...]  # the portable graph with every fusion first
+    graph: str  # the chosen one, which `model.cpu.onnx` is
     options: dict[str, str]  # the chosen ones
 
 

@@ -16,7 +16,8 @@ _BLOCKS = (16, 32, 64, 128)  # as TensorRT-RTX was seen to build
 _Autotune = Annotated[
     bool,
     typer.Option(
-        help="Time on this machine which of onnxruntime's fusions pay, and record the choice. "
+        help="Time on this machine which graph is fastest on onnxruntime and which of its fusions "
+        "pay, and record the choice. "
         "Timings are kept in $XDG_CACHE_HOME/nxmi-export/tuning, with ~/.cache for what is unset."
     ),
 ]

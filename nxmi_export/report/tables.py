@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nxmi_export.artefact import Artefact, Manifest
+from nxmi_export.artefact.manifest import Tuning
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
 from nxmi_export.doctor import Diagnosis
 
@@ -34,6 +35,8 @@ def artefact_table(artefact: Artefact) -> Table:
             table.add_row(name, ", ".join(f"{count} x {kind}" for kind, count in storage.items()))
     if manifest.recipe is not None:
         table.add_row("placement", str(manifest.recipe["placement"]))
+    if manifest.tuning is not None:
+        table.add_row("onnxruntime", escape(_chosen(manifest.tuning)))
     for key, value in manifest.session_options.items():
         table.add_row("onnxruntime", escape(f"set {key} to {value}, {_reason(manifest, key)}"))
     for name, record in manifest.files.items():
@@ -41,14 +44,25 @@ def artefact_table(artefact: Artefact) -> Table:
     return table
 
 
+def _chosen(tuning: Tuning) -> str:
+    """What was fastest, and by how much."""
+    (chosen,) = (
+        each
+        for each in tuning.timed
+        if (each.graph, each.options) == (tuning.graph, tuning.options)
+    )
+    if chosen is tuning.timed[0]:
+        return "the portable graph with every fusion, as no other way was faster here"
+    form = "one operator for attention" if tuning.graph != "portable" else "the portable graph"
+    gains = (f"{each.speedup:.2f}x ({shape})" for shape, each in chosen.shapes.items())
+    return f"{form}, {' and '.join(gains)} as fast here as the portable graph with every fusion"
+
+
 def _reason(manifest: Manifest, key: str) -> str:
     """Why an entry of `session_options` is there."""
-    tuning = manifest.tuning
-    if tuning is None or key not in tuning.options:
-        return _REASONS.get(key, "which the file needs")
-    (chosen,) = (each for each in tuning.timed if each.options == tuning.options)
-    gains = (f"{each.speedup:.2f}x ({shape})" for shape, each in chosen.shapes.items())
-    return f"{' and '.join(gains)} as fast here as with every fusion"
+    if manifest.tuning is not None and key in manifest.tuning.options:
+        return "which was fastest here"
+    return _REASONS.get(key, "which the file needs")
 
 
 def diagnosis_table(diagnosis: Diagnosis) -> Table:

@@ -29,7 +29,6 @@ from nxmi_export.artefact import (
 from nxmi_export.artefact.manifest import Tuning
 from nxmi_export.artefact.records import linear_records, packed_records, table_records
 from nxmi_export.backends.onnxruntime_session import exact_options
-from nxmi_export.bench.session_tuning import tune_session
 from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
@@ -38,13 +37,13 @@ from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.lowering import (
     LoweredGraph,
     lower,
-    onnxruntime_passes,
     tensorrt_fp16_passes,
     tensorrt_int4_passes,
     tensorrt_passes,
 )
 from nxmi_export.model_facts import ModelFacts, model_facts
 from nxmi_export.output_files import atomic_directory
+from nxmi_export.workflow.cpu_graph import TuningRequest, write_cpu_graph
 from passes import GraphPass
 
 __all__ = ["ExportRequest", "export"]
@@ -65,7 +64,7 @@ class ExportRequest:
     overwrite: bool = False  # an artefact; any other folder with files in it is refused
     fp16: bool = False  # whether to write model.fp16.onnx as well
     int4_blocks: int | None = None  # inputs to a scale in model.int4.onnx; None: no such file
-    tune: bool = False  # whether to time onnxruntime's fusions on this machine
+    tune: bool = False  # whether to time graphs and fusions of onnxruntime on this machine
     tuning_cache: Path | None = None  # a folder of earlier timings; None keeps none
 
 
@@ -116,14 +115,13 @@ def export(
                 tensorrt_int4_passes(patterns, packed, request.int4_blocks),
                 failed,
             )
-        on_stage("lowering for onnxruntime")
-        # Read back, so that the tensors stay on disk and both files share them.
-        cpu = lower(ir.load(folder / MODEL), onnxruntime_passes(patterns), work_dir=failed)
-        ir.save(cpu.model, folder / CPU_MODEL)
-        graphs["onnxruntime"] = cpu
-        if request.tune:
-            on_stage("timing onnxruntime's fusions")
-        tuning = _tuning(folder / CPU_MODEL, request, checkpoint, facts)
+        graphs["onnxruntime"], tuning = write_cpu_graph(
+            folder,
+            patterns,
+            _tuning_request(request, checkpoint, facts),
+            work_dir=failed,
+            on_stage=on_stage,
+        )
         on_stage("writing the manifest")
         _write_facts(folder, request, checkpoint, facts, graphs, tuning)
     return read_artefact(request.output)
@@ -207,17 +205,13 @@ def _patterns(linears: dict[str, CompressedLinear]) -> dict[str, tuple[int, int]
     return {name: (each.keep, each.group) for name, each in patterns.items() if each is not None}
 
 
-def _tuning(
-    path: Path, request: ExportRequest, checkpoint: CompressedCheckpoint, facts: ModelFacts
-) -> Tuning | None:
+def _tuning_request(
+    request: ExportRequest, checkpoint: CompressedCheckpoint, facts: ModelFacts
+) -> TuningRequest | None:
     if not request.tune:
         return None
-    return tune_session(
-        path,
-        vocabulary=int(checkpoint.config["vocab_size"]),
-        position_limit=facts.position_limit,
-        cache=request.tuning_cache,
-    )
+    vocabulary = int(checkpoint.config["vocab_size"])
+    return TuningRequest(vocabulary, facts.position_limit, request.tuning_cache)
 
 
 def _write_facts(

@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import pytest
 from rich.console import Console
 
 import nxmi_export
-from nxmi_export.artefact import CPU_MODEL, read_artefact
+from nxmi_export.artefact import CPU_MODEL, MODEL, read_artefact
 from nxmi_export.artefact.manifest import TimedOptions, TimedShape, Tuning
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, WITHOUT_FUSIONS
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.bench.session_tuning import CANDIDATES
 from nxmi_export.glue import task_named
 from nxmi_export.latency import Workload
+from nxmi_export.recipe import Placement
 from nxmi_export.report.tables import artefact_table
 from nxmi_export.workflow.bench.contenders import contenders
 from nxmi_export.workflow.bench.request import BenchRequest
@@ -22,6 +24,7 @@ from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.records import session_mismatches
 from tests.pipeline.parity_project import Project
+from tests.tiny_models import write_model_file
 
 CHOSEN = {WITHOUT_FUSIONS: "SkipLayerNormFusion"}
 TUNED = {**CHOSEN, **EXACT_PRODUCTS}
@@ -31,9 +34,14 @@ TUNING = Tuning(
     threads=None,
     onnxruntime="1.32.0",
     timed=(
-        TimedOptions(options={}, shapes={"1x64": TimedShape(seconds=1, speedup=1, low=1, high=1)}),
-        TimedOptions(options=CHOSEN, shapes=SHAPES),
+        TimedOptions(
+            graph="portable",
+            options={},
+            shapes={"1x64": TimedShape(seconds=1, speedup=1, low=1, high=1)},
+        ),
+        TimedOptions(graph="portable", options=CHOSEN, shapes=SHAPES),
     ),
+    graph="portable",
     options=CHOSEN,
 )
 
@@ -77,7 +85,7 @@ def test_an_export_times_the_fusions_and_records_what_it_chose(
         str(sst2.folder / "model.pt"), tmp_path / "artefact", tune=True, tuning_cache=tmp_path
     )
     manifest = export(request, on_stage=stages.append).manifest
-    assert "timing onnxruntime's fusions" in stages
+    assert "timing graphs and fusions of onnxruntime" in stages
     tuning = manifest.tuning
     assert tuning is not None
     assert [each.options for each in tuning.timed] == [dict(each) for each in CANDIDATES]
@@ -146,6 +154,54 @@ def test_the_table_says_what_the_choice_was_worth(tuned: Project) -> None:
     text = shown.get()
     assert (
         "set optimization.disable_specified_optimizers to SkipLayerNormFusion, "
-        "1.25x (1x64) as fast here as with every fusion" in text
+        "which was fastest here" in text
     )
+    assert "portable graph, 1.25x (1x64) as fast here as the portable graph with every" in text
     assert "set session.x64quantprecision to 1, or x86 without VNNI saturates" in text
+
+
+def test_an_export_writes_the_graph_that_was_fastest(
+    sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its attention is one operator where the placement leaves attention in float."""
+    timed: list[dict[str, set[str]]] = []
+
+    def tune(graphs: Mapping[str, Path], **facts: Any) -> Tuning:
+        timed.append({name: _operators(path) for name, path in graphs.items()})
+        (name,) = (each for each in graphs if each != "portable")
+        first, second = TUNING.timed
+        return TUNING.model_copy(
+            update={"graph": name, "timed": (first, second.model_copy(update={"graph": name}))}
+        )
+
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", tune)
+    model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
+    artefact = export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
+    assert "Attention" not in timed[0]["portable"]
+    assert "Softmax" not in timed[0]["attention"]
+    assert _operators(artefact.path(CPU_MODEL)) == timed[0]["attention"]
+    assert {path.name for path in artefact.directory.glob("*.onnx")} == {MODEL, CPU_MODEL}
+    assert artefact.manifest.ledgers["onnxruntime"][-1]["pass"] == "FuseAttention"
+    request = ParityRequest(task_named("sst2"), sst2.data)
+    run = check_parity(artefact, request, on_progress=lambda *_: None)
+    assert run is not None
+    assert run.splits[0].verdict.failures == ()
+
+
+def test_quantized_attention_has_no_other_graph(
+    sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def tune(graphs: Mapping[str, Path], **facts: Any) -> Tuning:
+        names.extend(graphs)
+        return TUNING
+
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", tune)
+    request = ExportRequest(str(sst2.folder / "model.pt"), tmp_path / "artefact", tune=True)
+    assert {path.name for path in export(request).directory.glob("*.onnx")} == {MODEL, CPU_MODEL}
+    assert names == ["portable"]
+
+
+def _operators(path: Path) -> set[str]:
+    return {node.op_type for node in ir.load(path).graph}

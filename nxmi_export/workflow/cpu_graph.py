@@ -1,0 +1,74 @@
+"""A folder with `model.onnx` in, `model.cpu.onnx` out, in the form that is fastest here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx_ir as ir
+from packaging.version import Version
+
+import passes
+from nxmi_export.artefact import CPU_MODEL, MODEL
+from nxmi_export.artefact.manifest import Tuning
+from nxmi_export.bench.session_tuning import tune_session
+from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes
+
+__all__ = ["TuningRequest", "write_cpu_graph"]
+
+PORTABLE, FUSED = "portable", "attention"
+_FUSED_MODEL = "model.cpu.fused.onnx"  # while it is timed
+_HAS_ATTENTION = Version("1.24")  # of onnxruntime
+
+
+@dataclass(frozen=True)
+class TuningRequest:
+    """Whose graphs are timed, and where timings are kept."""
+
+    vocabulary: int
+    position_limit: int
+    cache: Path | None = None  # a folder of earlier timings; None keeps none
+
+
+def write_cpu_graph(
+    folder: Path,
+    patterns: Mapping[str, tuple[int, int]],
+    request: TuningRequest | None,
+    *,
+    work_dir: Path,
+    on_stage: Callable[[str], None],
+) -> tuple[LoweredGraph, Tuning | None]:
+    """The graph that was written, and what was measured; with None the portable one, untimed.
+
+    Raises LoweringFailed as `lower` does.
+    """
+    on_stage("lowering for onnxruntime")
+    portable = _write(folder, CPU_MODEL, onnxruntime_passes(patterns), work_dir)
+    if request is None:
+        return portable, None
+    graphs, written = {PORTABLE: folder / CPU_MODEL}, {PORTABLE: portable}
+    if Version(version("onnxruntime")) >= _HAS_ATTENTION:
+        steps = onnxruntime_passes(patterns, fused_attention=True)
+        written[FUSED] = _write(folder, _FUSED_MODEL, steps, work_dir)
+        if written[FUSED].ledger.records[-1].changes:
+            graphs[FUSED] = folder / _FUSED_MODEL
+    on_stage("timing graphs and fusions of onnxruntime")
+    tuning = tune_session(
+        graphs,
+        vocabulary=request.vocabulary,
+        position_limit=request.position_limit,
+        cache=request.cache,
+    )
+    if tuning.graph != PORTABLE:
+        graphs[tuning.graph].replace(folder / CPU_MODEL)
+    (folder / _FUSED_MODEL).unlink(missing_ok=True)
+    return written[tuning.graph], tuning
+
+
+def _write(
+    folder: Path, name: str, steps: tuple[passes.GraphPass, ...], work_dir: Path
+) -> LoweredGraph:
+    # Read back, so that the tensors stay on disk and all files share them.
+    graph = lower(ir.load(folder / MODEL), steps, work_dir=work_dir)
+    ir.save(graph.model, folder / name)
+    return graph
