@@ -91,6 +91,7 @@ def test_public_names_of_passes() -> None:
         "Entry",
         "Float16OutsideIslands",
         "FoldWeightQuantization",
+        "FuseAttention",
         "GatherCodes",
         "GraphPass",
         "InvalidGroups",
