@@ -78,8 +78,7 @@ def parity_command(
         chosen, *further = map(task_named, task)
         artefact = read_artefact(directory)
         asked = {"-o": output, "--html": html, "--junit": junit, "--markdown": markdown}
-        files = _files(directory, task, asked, bisect=bisect)
-        check_writable(files, artefact)
+        check_writable(files := _files(directory, task, asked, bisect=bisect), artefact)
         with stages() as begin:
             begin("loading PyTorch")
             from nxmi_export.cli.rung_pairs import rung_pairs
