@@ -7,7 +7,8 @@ examples, tokenized before, in the dev set's order, 32 at a time and padded to 1
 the batches of a parity run; nothing but batching differs. "whole", with `--whole`: `check_parity`
 over the same examples with its default settings, from loading the models to the verdict, next to a
 loop that loads the same models, tokenizes for each of the same three rungs (PyTorch compressed,
-model.onnx as written, model.cpu.onnx optimized), and pads to 128. The run replays examples,
+model.onnx as written, model.cpu.onnx optimized), and pads to 128. Both make PyTorch's compressed
+weights once and not anew for every batch, which would flatter the run. The run replays examples,
 compares weights, shapes and codes, runs probes and resamples scores besides, which the loop does
 not: the ratio is what all of that costs after what batching saves.
 
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from nxmi_export.artefact import CPU_MODEL, Artefact, read_artefact
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.checkpoint import read_tokenizer_files
+from nxmi_export.compression.layers import weights_made_once
 from nxmi_export.doctor import examine
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import load_dataset, task_named
@@ -109,7 +111,7 @@ def whole_ways(artefact: Artefact, request: ParityRequest) -> dict[str, _Way]:
         ladder = Ladder.open(artefact, request)
         for stage in RUNGS:
             data = _tokenized(artefact, request)
-            with ladder.backend(stage) as runner:
+            with ladder.backend(stage) as runner, weights_made_once():
                 logits_of(runner, data, _in_order(data), pad_to=PADDED)
 
     def parity() -> None:

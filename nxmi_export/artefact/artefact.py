@@ -61,7 +61,11 @@ class Artefact:
 
 
 def read_artefact(directory: Path) -> Artefact:
-    """Open an artefact; raises ArtefactError for a file that is missing or was changed since."""
+    """Open an artefact; raises ArtefactError for a file that is missing or was changed since.
+
+    So for a path that nothing that runs the files could open.
+    """
+    _check_name(directory)
     manifest = Manifest.read(directory)
     for name, record in manifest.files.items():
         path = directory / name
@@ -92,6 +96,18 @@ def is_artefact(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and str(manifest.get("format")).startswith(_FORMATS)
+
+
+def _check_name(directory: Path) -> None:
+    try:
+        str(directory.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise ArtefactError(
+            directory,
+            expected="a path in UTF-8, for onnxruntime opens no other",
+            found="bytes that are not UTF-8",
+            remedy="rename the folder",
+        ) from error
 
 
 def file_record(path: Path) -> FileRecord:

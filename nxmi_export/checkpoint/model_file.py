@@ -66,6 +66,13 @@ def load_mapping(path: Path) -> dict[str, Any]:
             )
     except pickle.UnpicklingError as error:
         raise _unloadable(path, error) from error
+    except UnicodeEncodeError as error:
+        raise CheckpointError(
+            path,
+            expected="a path in UTF-8, for torch opens no other",
+            found="bytes that are not UTF-8",
+            remedy="rename the file or its folder",
+        ) from error
     except Exception as error:  # damaged bytes lead the unpickler into errors of every kind
         raise _truncated(path, "data that cannot be read to its end") from error
     if not isinstance(content, dict):

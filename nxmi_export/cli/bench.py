@@ -95,7 +95,12 @@ def bench_command(
     artefact = read_artefact(directory)
     chosen = None if task is None else task_named(task)
     path = output or directory / BENCH
-    check_writable({"-o": path, "-o, the picture beside it": path.with_suffix(".svg")})
+    files = {
+        "-o": path,
+        "-o, the picture beside it": path.with_suffix(".svg"),
+        "-o, the layer times beside it": path.with_name(PROFILE),
+    }
+    check_writable(files, artefact)
     with stages() as begin:
         begin("loading libraries")
         from nxmi_export.bench import parse_workloads

@@ -73,7 +73,7 @@ def certify_command(
         certificate = certify_artefact(request, on_stage=begin)
     facts = certificate.as_json()
     if as_json:
-        sys.stdout.write(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(facts, indent=1) + "\n")
     else:
         for table in certificate_tables(facts):
             RESULTS.print(table)

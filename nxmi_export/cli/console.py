@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from nxmi_export.cli.visible_console import VisibleConsole
 from nxmi_export.errors import NxmiError
 from nxmi_export.output_files import atomic_file
 
@@ -33,8 +33,8 @@ __all__ = [
     "write_text",
 ]
 
-RESULTS = Console()
-ERRORS = Console(stderr=True)
+RESULTS = VisibleConsole()
+ERRORS = VisibleConsole(stderr=True)
 
 
 def say_error(error: NxmiError) -> None:
@@ -59,9 +59,12 @@ def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
+    """Write a text, whole or not at all; what UTF-8 cannot hold is written as an escape.
+
+    That is a half character: a path that is not UTF-8 has them, and should end no run.
+    """
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

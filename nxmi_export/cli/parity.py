@@ -78,7 +78,7 @@ def parity_command(
         chosen, *further = map(task_named, task)
         artefact = read_artefact(directory)
         asked = {"-o": output, "--html": html, "--junit": junit, "--markdown": markdown}
-        check_writable(files := _files(directory, task, asked, bisect=bisect))
+        check_writable(files := _files(directory, task, asked, bisect=bisect), artefact)
         with stages() as begin:
             begin("loading PyTorch")
             from nxmi_export.cli.rung_pairs import rung_pairs
@@ -141,7 +141,7 @@ def _run(
         run = check_parity(artefact, request, on_progress=move)
     if run is None:  # another process of the launch has it
         return
-    write_results(artefact, request, run, engine, files)
+    written, deleted = write_results(artefact, request, run, engine, files)
     for warning in run.warnings:
         ERRORS.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
     for split in run.splits:
@@ -151,12 +151,10 @@ def _run(
             for table in tables(split.result):
                 RESULTS.print(table)
     RESULTS.print(scores_table(run))
-    kinds = {files["-o"]: "everything", files["--html"]: "a page"}
-    kinds |= {path: "a recipe" for option, path in files.items() if option.startswith("--bisect")}
-    for path in files.values():
-        what = kinds.get(path, "a summary")
-        if what != "a recipe" or path.is_file():
-            RESULTS.print(f"{what} in {escape(str(path))}", soft_wrap=True, highlight=False)
+    lines = [f"{what} in {path}" for path, what in written.items()]
+    lines += [f"deleted the recipe of an earlier run, {path}" for path in deleted]
+    for line in lines:
+        RESULTS.print(escape(line), soft_wrap=True, highlight=False)
     if not run.ok:
         raise GateFailed(
             f"parity of {artefact.directory}",

@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nxmi_export.artefact import CERTIFICATE, Artefact
+from nxmi_export.artefact import CERTIFICATE, MANIFEST, Artefact
 from nxmi_export.cli.console import write_json, write_text
 from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.errors import ArtefactError, OutputError
@@ -20,14 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["check_writable", "write_results"]
 
 
-def check_writable(files: Mapping[str, Path]) -> None:
-    """Refuse a place for a result before the work is done, not after."""
+def check_writable(files: Mapping[str, Path], artefact: Artefact) -> None:
+    """Refuse a place for a result before the work is done, not after.
+
+    What the artefact is made of is no such place: it would be one no more.
+    """
     for option, path in files.items():
         if found := _obstacle(path):
             raise OutputError(
                 path,
                 expected="a file to write in a folder that exists",
                 found=found,
+                remedy=f"choose another with {option}",
+            )
+        if own := _own_file(path, artefact):
+            raise OutputError(
+                path,
+                expected="a file that is no part of the artefact",
+                found=f"its {own}",
                 remedy=f"choose another with {option}",
             )
     places = Counter(path.resolve() for path in files.values())
@@ -47,10 +57,13 @@ def write_results(
     run: "ParityRun",
     engine: dict[str, Any] | None,
     files: Mapping[str, Path],
-) -> None:
+) -> tuple[dict[Path, str], list[Path]]:
     """The JSON, the page beside it, and the summaries that were asked for; each whole or not.
 
     The manifest does not list them: they say what was found of the artefact and are no part of it.
+    Returns what was written, in a word each, and the recipes of earlier runs that were deleted: a
+    search that ended without layers refutes them, one that was interrupted before it found any
+    does not.
     """
     from nxmi_export.parity.document import run_document
     from nxmi_export.report.junit import junit_xml
@@ -74,15 +87,28 @@ def write_results(
         bench=_bench(artefact),
     )
     write_text(files["--html"], page)
-    for split in run.splits:
-        dataset = split.result.dataset
-        path = files.get(f"--bisect, {dataset.task.name}") if dataset else None
-        if path and split.result.bisection:
-            _write_exclusions(path, artefact, split.result.bisection)
+    written, deleted = {files["-o"]: "everything", files["--html"]: "a page"}, []
     if path := files.get("--junit"):
         write_text(path, junit_xml(run))
+        written[path] = "a summary"
     if path := files.get("--markdown"):
         write_text(path, markdown_summary(run, artefact))
+        written[path] = "a summary"
+    for path, found in _bisected(run, files):
+        if found.layers:
+            _write_exclusions(path, artefact, found)
+            written[path] = "a recipe"
+        elif path.exists():
+            path.unlink()
+            deleted.append(path)
+    return written, deleted
+
+
+def _bisected(run: "ParityRun", files: Mapping[str, Path]) -> Iterator[tuple[Path, "Bisection"]]:
+    for split in run.splits:
+        result = split.result
+        if result.dataset and result.bisection:
+            yield files[f"--bisect, {result.dataset.task.name}"], result.bisection
 
 
 def _certificate(artefact: Artefact) -> dict[str, Any] | str | None:
@@ -112,13 +138,23 @@ def _why_invalid(error: ArtefactError) -> str:
 
 
 def _write_exclusions(path: Path, artefact: Artefact, found: "Bisection") -> None:
-    """The recipe that leaves the layers dense, where there are any."""
+    """The recipe that leaves the layers dense."""
     from nxmi_export.parity.bisect import exclusion_recipe, write_exclusions
     from nxmi_export.recipe import Recipe
 
-    if found.layers and artefact.manifest.recipe is not None:
-        recipe = Recipe.from_mapping(artefact.manifest.recipe, source=str(artefact.directory))
-        write_exclusions(path, exclusion_recipe(recipe, found.layers), found)
+    facts = artefact.manifest.recipe
+    assert facts is not None  # else nothing is bisected
+    recipe = Recipe.from_mapping(facts, source=str(artefact.directory))
+    write_exclusions(path, exclusion_recipe(recipe, found.layers), found)
+
+
+def _own_file(path: Path, artefact: Artefact) -> str | None:
+    """Which file of the artefact `path` is, by whatever name or link."""
+    for name in (MANIFEST, *artefact.manifest.files):
+        own = artefact.directory / name
+        if path.exists() and own.exists() and path.samefile(own):
+            return name
+    return None
 
 
 def _obstacle(path: Path) -> str | None:

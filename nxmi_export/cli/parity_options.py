@@ -109,7 +109,8 @@ Bisect = Annotated[
     typer.Option(
         "--bisect",
         help="Find few layers that restore the score when they are dense (--dense) or float, and "
-        "write ARTEFACT/exclusions-TASK.yaml; Ctrl-C keeps the best so far.",
+        "write ARTEFACT/exclusions-TASK.yaml, or delete that of an earlier run where none are "
+        "needed or none help; Ctrl-C keeps the best so far.",
         rich_help_panel=_FAULTS,
     ),
 ]

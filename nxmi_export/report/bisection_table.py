@@ -20,7 +20,7 @@ def bisection_table(result: ParityResult) -> Iterator[Table]:
     table.add_column(overflow="fold")
     least = found.goal.reference - found.goal.tolerance
     table.add_row("wanted", f"at least {least:.4f}, of {found.goal.reference:.4f}")
-    table.add_row("as compressed", f"{found.trials[0].metric:.4f}")
+    table.add_row("as compressed", f"{found.metric_before:.4f}")
     layers = "\n".join(found.layers) or ("none needed" if found.restored else "no set restores it")
     table.add_row(f"layers to return, {len(found.layers)}", escape(layers))
     table.add_row("with these", f"{found.metric:.4f}")

@@ -1,5 +1,6 @@
 """A parity run in, a page of Markdown out, as the summaries of CI services show it."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from nxmi_export.artefact import Artefact
@@ -12,6 +13,20 @@ _HEADINGS = (
     *("conclusion", "changed", "unexplained", "gate"),
 )
 _SHORT = 12  # hexadecimal digits of a hash, as elsewhere
+# One after the other. GitHub looks for mentions, issues, emoji and addresses in what Markdown
+# leaves, where a backslash is gone, and for formulas before it; a comment or an element that
+# parts the text is there in both.
+_ESCAPES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"[\\`*_\[\]<>|#~&]", r"\\\g<0>"),
+        (r"^(=|[-+](?=[-\s]|$))", r"\\\1"),  # and no number
+        (r"^(\d+)([.)])(?=\s|$)", r"\1\\\2"),
+        (r"(?i)(www)(?=\.)", r"\1<!-- -->"),
+        (r"([@:#])(?=\S)", r"\1<!-- -->"),
+        (r"\$", r"<span>$</span>"),
+    )
+)
 
 
 def markdown_summary(run: ParityRun, artefact: Artefact) -> str:
@@ -91,7 +106,8 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text as it is: nothing in it marks up, ends a cell or begins a line."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    """The text as it is: nothing in it marks up, ends a cell, begins a list or calls somebody."""
+    text = " ".join(text.split())
+    for pattern, replacement in _ESCAPES:
+        text = pattern.sub(replacement, text)
+    return text

@@ -1,4 +1,4 @@
-"""Parity results in, rich tables out: the ladder, the proof of the weights, what changed."""
+"""Parity results in, rich tables out: the ladder, the proof of the weights, the scores."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -9,31 +9,27 @@ from rich.table import Table
 
 from nxmi_export.artefact import Artefact
 from nxmi_export.parity import (
-    Explanation,
     NotCompared,
     ParityResult,
     ParityRun,
     Probes,
     SplitParity,
     Stage,
-    Step,
     Verdict,
     WeightParity,
 )
 from nxmi_export.parity.statistics import Conclusion, ScoreComparison
+from nxmi_export.report.changes_table import changes_table
 
-__all__ = ["changes_table", "ladder_table", "parity_tables", "proof_table", "scores_table"]
+__all__ = ["ladder_table", "parity_tables", "proof_table", "scores_table"]
 
-SHOWN_CHANGES = 3  # the JSON has them all
 _REFERENCES = {
     Stage.COMPRESSED: Stage.DENSE,
     Stage.SHIFTED: Stage.WRITTEN,
     Stage.FLOAT16: Stage.WRITTEN,
     Stage.INT4: Stage.WRITTEN,
 }  # else compressed
-# What is said of a changed example, the worst first.
-_UNEXPLAINED, _NOT_OBSERVABLE, _EXPLAINED = "unexplained", "not observable", "explained"
-_STYLE = {_UNEXPLAINED: "bold red", _NOT_OBSERVABLE: "yellow", _EXPLAINED: "green"}
+_VERDICT_STYLE = {"proved": "green", "refuted": "bold red"}  # all others are open
 _CONCLUSION_STYLE = {Conclusion.INFERIOR: "bold red", Conclusion.INCONCLUSIVE: "yellow"}
 
 
@@ -43,7 +39,8 @@ def parity_tables(
     """Everything about one split, the conclusion last; `engine` is the content of engine.json."""
     for step in result.steps:
         if step.reference is Stage.COMPRESSED:
-            yield from changes_table(step)
+            task = result.rungs[Stage.COMPRESSED].dataset.task
+            yield from changes_table(step, task)
     yield ladder_table(result)
     yield proof_table(result, verdict, artefact, engine)
 
@@ -112,7 +109,7 @@ def proof_table(
     if result.probes is not None:
         for name, text in _probes(result.probes):
             table.add_row(name, text)
-    table.add_row("TensorRT engine", _engine(engine))
+    table.add_row("TensorRT engine", _engine(engine, result))
     for name, record in artefact.manifest.files.items():
         if name.startswith("model."):
             path = artefact.directory / name
@@ -157,36 +154,6 @@ def scores_table(run: ParityRun) -> Table:
     return table
 
 
-def changes_table(step: Step) -> Iterator[Table]:
-    """Changed examples of a comparison and why they changed, unexplained ones first.
-
-    The title counts them all by what is known of them; no table where nothing changed.
-    """
-    changes = step.comparison.changes
-    if not changes:
-        return
-    found = {each.index: each for each in step.explanations}
-    known = {change.index: _known(found.get(change.index)) for change in changes}
-    counts = Counter(known.values())
-    summary = ", ".join(f"{counts[each]} {each}" for each in _STYLE if counts[each])
-    title = f"changed by {step.comparison.candidate}: {len(changes)} ({summary})"
-    table = Table(title=escape(title), title_justify="left")
-    for heading in ("example", "text", "margin", "why"):
-        table.add_column(heading, overflow="fold")
-    worst_first = sorted(changes, key=lambda change: list(_STYLE).index(known[change.index]))
-    for change in worst_first[:SHOWN_CHANGES]:
-        status = known[change.index]
-        explanation = found.get(change.index)
-        reason = explanation.reason if explanation else "It was not examined."
-        table.add_row(
-            str(change.index),
-            escape(" | ".join(change.texts)),
-            f"{change.margin_before:.4f}",
-            f"[{_STYLE[status]}]{status}[/]: {escape(reason)}",
-        )
-    yield table
-
-
 def _scores_title(run: ParityRun) -> str:
     if run.family is None:
         return "scores were not compared"
@@ -212,12 +179,6 @@ def _conclusion(split: SplitParity, found: ScoreComparison | NotCompared) -> str
     if conclusion is not found.conclusion:
         text += f" (alone: {found.conclusion})"
     return text
-
-
-def _known(explanation: Explanation | None) -> str:
-    if explanation is None or explanation.explained is False:
-        return _UNEXPLAINED
-    return _EXPLAINED if explanation.explained else _NOT_OBSERVABLE
 
 
 def _differences(result: ParityResult, stage: Stage) -> tuple[str, str]:
@@ -258,11 +219,17 @@ def _probes(probes: Probes) -> Iterator[tuple[str, str]]:
         yield f"probes, {step.comparison.candidate}", text
 
 
-def _engine(facts: Mapping[str, Any] | None) -> str:
+def _engine(facts: Mapping[str, Any] | None, result: ParityResult) -> str:
+    """What its build proves, and whether this very run ran it, which measures no speed."""
     if facts is None:
         return "[yellow]not built[/]"
     linears, attentions = facts["int8"]["linears"], facts["int8"]["attentions"]
     text = f"{linears['int8']} of {linears['total']} linears in INT8"
     if attentions["total"]:
         text += f", {attentions['int8']} of {attentions['total']} attentions fused in INT8"
-    return f"{text}; speed and sparse kernels [yellow]unproven[/] without a GPU"
+    sparse = facts["sparse_kernels"]["verdict"]
+    text += f"; sparse kernels [{_VERDICT_STYLE.get(sparse, 'yellow')}]{sparse}[/]"
+    rung = result.rungs.get(Stage.ENGINE)
+    if rung is None:
+        return f"{text}; it did [yellow]not run[/] here"
+    return f"{text}; it ran {len(rung.dataset)} examples here; its speed is for bench to measure"

@@ -59,7 +59,7 @@ def certify_artefact(
     on_stage("comparing every layer")
     certificate = certify(artefact, trained, witnesses)
     with temporary_directory(artefact.directory) as workshop:
-        text = json.dumps(certificate.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(certificate.as_json(), indent=1, allow_nan=False)
         (workshop / CERTIFICATE).write_text(f"{text}\n", encoding="utf-8")
         replace_files(artefact, workshop, (CERTIFICATE,))
     return certificate

@@ -21,6 +21,7 @@ from nxmi_export.glue import task_named
 from nxmi_export.parity import Gate, ParityResult, Stage, Unproven
 from nxmi_export.parity.bisect import Certainty
 from nxmi_export.recipe import Recipe, Scheme
+from nxmi_export.report.bisection_table import bisection_table
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.engine_rung import WithinProfile, engine_runner
 from passes import linear_layers, module_of
@@ -177,6 +178,28 @@ def test_layers_that_restore_the_score_are_written_as_a_recipe(
     recipe = Recipe.from_yaml(place)
     assert all(recipe.overrides[layer] == Scheme() for layer in found["layers"])
     assert f"a recipe in {place}" in outcome.out
+
+
+def test_without_a_dense_model_the_set_that_gives_the_goal_is_counted(sst2: Project) -> None:
+    moved: list[tuple[int, int]] = []
+
+    def note(what: str, done: int, total: int) -> None:
+        if what.startswith("bisecting"):
+            moved.append((done, total))
+
+    request = ParityRequest(
+        task_named("sst2"), sst2.data, bisect_budget=20, gate=Gate(max_drop=1.0), **FEW
+    )
+    run = check_parity(read_artefact(sst2.artefact), request, on_progress=note)
+    assert run is not None
+    found = run.splits[0].result.bisection
+    assert found is not None
+    assert found.certainty is Certainty.UNNEEDED
+    assert moved == [(1, 20), (2, 20)]
+    assert [trial.layers for trial in found.trials] == [found.candidates, ()]
+    assert found.goal.reference == found.trials[0].metric
+    (table,) = bisection_table(run.splits[0].result)
+    assert list(table.columns[1].cells)[-1].startswith("2 of 20: ")
 
 
 def test_an_interrupted_bisection_keeps_what_it_has(sst2: Project, tmp_path: Path) -> None:

@@ -235,7 +235,8 @@ def test_an_artefact_that_is_read_only_asks_for_another_place(
     monkeypatch.setattr(os, "access", lambda path, mode: path != project.artefact)
     with pytest.raises(OutputError) as error:
         check_writable(
-            {"-o": project.folder / "a.json", "--html": project.artefact / "report.html"}
+            {"-o": project.folder / "a.json", "--html": project.artefact / "report.html"},
+            read_artefact(project.artefact),
         )
     assert str(error.value) == (
         f"{project.artefact / 'report.html'}: expected a file to write in a folder that exists, "

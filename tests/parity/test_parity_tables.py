@@ -1,15 +1,18 @@
 """What the tables of a parity run say about rungs, layers and changed examples."""
 
 import numpy as np
+import pytest
 from parity_models import rung
 from parity_results import artefact_storing, deployed
 from rich.console import Console
 from rich.table import Table
 
+from nxmi_export.glue import task_named
 from nxmi_export.parity import (
     Explanation,
     Gate,
     ParityResult,
+    RungResult,
     Stage,
     Step,
     Verdict,
@@ -18,13 +21,15 @@ from nxmi_export.parity import (
     score_statistics,
 )
 from nxmi_export.parity.statistics import Terms
-from nxmi_export.report.parity_tables import changes_table, ladder_table, proof_table, scores_table
+from nxmi_export.report.changes_table import changes_table
+from nxmi_export.report.parity_tables import ladder_table, proof_table, scores_table
 
 LOGITS = np.array([[1, 0], [0, 1]] * 4, np.float32)
+SST2 = task_named("sst2")
 
 
-def _text(*tables: Table) -> str:
-    console = Console(width=200, color_system=None)
+def _text(*tables: Table, width: int = 200) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as capture:
         for table in tables:
             console.print(table)
@@ -66,7 +71,9 @@ def test_each_changed_example_says_what_is_known_and_the_worst_come_first() -> N
         Explanation(1, None, "Its codes are hidden."),
         Explanation(2, False, "No tie."),
     )
-    text = _text(*changes_table(Step(Stage.COMPRESSED, Stage.WRITTEN, comparison, explanations)))
+    text = _text(
+        *changes_table(Step(Stage.COMPRESSED, Stage.WRITTEN, comparison, explanations), SST2)
+    )
     assert "changed by onnx: 4 (2 unexplained, 1 not observable, 1 explained)" in text
     places = [
         text.index(words)
@@ -80,9 +87,72 @@ def test_each_changed_example_says_what_is_known_and_the_worst_come_first() -> N
     assert "A tie." not in text  # only three are shown
 
 
+def test_a_changed_answer_is_shown_before_and_after_and_next_to_its_label() -> None:
+    after = LOGITS.copy()
+    after[1] = (0.75, 0.5)
+    comparison = compare(rung(LOGITS, name="pytorch"), rung(after, name="onnx"))
+    text = _text(*changes_table(Step(Stage.COMPRESSED, Stage.WRITTEN, comparison), SST2))
+    first, second = (line.split("│")[1:-1] for line in text.splitlines() if line[0] == "│")
+    assert [cell.strip() for cell in first[2:4]] == ["positive → negative", "1.0000"]
+    assert second[2].strip() == "label: positive"
+
+
+def test_a_regression_has_scores_and_no_margin() -> None:
+    before, after = np.array([[2.5], [1.0]], np.float32), np.array([[2.75], [1.0]], np.float32)
+    rungs = (rung(each, name=name, task="stsb") for each, name in ((before, "a"), (after, "b")))
+    step = Step(Stage.COMPRESSED, Stage.WRITTEN, compare(*rungs))
+    text = _text(*changes_table(step, task_named("stsb")))
+    assert "2.500 → 2.750" in text
+    assert "label: 0.000" in text
+    assert "margin" not in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("task", ["sst2", "rte", "mrpc", "cola"])
+def test_names_of_classes_stay_whole_in_a_narrow_terminal(task: str) -> None:
+    facts = task_named(task)
+    rungs = (rung(each, task=task) for each in (LOGITS, LOGITS[:, ::-1]))
+    explanations = (Explanation(0, True, "The 1st code that differs is at encoder.layer.3. " * 3),)
+    step = Step(Stage.COMPRESSED, Stage.WRITTEN, compare(*rungs), explanations)
+    lines = _text(*changes_table(step, facts), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    answers = [line.split("│")[3].strip() for line in lines if line[0] == "│"]
+    words = [word for answer in answers for word in answer.split()]
+    assert set(words) == {*facts.labels, "→", "label:"}
+
+
+ENGINE = {
+    "int8": {"linears": {"int8": 12, "total": 12}, "attentions": {"int8": 2, "total": 2}},
+    "sparse_kernels": {"verdict": "unproven"},
+}
+COVERAGE = "12 of 12 linears in INT8, 2 of 2 attentions fused in INT8; sparse kernels "
+
+
+@pytest.mark.parametrize(
+    ("sparse", "engine", "told"),
+    [
+        ("unproven", None, "unproven; it did not run here"),
+        ("proved", rung(LOGITS), "proved; it ran 8 examples here; its speed is for bench to"),
+    ],
+    ids=["not run", "run"],
+)
+def test_of_an_engine_is_told_what_its_build_proves_and_whether_this_run_ran_it(
+    sparse: str, engine: RungResult | None, told: str
+) -> None:
+    rungs = {Stage.COMPRESSED: rung(LOGITS)} | ({Stage.ENGINE: engine} if engine else {})
+    facts = ENGINE | {"sparse_kernels": {"verdict": sparse}}
+    text = _text(proof_table(ParityResult(rungs), Verdict(()), artefact_storing("int8"), facts))
+    assert COVERAGE + told in text
+
+
+def test_an_engine_that_was_not_built_says_so() -> None:
+    (line,) = (each for each in _proof("int8").splitlines() if "TensorRT engine" in each)
+    assert "not built" in line
+
+
 def test_no_table_where_nothing_changed() -> None:
     step = Step(Stage.COMPRESSED, Stage.WRITTEN, compare(rung(LOGITS), rung(LOGITS)))
-    assert list(changes_table(step)) == []
+    assert list(changes_table(step, SST2)) == []
 
 
 def test_the_shifted_rung_says_how_many_it_ran_and_whether_it_is_equal() -> None:

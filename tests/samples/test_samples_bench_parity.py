@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from nxmi_export.artefact import read_artefact
+from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.glue import task_named
 from nxmi_export.workflow.parity import ParityRequest
 from samples import bench_parity
@@ -24,6 +26,25 @@ def test_ratios_are_to_the_plain_loop_and_every_way_runs_in_every_round() -> Non
         "times as fast by wall",
         "times as fast by processor",
     }
+
+
+def test_the_plain_loop_makes_each_weight_once_as_a_parity_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = sst2_project(tmp_path)
+    made: list[CompressedLinear] = []
+    make = CompressedLinear._make_weight
+
+    def counted(linear: CompressedLinear) -> Tensor:
+        made.append(linear)
+        return make(linear)
+
+    monkeypatch.setattr(CompressedLinear, "_make_weight", counted)
+    monkeypatch.setattr(bench_parity, "PADDED", 64)
+    monkeypatch.setattr(bench_parity, "PLAIN_BATCH", 4)
+    request = ParityRequest(task_named("sst2"), project.data, limit=8)
+    whole_ways(read_artefact(project.artefact), request)[PLAIN]()
+    assert len(made) == len({id(linear) for linear in made}) > 0
 
 
 def test_a_whole_run_is_a_parity_run_next_to_a_loop_over_its_rungs(

@@ -6,13 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from nxmi_export.glue import TASKS, task_named
+from nxmi_export.glue import TASKS, load_dataset, task_named
 from nxmi_export.recipe import Recipe, preset
 from samples.parity_table import run as of_table
 from samples.parity_table.__main__ import RESULTS
 from samples.parity_table.cells import Cell, cell_named, cells, ladder
+from samples.parity_table.constant_answers import CLASSES
 from samples.parity_table.run import Place, changed_settings, run
 from samples.parity_table.summary import summary_of
 from samples.parity_table.table import POINTS, markdown, points
@@ -114,11 +116,66 @@ def test_the_tables_show_scores_changes_and_verdicts(tmp_path: Path) -> None:
         "| wnli | 71 | accuracy | 50.50 | 50.50 | 50.50 | 50.50 | 50.00 | 1 (0) | 1 (0) | -0.50 "
         "| -0.50 | 3 of the first 64 | 3 (1) | passed | 1.5 | 1200 |" in text
     )
-    assert "| wnli_deploy | deploy, 1 epoch | 71 | 5 | 0 | all hold |" in text
+    assert "| wnli_deploy | deploy, 1 epoch | 71 | 1 | 0 | all hold |" in text
     assert (
-        "; 0 failed one of 3 checks. On 0 of 1 dev sets of the ladder optimized kernels moved the "
-        "score by at most 0.1 points." in text
+        "; 0 failed one of 3 checks. Of 1 dev sets of the ladder, optimized kernels (written → "
+        "optimized) moved the score by at most 0.1 points on 0, and the whole deployment "
+        "(compressed → optimized) on 0." in text
     )
+
+
+def test_what_kernels_move_is_told_from_what_the_whole_deployment_moves(tmp_path: Path) -> None:
+    cell = cell_named("wnli_deploy")
+    document = _document(cell)
+    document["splits"][0]["rungs"]["written"]["primary"] = 0.5
+    _write(tmp_path, cell, document)
+    assert (
+        "(written → optimized) moved the score by at most 0.1 points on 1, and the whole "
+        "deployment (compressed → optimized) on 0." in markdown(tmp_path)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "shown"),
+    [
+        ("cola_deploy", 0.0, "0.00†"),
+        ("cola_deploy", 0.0181, "1.81"),
+        ("wnli_deploy", 31 / 71, "43.66†"),
+        ("rte_deploy", 146 / 277, "52.71†"),
+        ("rte_deploy", 147 / 277, "53.07"),
+        ("mrpc_deploy", (279 / 408 + 2 * 279 / (408 + 279)) / 2, "74.80†"),
+        ("mrpc_deploy", (129 / 408 + 0) / 2, "15.81†"),
+        ("stsb_deploy", 0.0, "0.00"),
+    ],
+)
+def test_a_dense_score_that_one_class_for_all_would_have_is_marked(
+    tmp_path: Path, name: str, score: float, shown: str
+) -> None:
+    cell = cell_named(name)
+    document = _document(cell)
+    document["splits"][0]["rungs"]["dense"]["primary"] = score
+    _write(tmp_path, cell, document)
+    text = markdown(tmp_path)
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| {cell.task} | 71"))
+    assert f" | {shown} | 50.50 | 50.50 |" in row
+    sentence = (
+        "† is what always answering one class scores: such a model may not tell its examples "
+        "apart, and that few of its answers change is then little evidence."
+    )
+    assert (sentence in text.splitlines()) is shown.endswith("†")
+
+
+@pytest.mark.glue
+def test_the_classes_are_counted_as_the_data_have_them(glue_dir: Path) -> None:
+    for (task, split), counts in CLASSES.items():
+        labels = load_dataset(task_named(task), split, glue_dir).labels
+        assert tuple(np.bincount(labels).tolist()) == counts
+
+
+def test_every_dev_set_with_classes_is_counted() -> None:
+    assert set(CLASSES) == {
+        (task.name, split) for task in GLUE if not task.is_regression for split in task.dev_splits
+    }
 
 
 def test_the_metric_is_what_the_task_reports_and_not_its_first(tmp_path: Path) -> None:
@@ -132,7 +189,7 @@ def test_a_failed_gate_is_in_the_table_with_its_reason(tmp_path: Path) -> None:
     _write(tmp_path, cell, _document(cell, unexplained=1))
     text = markdown(tmp_path)
     assert "| 1 (1) | 1 (1) | -0.50 | -0.50 | 3 of the first 64 | 3 (1) | FAILED |" in text
-    assert "| 5 | 5 | one is unexplained |" in text
+    assert "| 1 | 5 | one is unexplained |" in text
     assert "; 1 failed one of 3 checks. " in text
 
 

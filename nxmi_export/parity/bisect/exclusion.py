@@ -34,11 +34,10 @@ def write_exclusions(path: Path, recipe: Recipe, found: Bisection) -> None:
 
 
 def _comment(found: Bisection) -> Iterator[str]:
-    goal = found.goal
-    first = found.trials[0]
+    least = found.goal.reference - found.goal.tolerance
     yield f"{len(found.layers)} of {len(found.candidates)} layers stay dense, found by bisection."
     yield (
-        f"The metric is {first.metric:.4f} with all of them compressed and {found.metric:.4f} with "
-        f"these dense; at least {goal.reference - goal.tolerance:.4f} was asked for."
+        f"The metric is {found.metric_before:.4f} with all of them compressed and "
+        f"{found.metric:.4f} with these dense; at least {least:.4f} was asked for."
     )
     yield f"Of {found.evaluations} evaluated sets: {found.certainty}."

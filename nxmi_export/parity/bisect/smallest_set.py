@@ -1,10 +1,11 @@
 """Layers and a metric of returning some of them in, the smallest set that restores it out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 from nxmi_export.errors import UsageError
@@ -52,7 +53,15 @@ class Bisection:
     @property
     def metric(self) -> float:
         """The metric with `layers` returned."""
-        return next(trial.metric for trial in self.trials if trial.layers == self.layers)
+        return self._metric_with(self.layers)
+
+    @property
+    def metric_before(self) -> float:
+        """The metric with no layer returned."""
+        return self._metric_with(())
+
+    def _metric_with(self, layers: tuple[str, ...]) -> float:
+        return next(trial.metric for trial in self.trials if trial.layers == layers)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data under a schema; a metric that is NaN becomes null."""
@@ -75,6 +84,7 @@ def smallest_set(
     budget: int,
     suspects: Sequence[str] = (),
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    known: Mapping[frozenset[str], float] = MappingProxyType({}),
 ) -> Bisection:
     """Find few layers whose return brings `metric` back within the tolerance of `goal`.
 
@@ -83,11 +93,12 @@ def smallest_set(
     drift, or by sensitivity): the shortest prefix that restores is found by halving, then reduced
     by delta debugging to a set that no member can leave, then every smaller set is tried as far as
     the budget goes. A wrong order costs evaluations and never a wrong answer. The same arguments
-    always give the same trials. Raises UsageError for no layers, unknown suspects, a tolerance
-    below zero, or a budget below 2.
+    always give the same trials. Sets whose metric is `known`, as that of the goal's reference may
+    be, are the first trials, and the budget counts them. Raises UsageError for no layers, unknown
+    suspects, a tolerance below zero, or a budget below 2.
     """
     _check(layers, suspects, goal, budget)
-    trials = Trials(tuple(layers), metric, goal, budget=budget, on_trial=on_trial)
+    trials = Trials(tuple(layers), metric, goal, budget=budget, on_trial=on_trial, known=known)
     if trials.restores(()):
         return _result(trials, goal, (), Certainty.UNNEEDED, 0, budget)
     if not trials.restores(layers):

@@ -1,6 +1,6 @@
 """Sets of layers in, the metric of each out: evaluated once, counted, and within a budget."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 __all__ = ["BudgetSpent", "Goal", "Trial", "Trials"]
@@ -34,7 +34,10 @@ class BudgetSpent(Exception):
 
 
 class Trials:
-    """Evaluates sets of `layers`, no set twice and at most `budget` of them."""
+    """Evaluates sets of `layers`, no set twice and at most `budget` of them.
+
+    Those whose metric is `known` were evaluated before and are trials like all others.
+    """
 
     def __init__(
         self,
@@ -44,10 +47,13 @@ class Trials:
         *,
         budget: int,
         on_trial: Callable[[Trial], None] = lambda trial: None,
+        known: Mapping[frozenset[str], float],
     ) -> None:
         self.layers, self._metric, self._goal = layers, metric, goal
         self._budget, self._on_trial = budget, on_trial
         self._known: dict[frozenset[str], Trial] = {}
+        for chosen, value in known.items():
+            self._record(chosen, value)
 
     @property
     def done(self) -> tuple[Trial, ...]:
@@ -69,8 +75,10 @@ class Trials:
         if chosen not in self._known:
             if self.left <= 0:
                 raise BudgetSpent
-            metric = self._metric(chosen)
-            ordered = tuple(name for name in self.layers if name in chosen)
-            self._known[chosen] = Trial(ordered, metric, self._goal.met_by(metric))
-            self._on_trial(self._known[chosen])
+            self._record(chosen, self._metric(chosen))
         return self._known[chosen].restores
+
+    def _record(self, chosen: frozenset[str], metric: float) -> None:
+        ordered = tuple(name for name in self.layers if name in chosen)
+        self._known[chosen] = Trial(ordered, metric, self._goal.met_by(metric))
+        self._on_trial(self._known[chosen])

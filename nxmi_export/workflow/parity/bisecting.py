@@ -53,9 +53,8 @@ def bisection(ladder: Ladder, climbed: Climbed, budget: int) -> Bisection | None
     with _stopping() as stopped:
 
         def metric(layers: frozenset[str]) -> float:
-            if layers not in done:
-                done[layers] = _score(ladder, climbed, returning.model(layers), stopped).primary
-                climbed.on_progress("bisecting, sets of layers", len(done), budget)
+            done[layers] = _score(ladder, climbed, returning.model(layers), stopped).primary
+            climbed.on_progress("bisecting, sets of layers", len(done), budget)
             return done[layers]
 
         try:
@@ -70,6 +69,7 @@ def bisection(ladder: Ladder, climbed: Climbed, budget: int) -> Bisection | None
                 Goal(reference, ladder.request.gate.max_drop),
                 budget=budget,
                 suspects=_suspects(model, returning.layers, dense),
+                known=dict(done),
             )
         except BudgetSpent:
             return None

@@ -137,6 +137,22 @@ def test_trials_are_heard_as_they_are_made() -> None:
     assert heard[0] == Trial((), pytest.approx(0.85), restores=False)
 
 
+def test_a_set_that_was_evaluated_before_is_counted_and_not_evaluated_again() -> None:
+    whole = frozenset(LAYERS)
+    for losses, evaluations in (({}, 2), ({"layer.7": 0.05}, 4)):
+        metric, heard = _additive(losses), list[Trial]()
+        known = {whole: metric(whole)}
+        found = smallest_set(LAYERS, metric, GOAL, budget=4, known=known, on_trial=heard.append)
+        assert found.trials[:2] == (
+            Trial(LAYERS, 0.9, restores=True),
+            Trial((), metric(frozenset()), restores=not losses),
+        )
+        assert tuple(heard) == found.trials
+        assert metric.asked.count(whole) == 1
+        assert found.evaluations == evaluations
+        assert found.metric_before == metric(frozenset())
+
+
 @given(
     st.dictionaries(st.sampled_from(LAYERS[:6]), st.floats(0.001, 0.05)),
     st.permutations(LAYERS[:6]),
