@@ -17,8 +17,8 @@ _Autotune = Annotated[
     bool,
     typer.Option(
         help="Time on this machine which graph is fastest on onnxruntime and which of its fusions "
-        "pay, and record the choice. "
-        "Timings are kept in $XDG_CACHE_HOME/nxmi-export/tuning, with ~/.cache for what is unset."
+        "pay, and record the choice. Timings are kept in nxmi-export/tuning of $XDG_CACHE_HOME or "
+        "~/.cache."
     ),
 ]
 _EXAMPLES = """
