@@ -12,16 +12,14 @@ import onnx_ir as ir
 
 from passes.constants import constant_array, drop_unread_node, free_name, readers
 from passes.contract import GraphPass, Rewritten
-from passes.errors import RefusedGraph
 from passes.ledger import Change, Entry, Skip
+from passes.opsets import check_opset, declare_opset
 from passes.provenance import MODULE_KEY, module_of
 
 __all__ = ["FuseAttention"]
 
 OPSET = 23  # the first with Attention
 IR_VERSION = 11  # the first that may declare it
-_OLDEST = 20  # of what an older graph holds, operators have changed since
-_CHANGED = frozenset({"GroupNormalization"})  # from opset 20 to 23; other changes only add types
 _HEADS_OUT, _KEYS_OUT = (0, 2, 1, 3), (0, 2, 3, 1)  # rows, tokens, heads, channels
 _HEADS = 2  # the axis before they are transposed
 _SCORES = frozenset({"Div", "MatMul", "Mul"})
@@ -54,22 +52,13 @@ class FuseAttention(GraphPass):
     def requires(self, model: ir.Model) -> None:
         """Raises `RefusedGraph` for a graph that would mean something else in opset 23."""
         super().requires(model)
-        version = model.opset_imports.get("", 0)
-        changed = sorted({node.op_type for node in model.graph.all_nodes()} & _CHANGED)
-        if version < _OLDEST or (version < OPSET and changed):
-            raise RefusedGraph(
-                "Attention",
-                expected=f"a graph of ONNX opset {OPSET}, or one that means the same in it",
-                found=f"opset {version}" + (f" with {', '.join(changed)}" if changed else ""),
-                remedy="capture the model again",
-            )
+        check_opset(model, "Attention", OPSET)
 
     def call(self, model: ir.Model) -> Rewritten:
         """Rewrite every graph; a model with Attention in it declares the versions that have it."""
         result = super().call(model)
         if result.modified:
-            model.opset_imports[""] = max(model.opset_imports[""], OPSET)
-            model.ir_version = max(model.ir_version, IR_VERSION)
+            declare_opset(model, OPSET, IR_VERSION)
         return result
 
     def rewrite(self, graph: ir.Graph) -> Iterator[Entry]:

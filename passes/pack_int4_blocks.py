@@ -28,14 +28,13 @@ from passes.layer_invariants import (
 from passes.ledger import Change, Entry, Skip
 from passes.linear_layers import LinearLayer, linear_layers
 from passes.numerics import IntegerRange
+from passes.opsets import check_opset, declare_opset
 
 __all__ = ["PackInt4Blocks"]
 
 INT4 = IntegerRange(-8, 7)  # what four bits hold
 OPSET = 21  # the first with INT4 and block_size
 IR_VERSION = 10  # the first with INT4
-_LARGEST_UNPACKED = OPSET - 1  # an older graph may hold other operators that have changed since
-_CHANGED = frozenset({"GroupNormalization"})  # from opset 20 to 21; other changes only add types
 
 
 class PackInt4Blocks(GraphPass):
@@ -59,22 +58,13 @@ class PackInt4Blocks(GraphPass):
     def requires(self, model: ir.Model) -> None:
         """Check what the pass assumes; raises `RefusedGraph` for a graph of another opset."""
         super().requires(model)
-        version = model.opset_imports.get("", 0)
-        changed = sorted({node.op_type for node in model.graph.all_nodes()} & _CHANGED)
-        if version < _LARGEST_UNPACKED or (version < OPSET and changed):
-            raise RefusedGraph(
-                "INT4",
-                expected=f"a graph of ONNX opset {OPSET}, or one that means the same in it",
-                found=f"opset {version}" + (f" with {', '.join(changed)}" if changed else ""),
-                remedy="capture the model again",
-            )
+        check_opset(model, "INT4", OPSET)
 
     def call(self, model: ir.Model) -> Rewritten:
         """Rewrite every graph; a model with INT4 in it declares the versions that have it."""
         result = super().call(model)
         if result.modified:
-            model.opset_imports[""] = max(model.opset_imports[""], OPSET)
-            model.ir_version = max(model.ir_version, IR_VERSION)
+            declare_opset(model, OPSET, IR_VERSION)
         return result
 
     def rewrite(self, graph: ir.Graph) -> Iterator[Entry]:
