@@ -22,7 +22,7 @@ OPSET = 23  # the first with Attention
 IR_VERSION = 11  # the first that may declare it
 _HEADS_OUT, _KEYS_OUT = (0, 2, 1, 3), (0, 2, 3, 1)  # rows, tokens, heads, channels
 _HEADS = 2  # the axis before they are transposed
-_SCORES = frozenset({"Div", "MatMul", "Mul"})
+_SCORES = frozenset({"MatMul", "Mul"})
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def _attention_around(softmax: ir.Node) -> _Attention:
     value, value_heads = _split(context.inputs[1], _HEADS_OUT)
     if _perm(rows) != _HEADS_OUT or len({heads, key_heads, value_heads}) > 1:
         raise _NoMatch("the heads are not split and joined in the same way")
+    _check_rows(query, last.outputs[0])
     return _Attention(query, key, value, mask, scale, heads, last)
 
 
@@ -150,15 +151,14 @@ def _scaled(scores: ir.Node) -> tuple[ir.Node, float]:
     _only_reader(scores.outputs[0], "Add", "Softmax")
     if scores.op_type == "MatMul":
         return scores, 1.0
-    factor = constant_array(scores.inputs[1]) if scores.op_type in {"Mul", "Div"} else None
+    factor = constant_array(scores.inputs[1]) if scores.op_type == "Mul" else None
     if factor is None or factor.size != 1:
         raise _NoMatch(f"the scores come from {scores.op_type}")
     product = _producer(scores.inputs[0])
     if product.op_type != "MatMul":
         raise _NoMatch(f"the scores come from {product.op_type}")
     _only_reader(product.outputs[0], scores.op_type)
-    number = float(factor.reshape(()))
-    return product, number if scores.op_type == "Mul" else 1 / number
+    return product, float(factor.reshape(()))
 
 
 def _split(heads: ir.Value | None, perm: tuple[int, ...]) -> tuple[ir.Value, int]:
@@ -176,9 +176,18 @@ def _split(heads: ir.Value | None, perm: tuple[int, ...]) -> tuple[ir.Value, int
     if not isinstance(count, int):
         raise _NoMatch("how many heads there are is not recorded")
     source = parted.inputs[0]
-    if source is None or source.shape is None or len(source.shape) != 3:
-        raise _NoMatch("the value of all heads has other axes than batch, sequence and channels")
+    assert source is not None  # a Reshape reads two values
+    _check_rows(source, parted.outputs[0])
     return source, count
+
+
+def _check_rows(one: ir.Value, other: ir.Value) -> None:
+    """Both begin with the same two axes, batch and sequence, and all heads have one axis more."""
+    shapes = [each.shape for each in (one, other)]
+    known = [tuple(shape)[:2] for shape in shapes if shape is not None and len(shape) >= 3]
+    unnamed = {ir.SymbolicDim(None)} & {axis for axes in known for axis in axes}
+    if len(known) < 2 or known[0] != known[1] or unnamed or len(one.shape or ()) != 3:
+        raise _NoMatch("heads are not split from batch, sequence and channels and joined to them")
 
 
 def _producer(value: ir.Value | None) -> ir.Node:

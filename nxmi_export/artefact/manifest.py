@@ -88,8 +88,7 @@ class Tuning(_Record):
     """Which graph and which of onnxruntime's fusions are fastest, as measured by the export."""
 
     processor: str
-    threads: int | None  # None: onnxruntime's own choice
-    onnxruntime: str
+    onnxruntime: str  # its version; threads are its own choice
     timed: tuple[TimedOptions, ...]  # the portable graph with every fusion first
     graph: str  # the chosen one, which `model.cpu.onnx` is
     options: dict[str, str]  # the chosen ones

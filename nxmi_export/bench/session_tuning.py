@@ -1,16 +1,15 @@
 """Graphs for onnxruntime in, which is fastest on this machine, and without which fusions, out.
 
-Which fusions pay changes with the release and the processor: SkipLayerNormalization took a quarter
-of the time of Add and LayerNormalization in one release, and four times as long two releases later.
-None of them changes what a graph means, so the choice is one of speed alone, and is measured.
+Which fusions pay changes with the release and the processor: in one SkipLayerNormalization is
+faster than Add and LayerNormalization, in another slower. None of them changes what a graph means,
+so the choice is one of speed alone, and is measured.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -47,8 +46,7 @@ CANDIDATES: tuple[Mapping[str, str], ...] = (
 """Configuration entries of a session."""
 
 ROUNDS = 7  # the interval of 95 % needs six
-_BATCHES = (1, 4)
-_TOKENS = 128  # of all rows of a batch of one, half of them in the other
+_SHAPES = (Workload(1, 128), Workload(4, 64))  # one text, and a small batch as served
 _TURN = Turn(untimed=1, timed=1)
 
 Times: TypeAlias = Mapping[int, list[list[float]]]
@@ -60,9 +58,7 @@ def tune_session(
     *,
     vocabulary: int,
     position_limit: int,
-    threads: int | None = None,
     cache: Path | None = None,
-    on_round: Callable[[int, int], None] = lambda done, total: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
     """Time each of `graphs` with each of `CANDIDATES`; the first graph is what others must beat.
@@ -71,33 +67,30 @@ def tune_session(
     to it on none, beyond chance: by the 95 % intervals of `speedup`. Graphs that do not give the
     bits of the first when both run as written are left out. `cache` is a folder that keeps results
     for graphs of the same operators and sizes, this processor and this release of onnxruntime; an
-    entry that does not read counts as none. All candidates are loaded at once. Raises ArtefactError
-    for a graph that does not open.
+    entry that does not read counts as none. All candidates are loaded at once, so that they take
+    turns. Raises ArtefactError for a graph that does not open.
     """
-    shapes = [Workload(rows, min(_TOKENS // min(rows, 2), position_limit)) for rows in _BATCHES]
-    entry = None if cache is None else cache / f"{_key(graphs, shapes, threads)}.json"
+    shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
+    graphs = _equal(graphs, shapes[-1], vocabulary)
+    entry = None if cache is None else cache / f"{_key(graphs, shapes)}.json"
     known = None if entry is None else _read(entry)
     if known is not None:
         return known
-    ways = [(name, each) for name in _equal(graphs, shapes[-1], vocabulary) for each in CANDIDATES]
+    ways = [(name, each) for name in graphs for each in CANDIDATES]
     with ExitStack() as stack:
         runners = [
-            stack.enter_context(
-                OnnxRuntimeRunner(graphs[name], optimize=True, threads=threads, entries=entries)
-            )
+            stack.enter_context(OnnxRuntimeRunner(graphs[name], optimize=True, entries=entries))
             for name, entries in ways
         ]
         times: list[Times] = []
         for shape in shapes:
             feeds = _batch(shape, runners[0].input_names, vocabulary)
             timers = {at: _timer(runner, feeds, clock) for at, runner in enumerate(runners)}
-            tell = partial(_tell, on_round, len(times) * ROUNDS, ROUNDS * len(shapes))
-            times.append(samples(timers, ROUNDS, tell, turn=_TURN, warm_up=1))
+            times.append(samples(timers, ROUNDS, turn=_TURN, warm_up=1))
     timed = [_timed(at, way, shapes, times) for at, way in enumerate(ways)]
     chosen = _fastest(timed)
     tuning = Tuning(
         processor=_processor(),
-        threads=threads,
         onnxruntime=version("onnxruntime"),
         timed=tuple(timed),
         graph=chosen.graph,
@@ -108,8 +101,9 @@ def tune_session(
     return tuning
 
 
-def _equal(graphs: Mapping[str, Path], shape: Workload, vocabulary: int) -> Iterator[str]:
-    """The names of those that give the bits of the first on a padded batch, run as written."""
+def _equal(graphs: Mapping[str, Path], shape: Workload, vocabulary: int) -> dict[str, Path]:
+    """Those that give the bits of the first on a padded batch, run as written."""
+    found: dict[str, Path] = {}
     expected: Float32Array | None = None
     for name, path in graphs.items():
         with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
@@ -119,15 +113,12 @@ def _equal(graphs: Mapping[str, Path], shape: Workload, vocabulary: int) -> Iter
             logits = runner.run(feeds)["logits"]
         expected = logits if expected is None else expected
         if not len(different_rows(expected, logits)):
-            yield name
+            found[name] = path
+    return found
 
 
 def _batch(shape: Workload, names: Sequence[str], vocabulary: int) -> Feeds:
     return batch_for(shape, names, vocabulary=vocabulary, rng=np.random.default_rng(0))
-
-
-def _tell(on_round: Callable[[int, int], None], before: int, total: int, done: int, _: int) -> None:
-    on_round(before + done, total)
 
 
 def _timer(runner: OnnxRuntimeRunner, feeds: Feeds, clock: Callable[[], float]) -> Timer:
@@ -146,21 +137,20 @@ def _timed(
     times: Sequence[Times],
 ) -> TimedOptions:
     """What the way at this place was worth against that at the first."""
-    found = [(speedup(each[0], each[at]), each[at]) for each in times]
     graph, entries = way
-    return TimedOptions(
-        graph=graph,
-        options=dict(entries),
-        shapes={
-            str(shape): TimedShape(
-                seconds=float(np.median(seconds)),
-                speedup=ratio.median,
-                low=ratio.low,
-                high=ratio.high,
-            )
-            for shape, (ratio, seconds) in zip(shapes, found, strict=True)
-            if ratio.low is not None and ratio.high is not None  # `ROUNDS` are enough for it
-        },
+    found = {
+        str(shape): _timed_shape(each[0], each[at])
+        for shape, each in zip(shapes, times, strict=True)
+    }
+    return TimedOptions(graph=graph, options=dict(entries), shapes=found)
+
+
+def _timed_shape(first: list[list[float]], seconds: list[list[float]]) -> TimedShape:
+    ratio = speedup(first, seconds)
+    assert ratio.low is not None, "`ROUNDS` are enough for an interval"
+    assert ratio.high is not None, "it has both ends or none"
+    return TimedShape(
+        seconds=float(np.median(seconds)), speedup=ratio.median, low=ratio.low, high=ratio.high
     )
 
 
@@ -179,13 +169,12 @@ def _gain(timed: TimedOptions) -> float:
     return float(np.prod([shape.speedup for shape in timed.shapes.values()]))
 
 
-def _key(graphs: Mapping[str, Path], shapes: Sequence[Workload], threads: int | None) -> str:
+def _key(graphs: Mapping[str, Path], shapes: Sequence[Workload]) -> str:
     """SHA-256 of everything that decides which way wins, weights apart."""
     facts = {
         "graphs": {name: _structure(path) for name, path in graphs.items()},
         "shapes": [str(each) for each in shapes],
         "processor": _processor(),
-        "threads": threads,
         "onnxruntime": version("onnxruntime"),
         "candidates": [dict(each) for each in CANDIDATES],
         "rounds": ROUNDS,

@@ -31,7 +31,6 @@ TUNED = {**CHOSEN, **EXACT_PRODUCTS}
 SHAPES = {"1x64": TimedShape(seconds=1e-3, speedup=1.25, low=1.2, high=1.3)}
 TUNING = Tuning(
     processor="a processor",
-    threads=None,
     onnxruntime="1.32.0",
     timed=(
         TimedOptions(
