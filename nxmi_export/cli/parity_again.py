@@ -56,4 +56,5 @@ def _export(artefact: Artefact, request: "ParityRequest") -> list[str]:
     # One size was asked for, and every layer that is packed has it.
     for block in sorted({each.block for each in artefact.manifest.packed.values()}):
         export += ["--int4-blocks", str(block)]
-    return export
+    # Measured again, another form of model.cpu.onnx may be the fastest.
+    return [*export, "--no-autotune" if artefact.manifest.tuning is None else "--autotune"]

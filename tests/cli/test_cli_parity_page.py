@@ -168,13 +168,15 @@ def test_the_commands_on_the_page_make_the_same_run_again(
     page = read(project.artefact / "report.html")
     (text,) = page.all("section")[-1].all("pre")[0].all("code")[0].content
     export, parity = (shlex.split(line)[1:] for line in str(text).splitlines())
-    place = ["-o", str(project.artefact), "--overwrite"]
+    place = ["-o", str(project.artefact), "--overwrite", "--no-autotune"]
     assert export == ["export", str(project.folder / "model.pt"), *place]
     first = document(project)
     (project.artefact / "parity-sst2.json").unlink()
     assert nxmi_export(*parity).code == code
     assert document(project) == first
+    before = read_artefact(project.artefact).manifest.files
     assert nxmi_export(*export).code == 0
+    assert read_artefact(project.artefact).manifest.files == before
     names = {path.name for path in project.artefact.iterdir()}
     assert "report.html" not in names  # nothing is known of the new files yet
 
@@ -189,8 +191,21 @@ def test_the_export_on_the_page_makes_every_file_that_the_artefact_has(project: 
     changed = replace(artefact, manifest=artefact.manifest.model_copy(update=more))
     request = ParityRequest(task_named("sst2"), project.data, probe_tokens=32)
     export, parity = commands_again(changed, request)
-    assert export.endswith(" --overwrite --fp16 --int4-blocks 128")
+    assert export.endswith(" --overwrite --fp16 --int4-blocks 128 --no-autotune")
     assert " --probe-tokens 32 " in parity
+
+
+def test_the_export_on_the_page_measures_what_the_first_one_measured(
+    nxmi_export: Command, project: Project, tmp_path: Path
+) -> None:
+    outcome = nxmi_export("export", project.folder / "model.pt", "-o", tmp_path / "artefact")
+    assert (outcome.code, outcome.err) == (0, "")
+    artefact = read_artefact(tmp_path / "artefact")
+    tuning = artefact.manifest.tuning
+    assert tuning is not None  # unasked
+    assert {each.graph for each in tuning.timed} == {"portable"}  # its attention is quantized
+    request = ParityRequest(task_named("sst2"), project.data)
+    assert commands_again(artefact, request)[0].endswith(" --autotune")
 
 
 def document(project: Project) -> dict[str, Any]:

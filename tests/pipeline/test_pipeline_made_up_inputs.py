@@ -16,12 +16,18 @@ from nxmi_export.checkpoint import read_tokenizer_files, write_checkpoint
 from nxmi_export.compression import checkpoint_of
 from nxmi_export.glue import task_named
 from nxmi_export.parity import Gate, ParityRun
-from nxmi_export.recipe import Recipe
+from nxmi_export.recipe import Placement, Recipe
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from tests.pipeline.exports import load
 from tests.pipeline.parity_project import EXAMPLES, Project, write_split
-from tests.tiny_models import POSITION_LIMIT, compressed_model, tiny_tokenizer, toy_dataset
+from tests.tiny_models import (
+    POSITION_LIMIT,
+    compressed_model,
+    tiny_tokenizer,
+    toy_dataset,
+    write_model_file,
+)
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -151,6 +157,19 @@ def test_a_fault_of_the_float16_file_alone_shows_in_its_codes(
     (sentence, *_) = told(run_parity(planted(project, CLAMPED, "model.fp16.onnx")))
     assert sentence.startswith("The float16 file gives ")
     assert f"codes of {EMBEDDINGS} more than one step away from PyTorch's" in sentence
+
+
+def test_a_fault_of_a_float16_file_that_quantizes_nothing_shows_in_its_logits(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path)
+    model = write_model_file(tmp_path / "model.pt", Placement.WEIGHTS)
+    write_split(project.data, toy_dataset(EXAMPLES), "validation")
+    export(ExportRequest(str(model), project.artefact, fp16=True))
+    assert run_parity(project).failures == ()
+    (sentence, *_) = told(run_parity(planted(project, CLAMPED, "model.fp16.onnx")))
+    assert sentence.startswith("The float16 file gives logits on the probes that lie ")
+    assert "from those of model.onnx, unoptimized, where rounding to float16" in sentence
 
 
 def test_what_probes_reach_is_written_down(sst2: Project) -> None:

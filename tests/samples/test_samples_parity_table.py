@@ -74,7 +74,12 @@ def _document(cell: Cell, *, unexplained: int = 0) -> dict[str, Any]:
 
 
 def _write(results: Path, cell: Cell, document: Mapping[str, Any]) -> None:
-    result = {"cell": asdict(cell), **summary_of(document), "seconds": 90, "peak_mb": 1200}
+    result = {
+        "cell": asdict(cell),
+        **summary_of(document),
+        "processor_seconds": 90,
+        "peak_mb": 1200,
+    }
     (results / f"{cell.name}.json").write_text(json.dumps(result), encoding="utf-8")
 
 
