@@ -71,17 +71,18 @@ class TimedShape(_Record):
     """One way to run `model.cpu.onnx` on one shape of batch."""
 
     seconds: float  # the median
-    speedup: float  # against the first way in the same rounds; the median
+    speedup: float  # against the fastest way before it, in the same rounds; the median
     low: float  # where the true median lies with 95 %
     high: float
 
 
 class TimedOptions(_Record):
-    """One way to run the model on onnxruntime, and what it was worth."""
+    """One way to run the model on onnxruntime, next to the fastest way before it."""
 
     graph: str  # "portable": opset 20; "attention": float attention as one operator of opset 23
     options: dict[str, str]  # configuration entries of the session
     shapes: dict[str, TimedShape]  # by batch x tokens
+    won: bool  # whether it became the fastest way
 
 
 class Tuning(_Record):
@@ -89,7 +90,7 @@ class Tuning(_Record):
 
     processor: str
     onnxruntime: str  # its version; threads are its own choice
-    timed: tuple[TimedOptions, ...]  # the portable graph with every fusion first
+    timed: tuple[TimedOptions, ...]  # in this order, beginning against the portable graph as it is
     graph: str  # the chosen one, which `model.cpu.onnx` is
     options: dict[str, str]  # the chosen ones
 

@@ -9,11 +9,11 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -33,24 +33,15 @@ from nxmi_export.parity.logits import Float32Array, different_rows
 
 __all__ = ["CANDIDATES", "ROUNDS", "tune_session"]
 
-CANDIDATES: tuple[Mapping[str, str], ...] = (
-    MappingProxyType({}),  # what onnxruntime does by itself
-    *(
-        MappingProxyType({WITHOUT_FUSIONS: ";".join(names)})
-        for names in (
-            ("SkipLayerNormFusion",),
-            ("BiasGeluFusion", "SkipLayerNormFusion"),
-        )
-    ),
+CANDIDATES: tuple[Mapping[str, str], ...] = tuple(
+    MappingProxyType({WITHOUT_FUSIONS: ";".join(names)})
+    for names in (("SkipLayerNormFusion",), ("BiasGeluFusion", "SkipLayerNormFusion"))
 )
-"""Configuration entries of a session."""
+"""Configuration entries of a session, other than what onnxruntime does by itself."""
 
 ROUNDS = 7  # the interval of 95 % needs six
 _SHAPES = (Workload(1, 128), Workload(4, 64))  # one text, and a small batch as served
 _TURN = Turn(untimed=1, timed=1)
-
-Times: TypeAlias = Mapping[int, list[list[float]]]
-"""Seconds on one shape, by the number of the way, round by round."""
 
 
 def tune_session(
@@ -61,44 +52,81 @@ def tune_session(
     cache: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
-    """Time each of `graphs` with each of `CANDIDATES`; the first graph is what others must beat.
+    """Let the ways to run one of `graphs` challenge the fastest so far, in this order.
 
-    Chosen is the fastest of those that beat the first graph with every fusion on one shape and lose
-    to it on none, beyond chance: by the 95 % intervals of `speedup`. Graphs that do not give the
-    bits of the first when both run as written are left out. `cache` is a folder that keeps results
-    for graphs of the same operators and sizes, this processor and this release of onnxruntime; an
-    entry that does not read counts as none. All candidates are loaded at once, so that they take
-    turns. Raises ArtefactError for a graph that does not open.
+    The first graph with every fusion begins; `CANDIDATES` challenge it, then the other graphs with
+    the options that are fastest by then. A challenger wins that is faster on one shape and slower
+    on none, beyond chance: by the 95 % intervals of `speedup`. Two sessions are loaded at a time.
+    Graphs that do not give the bits of the first when both run as written are left out. `cache` is
+    a folder that keeps results for graphs of the same operators and sizes, this processor and this
+    release of onnxruntime; an entry that does not read counts as none. Raises ArtefactError for a
+    graph that does not open.
     """
     shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
-    graphs = _equal(graphs, shapes[-1], vocabulary)
+    first, *others = graphs = _equal(graphs, shapes[-1], vocabulary)
     entry = None if cache is None else cache / f"{_key(graphs, shapes)}.json"
     known = None if entry is None else _read(entry)
     if known is not None:
         return known
-    ways = [(name, each) for name in graphs for each in CANDIDATES]
-    with ExitStack() as stack:
-        runners = [
-            stack.enter_context(OnnxRuntimeRunner(graphs[name], optimize=True, entries=entries))
-            for name, entries in ways
-        ]
-        times: list[Times] = []
-        for shape in shapes:
-            feeds = _batch(shape, runners[0].input_names, vocabulary)
-            timers = {at: _timer(runner, feeds, clock) for at, runner in enumerate(runners)}
-            times.append(samples(timers, ROUNDS, turn=_TURN, warm_up=1))
-    timed = [_timed(at, way, shapes, times) for at, way in enumerate(ways)]
-    chosen = _fastest(timed)
+    contest = _Contest(graphs, shapes, vocabulary, clock, graph=first)
+    for options in CANDIDATES:
+        contest.challenge(first, options)
+    for graph in others:
+        contest.challenge(graph, contest.options)
     tuning = Tuning(
         processor=_processor(),
         onnxruntime=version("onnxruntime"),
-        timed=tuple(timed),
-        graph=chosen.graph,
-        options=dict(chosen.options),
+        timed=tuple(contest.timed),
+        graph=contest.graph,
+        options=dict(contest.options),
     )
     if entry is not None:
         _write(entry, tuning)
     return tuning
+
+
+@dataclass
+class _Contest:
+    """The fastest way so far, and how every challenger did against it."""
+
+    graphs: Mapping[str, Path]
+    shapes: Sequence[Workload]
+    vocabulary: int
+    clock: Callable[[], float]
+    graph: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    timed: list[TimedOptions] = field(default_factory=list)
+
+    def challenge(self, graph: str, options: Mapping[str, str]) -> None:
+        """Time both by turns on every shape."""
+        with (
+            OnnxRuntimeRunner(
+                self.graphs[self.graph], optimize=True, entries=self.options
+            ) as holder,
+            OnnxRuntimeRunner(self.graphs[graph], optimize=True, entries=options) as challenger,
+        ):
+            found = {str(shape): self._timed(holder, challenger, shape) for shape in self.shapes}
+        faster = any(each.low > 1 for each in found.values())
+        won = faster and all(each.high >= 1 for each in found.values())
+        self.timed.append(TimedOptions(graph=graph, options=dict(options), shapes=found, won=won))
+        if won:
+            self.graph, self.options = graph, options
+
+    def _timed(
+        self, holder: OnnxRuntimeRunner, challenger: OnnxRuntimeRunner, shape: Workload
+    ) -> TimedShape:
+        feeds = _batch(shape, holder.input_names, self.vocabulary)
+        sides = {side: _timer(side, feeds, self.clock) for side in (holder, challenger)}
+        times = samples(sides, ROUNDS, turn=_TURN, warm_up=1)
+        ratio = speedup(times[holder], times[challenger])
+        assert ratio.low is not None, "`ROUNDS` are enough for an interval"
+        assert ratio.high is not None, "it has both ends or none"
+        return TimedShape(
+            seconds=float(np.median(times[challenger])),
+            speedup=ratio.median,
+            low=ratio.low,
+            high=ratio.high,
+        )
 
 
 def _equal(graphs: Mapping[str, Path], shape: Workload, vocabulary: int) -> dict[str, Path]:
@@ -128,45 +156,6 @@ def _timer(runner: OnnxRuntimeRunner, feeds: Feeds, clock: Callable[[], float]) 
         return clock() - begin
 
     return run
-
-
-def _timed(
-    at: int,
-    way: tuple[str, Mapping[str, str]],
-    shapes: Sequence[Workload],
-    times: Sequence[Times],
-) -> TimedOptions:
-    """What the way at this place was worth against that at the first."""
-    graph, entries = way
-    found = {
-        str(shape): _timed_shape(each[0], each[at])
-        for shape, each in zip(shapes, times, strict=True)
-    }
-    return TimedOptions(graph=graph, options=dict(entries), shapes=found)
-
-
-def _timed_shape(first: list[list[float]], seconds: list[list[float]]) -> TimedShape:
-    ratio = speedup(first, seconds)
-    assert ratio.low is not None, "`ROUNDS` are enough for an interval"
-    assert ratio.high is not None, "it has both ends or none"
-    return TimedShape(
-        seconds=float(np.median(seconds)), speedup=ratio.median, low=ratio.low, high=ratio.high
-    )
-
-
-def _fastest(timed: Sequence[TimedOptions]) -> TimedOptions:
-    plain, *others = timed
-    better = [
-        each
-        for each in others
-        if any(shape.low > 1 for shape in each.shapes.values())
-        and all(shape.high >= 1 for shape in each.shapes.values())
-    ]
-    return max(better, key=_gain, default=plain)
-
-
-def _gain(timed: TimedOptions) -> float:
-    return float(np.prod([shape.speedup for shape in timed.shapes.values()]))
 
 
 def _key(graphs: Mapping[str, Path], shapes: Sequence[Workload]) -> str:
