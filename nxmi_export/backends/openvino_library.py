@@ -66,22 +66,13 @@ def core() -> Any:
     return find_openvino().Core()
 
 
-@cache
 def products() -> Products:
     """What this processor multiplies codes in without losing any, found by multiplying large ones.
 
     Raises CapabilityMissing without OpenVINO, and where it loses some either way.
     """
-    kinds: tuple[Products, ...] = ("int8", "float32")
-    for kind in kinds:
-        if all(_is_exact(*probe, properties_of(kind)) for probe in _largest_products()):
-            return kind
-    raise CapabilityMissing(
-        "OpenVINO",
-        expected=f"a sum of {_WIDTH} products of {_LARGEST} and {_LARGEST} to be exact",
-        found="another number, from integer kernels and without them",
-        remedy="run the artefact with onnxruntime on this machine",
-    )
+    find_openvino()
+    return _exact_products()
 
 
 def properties_of(kind: Products, threads: int | None = None) -> dict[str, Any]:
@@ -108,6 +99,20 @@ def finding(error: Exception) -> str:
     lines = (line.strip() for line in str(error).splitlines())
     told = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
     return " ".join(told or str(error).split())
+
+
+@cache
+def _exact_products() -> Products:
+    kinds: tuple[Products, ...] = ("int8", "float32")
+    for kind in kinds:
+        if all(_is_exact(*probe, properties_of(kind)) for probe in _largest_products()):
+            return kind
+    raise CapabilityMissing(
+        "OpenVINO",
+        expected=f"a sum of {_WIDTH} products of {_LARGEST} and {_LARGEST} to be exact",
+        found="another number, from integer kernels and without them",
+        remedy="run the artefact with onnxruntime on this machine",
+    )
 
 
 def _largest_products() -> tuple[tuple[Any, list[Any]], ...]:

@@ -20,9 +20,9 @@ SUM = LARGEST * LARGEST * K
 @pytest.fixture
 def probed_again() -> Iterator[None]:
     """What was found of this processor is forgotten before and after."""
-    library.products.cache_clear()
+    library._exact_products.cache_clear()
     yield
-    library.products.cache_clear()
+    library._exact_products.cache_clear()
 
 
 @pytest.mark.parametrize("signed", [False, True])
