@@ -47,7 +47,7 @@ class OpenVinoRunner:
             # Not `read_model`, which offers the file to the readers of other formats as well.
             reader = openvino.frontend.FrontEndManager().load_by_framework("onnx")
             model = reader.convert(reader.load(str(path)))
-            outputs = tuple(each.get_any_name() for each in model.outputs)
+            shapes = {each.get_any_name(): each.get_partial_shape() for each in model.outputs}
             bounds = Bounds.of(model)
             compiled = core().compile_model(model, "CPU", properties_of(self.products, threads))
         except self._refusals as error:
@@ -62,7 +62,7 @@ class OpenVinoRunner:
         self._request: Any | None = compiled.create_infer_request()
         self._turn = Lock()  # a request has one set of tensors
         self.input_names = tuple(each.get_any_name() for each in compiled.inputs)
-        self.output_names = outputs
+        self.output_shapes: dict[str, Any] = shapes  # `openvino.PartialShape` by name
 
     @property
     def compiled(self) -> Any:
@@ -90,7 +90,7 @@ class OpenVinoRunner:
                 expected="a batch that every operator of the graph takes",
                 found=finding(error),
             ) from error
-        count = len(self.output_names)
+        count = len(self.output_shapes)
         self._bounds.check_computed(self.name, feeds, arrays[count:])
         rows = len(next(iter(feeds.values())))
         if any(len(each) != rows for each in arrays[:count]):
@@ -100,7 +100,7 @@ class OpenVinoRunner:
                 expected=f"{rows} rows of each output",
                 found=", ".join("×".join(map(str, each.shape)) for each in arrays[:count]),
             )
-        return dict(zip(self.output_names, arrays[:count], strict=True))
+        return dict(zip(self.output_shapes, arrays[:count], strict=True))
 
     def __enter__(self) -> Self:
         return self

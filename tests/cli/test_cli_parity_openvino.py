@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nxmi_export.artefact import read_artefact
+from nxmi_export import load
+from nxmi_export.artefact import BENCH, read_artefact
 from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.names import Backend
 from nxmi_export.backends.openvino_library import products
@@ -100,6 +101,29 @@ def test_answers_that_onnxruntime_does_not_give_fail_the_gate(
         "changed 24 of 24 predictions of PyTorch, compressed without an explanation, where 1 may"
         in " ".join(split["failures"])
     )
+
+
+def test_what_bench_and_parity_store_decides_what_a_server_runs(
+    nxmi_export: Command, sst2: Project, tmp_path: Path
+) -> None:
+    artefact = sst2.copy(tmp_path / "copy").artefact
+    quick = ("--shapes", "1x4", "--rounds", 3, "--seconds", 0, "--threads", 1)
+    assert nxmi_export("bench", artefact, *quick).code == 0
+    bench = json.loads((artefact / BENCH).read_text())
+    for found in bench["workloads"]:  # whatever this machine's were
+        for name, seconds in (("onnxruntime", 0.003), ("openvino", 0.002)):
+            found["results"][name]["call"]["p50"] = seconds
+    (artefact / BENCH).write_text(json.dumps(bench))
+    with load(artefact, backend="auto", threads=1) as model:
+        assert model.backend is Backend.ONNXRUNTIME
+    arguments = ("--task", "sst2", "--data", sst2.data, "--backend", "openvino")
+    assert nxmi_export("parity", artefact, *arguments).code == 0
+    with load(artefact, backend="auto", threads=1) as model:
+        assert model.backend is Backend.OPENVINO
+        assert model.backend_reason == (
+            "OpenVINO is 1.50 times as fast as onnxruntime in bench.json, and passed "
+            "parity-sst2.json"
+        )
 
 
 def test_the_commands_that_make_it_again_name_every_backend(sst2: Project) -> None:
