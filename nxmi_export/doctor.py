@@ -159,6 +159,13 @@ def _onnxruntime(driver: NvidiaDriver | None) -> str:
     return ", ".join(onnxruntime.get_available_providers())
 
 
+def _openvino(driver: NvidiaDriver | None) -> str:
+    from nxmi_export.backends.openvino_library import products
+
+    found = products()
+    return f"{found} products" if found == "int8" else f"{found} products, as int8 ones saturate"
+
+
 def _tensorrt(name: LibraryName) -> Callable[[NvidiaDriver | None], str]:
     def probe(driver: NvidiaDriver | None) -> str:
         library = find_library(name)
@@ -175,6 +182,7 @@ def _tensorrt(name: LibraryName) -> Callable[[NvidiaDriver | None], str]:
 _PROBES: Mapping[str, Callable[[NvidiaDriver | None], str]] = MappingProxyType(
     {
         "onnxruntime": _onnxruntime,
+        "openvino": _openvino,
         "tensorrt-cu13": _tensorrt("tensorrt"),
         "tensorrt-rtx-cu13": _tensorrt("tensorrt_rtx"),
     }

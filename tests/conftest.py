@@ -47,7 +47,15 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_report_header() -> list[str]:
-    libraries = ("torch", "transformers", "onnx", "onnx-ir", "onnxruntime", "tensorrt-rtx-cu13")
+    libraries = (
+        "torch",
+        "transformers",
+        "onnx",
+        "onnx-ir",
+        "onnxruntime",
+        "openvino",
+        "tensorrt-rtx-cu13",
+    )
     versions = ", ".join(f"{name} {_version(name)}" for name in libraries)
     return [versions, f"GPU: {_why_no_gpu() or 'present'}", f"GLUE: {_glue_location()[1]}"]
 

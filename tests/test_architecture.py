@@ -134,8 +134,14 @@ def test_every_public_name_exists(package: object) -> None:
 @pytest.mark.parametrize(
     ("package", "heavy"),
     [
-        ("nxmi_export", {"torch", "onnxruntime", "tensorrt", "tensorrt_rtx", "transformers"}),
-        ("nxmi_export.runtime", {"torch", "onnxruntime", "transformers", "onnx", *SERVER_LACKS}),
+        (
+            "nxmi_export",
+            {"torch", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "transformers"},
+        ),
+        (
+            "nxmi_export.runtime",
+            {"torch", "onnxruntime", "openvino", "transformers", "onnx", *SERVER_LACKS},
+        ),
         ("passes", {"torch", "onnxruntime", "tensorrt", "tensorrt_rtx", "nxmi_export"}),
     ],
 )

@@ -54,7 +54,8 @@ _Seconds = Annotated[
     float, typer.Option(min=0, help="After which a shape gets no further round; 3 rounds at least.")
 ]
 _Threads = Annotated[
-    int | None, typer.Option(min=1, help="Of PyTorch and onnxruntime; default: their own choice.")
+    int | None,
+    typer.Option(min=1, help="Of PyTorch, onnxruntime and OpenVINO; default: their own choice."),
 ]
 _NoCudaGraph = Annotated[
     bool, typer.Option("--no-cuda-graph", help="Run engines call by call, not as CUDA graphs.")

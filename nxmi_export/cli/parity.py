@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from nxmi_export.artefact import Artefact, read_artefact
+from nxmi_export.backends.names import Backend
 from nxmi_export.cli import parity_options as given
 from nxmi_export.cli.caches import token_cache
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
@@ -18,6 +19,7 @@ from nxmi_export.glue import task_named
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
+    from nxmi_export.parity import Gate
     from nxmi_export.workflow.parity import ParityRequest
 
 __all__ = ["parity_command"]
@@ -31,6 +33,8 @@ Examples
 
     nxmi-export parity model.artefact --task qnli --task rte --markdown summary.md
 
+    nxmi-export parity model.artefact --task sst2 --backend openvino
+
     nxmi-export parity model.artefact --task sst2 --dense ./fine-tuned --drift --bisect
 
     nxmi-export parity model.artefact --task rte --dense ./fine-tuned --layer-errors dense:optimized
@@ -43,6 +47,8 @@ Exit codes: 0 every gate holds; 1 a gate failed, and the files say which; 2 the 
 data or the artefact cannot be used; 3 a library is missing; 4 internal error.
 """
 
+_PLACES = ("-o", "--html", "--junit", "--markdown")
+
 
 def parity_command(
     directory: Annotated[Path, typer.Argument(metavar="ARTEFACT", help="An exported directory.")],
@@ -50,6 +56,7 @@ def parity_command(
     data: given.Data = None,
     checkpoint: given.Checkpoint = None,
     dense: given.Dense = None,
+    backend: given.Backends = None,
     batch_tokens: given.BatchTokens = 1024,
     max_length: given.MaxLength = 128,
     limit: given.Limit = None,
@@ -73,25 +80,24 @@ def parity_command(
     junit: given.JUnit = None,
     markdown: given.Markdown = None,
 ) -> None:
-    """Compare PyTorch, ONNX and onnxruntime on dev sets; exit code 1 where the gate fails."""
+    """Compare PyTorch, ONNX and what runs it on dev sets; exit code 1 where the gate fails."""
     with said_once_a_machine():
         chosen, *further = map(task_named, task)
         artefact = read_artefact(directory)
-        asked = {"-o": output, "--html": html, "--junit": junit, "--markdown": markdown}
-        check_writable(files := _files(directory, task, asked, bisect=bisect), artefact)
+        files = _files(artefact, task, (output, html, junit, markdown), bisect=bisect)
         with stages() as begin:
             begin("loading PyTorch")
             from nxmi_export.cli.rung_pairs import rung_pairs
-            from nxmi_export.parity import Gate, statistics
             from nxmi_export.workflow.parity import ParityRequest
         limits = {"max_changed": max_changed, "max_flips": max_flips, "max_drop": max_drop}
-        terms = statistics.Terms(**_given({"margin": margin, "confidence": confidence}), seed=seed)
+        terms = {"margin": margin, "confidence": confidence, "seed": seed}
         request = ParityRequest(
             task=chosen,
             further=tuple(further),
             data_dir=data,
             checkpoint=checkpoint,
             dense=dense,
+            backends=tuple(backend or (Backend.ONNXRUNTIME,)),
             batch_tokens=batch_tokens,
             max_length=max_length,
             limit=limit,
@@ -101,23 +107,34 @@ def parity_command(
             drift=drift,
             layer_errors=rung_pairs(layer_errors or ()),
             bisect_budget=bisect_budget if bisect else None,
-            gate=Gate(**_given(limits), terms=terms, strict=strict),
+            gate=_gate(limits, terms, strict=strict),
         )
         _run(artefact, request, files)
 
 
 def _files(
-    directory: Path, tasks: Sequence[str], asked: Mapping[str, Path | None], *, bisect: bool
+    artefact: Artefact, tasks: Sequence[str], asked: Sequence[Path | None], *, bisect: bool
 ) -> dict[str, Path]:
-    """Every file that will be written, by the option that names it."""
+    """Every file that will be written, by the option that names it; refused where one cannot be.
+
+    `asked` are in the order of `_PLACES`.
+    """
+    directory = artefact.directory
     files = {
         "-o": directory / f"parity-{'-'.join(tasks)}.json",
         "--html": directory / "report.html",
     }
-    files |= {option: path for option, path in asked.items() if path is not None}
+    files |= {option: path for option, path in zip(_PLACES, asked, strict=True) if path is not None}
     if bisect:
         files |= {f"--bisect, {name}": directory / f"exclusions-{name}.yaml" for name in tasks}
+    check_writable(files, artefact)
     return files
+
+
+def _gate(limits: Mapping[str, Any], terms: Mapping[str, Any], *, strict: bool) -> "Gate":
+    from nxmi_export.parity import Gate, statistics
+
+    return Gate(**_given(limits), terms=statistics.Terms(**_given(terms)), strict=strict)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, s
         parity += ["--task", task.name]
     for name, value in options.items():
         parity += [] if value is None else [name, str(value)]
+    for backend in request.backends:
+        parity += ["--backend", backend]
     for pair in request.layer_errors:
         parity += ["--layer-errors", ":".join(pair)]
     flags = {"--strict": gate.strict, "--captured": request.captured, "--drift": request.drift}

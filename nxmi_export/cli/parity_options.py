@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from nxmi_export.backends.names import Backend
 from nxmi_export.glue import TASKS
 
 __all__ = [
+    "Backends",
     "BatchTokens",
     "Bisect",
     "BisectBudget",
@@ -50,6 +52,14 @@ Data = Annotated[
 ]
 Checkpoint = Annotated[
     str | None, typer.Option(help="The exported checkpoint, where it was moved.")
+]
+Backends = Annotated[
+    list[Backend] | None,
+    typer.Option(
+        "--backend",
+        help="What runs the artefact, again for more: onnxruntime, which always does, and openvino "
+        "for model.onnx on OpenVINO as another rung.",
+    ),
 ]
 Dense = Annotated[
     str | None, typer.Option(help="The uncompressed model, to show what compression costs.")

@@ -7,7 +7,8 @@ from nxmi_export.parity import Stage
 
 __all__ = ["rung_pairs"]
 
-_RUNGS = tuple(stage for stage in Stage if stage is not Stage.ENGINE)  # which shows no layers
+_SHOW_NO_LAYERS = (Stage.OPENVINO, Stage.ENGINE)
+_RUNGS = tuple(stage for stage in Stage if stage not in _SHOW_NO_LAYERS)
 
 
 def rung_pairs(texts: Sequence[str]) -> tuple[tuple[Stage, Stage], ...]:

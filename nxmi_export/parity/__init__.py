@@ -1,7 +1,7 @@
 """Whether, where and how much two neighbouring rungs of the ladder differ.
 
     dense PyTorch → compressed PyTorch → captured → ONNX as written → shifted to uint8 → optimized
-    → TensorRT engine
+    → OpenVINO, TensorRT engine
 
 Each rung is a `Runner` over the same encoded dataset. `run_rung` and `compare` say how much,
 `weight_parity` whether the file stores what was trained, `explain` where a changed prediction or

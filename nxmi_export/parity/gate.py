@@ -19,14 +19,14 @@ class Gate:
     is 1.4 points of a dev set of 71 examples, and no fault of an export. How many there are is for
     `max_flips`, what they cost for the `terms`. Whether ties explain a change, and the logits of
     examples whose prediction has not changed, forced replay says, in other batches and padding too.
-    What cannot be replayed, an engine's answers, may change a share, or one prediction where the
-    share is less; what was replayed and refuted may change none. The file for the CPU run as it is
-    written must give the logits of `model.onnx` bit for bit, for which there is no tolerance to
-    set. `max_float16_changed` has room for what
-    float16 does to a quantizer: it keeps 11 bits of a value whose codes have 8, so a value moves by
-    a sixteenth of a step at most for each rounding, and some per cent of the codes tip to their
-    neighbour. That is far less than the half step of quantization itself, but more than float32's
-    ties, which are the same thing at a thousandth of the size.
+    What cannot be replayed, the answers of OpenVINO and an engine, may change a share, or one
+    prediction where the share is less; what was replayed and refuted may change none. The file for
+    the CPU run as it is written must give the logits of `model.onnx` bit for bit, for which there
+    is no tolerance to set. `max_float16_changed` has room for what float16 does to a quantizer: it
+    keeps 11 bits of a value whose codes have 8, so a value moves by a sixteenth of a step at most
+    for each rounding, and some per cent of the codes tip to their neighbour. That is far less than
+    the half step of quantization itself, but more than float32's ties, which are the same thing at
+    a thousandth of the size.
     """
 
     max_changed: int = 0  # unexplained, from compressed PyTorch to ONNX as written

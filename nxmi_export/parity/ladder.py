@@ -45,6 +45,7 @@ class Stage(StrEnum):
     OPTIMIZED = "optimized"  # model.cpu.onnx on onnxruntime, optimizations on
     FLOAT16 = "float16"  # model.fp16.onnx, where there is one, on onnxruntime as WRITTEN
     INT4 = "int4"  # model.int4.onnx, where there is one, on onnxruntime as WRITTEN
+    OPENVINO = "openvino"  # model.onnx on OpenVINO, where that was asked for
     ENGINE = "engine"  # model.plan on TensorRT
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from nxmi_export.parity.gate import Check, Gate
 from nxmi_export.parity.ladder import Stage
 from nxmi_export.parity.result import ParityResult
+from nxmi_export.parity.score_checks import non_inferiority
 from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
 
-__all__ = ["drift_checks", "engine_checks", "replay_failures", "shape_failures"]
+__all__ = ["drift_checks", "engine_checks", "openvino_checks", "replay_failures", "shape_failures"]
 
 # The rungs whose codes can be read.
 _REPLAYED = (Stage.CAPTURED, Stage.WRITTEN, Stage.OPTIMIZED)
@@ -78,6 +79,14 @@ def _drift_failures(result: ParityResult) -> Iterator[str]:
         yield f"{result.rungs[stage].name} drifts from PyTorch at {drift.first_layer}{told}"
 
 
+def openvino_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:
+    """OpenVINO, where it was asked for: what it changed, and what its score proves."""
+    if Stage.OPENVINO in result.rungs:
+        failures = _unobserved_failures(result, gate, Stage.OPENVINO, "OpenVINO")
+        yield Check("OpenVINO", tuple(failures))
+        yield non_inferiority(result, gate, None, Stage.OPENVINO)
+
+
 def engine_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:
     """The engine, where the artefact has one: what it changed, or that nothing is known of it."""
     name = "TensorRT engine"
@@ -86,13 +95,14 @@ def engine_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:
         doubt = f"The engine is unproven: {unproven.reason}"
         yield Check(name, (doubt,)) if gate.strict else Check(name, undecided=doubt)
     elif Stage.ENGINE in result.rungs:
-        yield Check(name, tuple(_engine_failures(result, gate)))
+        yield Check(name, tuple(_unobserved_failures(result, gate, Stage.ENGINE, "The engine")))
 
 
-def _engine_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
-    step = result.step(Stage.COMPRESSED, Stage.ENGINE)
+def _unobserved_failures(result: ParityResult, gate: Gate, stage: Stage, who: str) -> Iterator[str]:
+    """Of a rung that shows no codes."""
+    step = result.step(Stage.COMPRESSED, stage)
     if step is None or not step.comparison.comparable or not step.comparison.examples:
-        yield "The engine cannot be compared with compressed PyTorch."
+        yield f"{who} cannot be compared with compressed PyTorch."
         return
     comparison = step.comparison
     allowed = max(1, int(gate.max_kernel_changed * comparison.examples))

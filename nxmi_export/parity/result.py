@@ -65,8 +65,8 @@ class Unproven:
 class Probes:
     """What came of made-up inputs that use what no text of the dev set does (see `probes`).
 
-    Every rung is compared but the dense model, which differs anyway, and an engine: it shows no
-    codes, and what it decides on a made-up input proves nothing.
+    Every rung is compared but the dense model, which differs anyway, OpenVINO and an engine: they
+    show no codes, and what they decide on a made-up input proves nothing.
     """
 
     sizes: Sizes

@@ -108,7 +108,7 @@ def explain(
 def explain_unobserved(
     comparison: Comparison, written: RungResult, explanations: Sequence[Explanation]
 ) -> tuple[Explanation, ...]:
-    """Explanations for a rung whose codes cannot be read (onnxruntime optimized, an engine).
+    """Explanations for a rung whose codes cannot be read (OpenVINO, an engine).
 
     A change that the rung `written` shows as well takes over that rung's explanation; any other is
     reported as not observable.

@@ -63,30 +63,37 @@ def without_ties(reference: RungResult, candidate: RungResult, ties: Sequence[in
     return primary(task, score(task, predictions, candidate.dataset.labels))
 
 
-def non_inferiority(result: ParityResult, gate: Gate, member: FamilyMember | None) -> Check:
+def non_inferiority(
+    result: ParityResult,
+    gate: Gate,
+    member: FamilyMember | None,
+    candidate: Stage = Stage.OPTIMIZED,
+) -> Check:
     """The drop that is proved, or not ruled out; `member` is as in `verdict`."""
-    name = f"score within {_points(gate.terms.margin)}"
-    step = result.step(Stage.COMPRESSED, Stage.OPTIMIZED)
+    who = "ONNX optimized" if candidate is Stage.OPTIMIZED else "OpenVINO"
+    on = "" if candidate is Stage.OPTIMIZED else f" on {who}"
+    name = f"score within {_points(gate.terms.margin)}{on}"
+    step = result.step(Stage.COMPRESSED, candidate)
     if step is None or step.statistics is None:
-        failure = "The score of ONNX optimized was not held to the margin."
+        failure = f"The score of {who} was not held to the margin."
         return Check(name, (failure,))
     if isinstance(step.statistics, NotCompared):
-        doubt = f"The score was not held to the margin: {step.statistics.reason}."
+        doubt = f"The score{on} was not held to the margin: {step.statistics.reason}."
         return _open_question(name, doubt, gate)
     alone = step.statistics
     if alone.terms != gate.terms:
-        return Check(name, (f"The score was held to {alone.terms}, not to {gate.terms}.",))
+        return Check(name, (f"The score{on} was held to {alone.terms}, not to {gate.terms}.",))
     member = member or FamilyMember(alone, alone.reasons)
     if member.conclusion is Conclusion.INFERIOR:
-        reference, candidate = result.rungs[Stage.COMPRESSED], result.rungs[Stage.OPTIMIZED]
+        fall = _fall(result.rungs[Stage.COMPRESSED], result.rungs[candidate])
         (reason,) = (each for each in member.reasons if each.claim is Claim.DROP)
-        return Check(name, (f"The {_fall(reference, candidate)}: {reason}.",))
+        return Check(name, (f"The {fall}: {reason}.",))
     # That all of several dev sets pass is claimed only where each does, which needs no correction.
     if not alone.conclusion.passes:
         (reason,) = (each for each in alone.reasons if each.claim is Claim.NO_DROP)
         doubt = (
-            f"A drop of the {alone.metric} beyond {_points(gate.terms.margin)} is not ruled out "
-            f"(p = {reason.p_value:.2g}). {alone.power}"
+            f"A drop of the {alone.metric}{on} beyond {_points(gate.terms.margin)} is not ruled "
+            f"out (p = {reason.p_value:.2g}). {alone.power}"
         )
         return _open_question(name, doubt, gate)
     return Check(name)

@@ -14,6 +14,7 @@ from nxmi_export.parity.probe_checks import probe_checks
 from nxmi_export.parity.replay_checks import (
     drift_checks,
     engine_checks,
+    openvino_checks,
     replay_failures,
     shape_failures,
 )
@@ -51,6 +52,7 @@ def verdict(result: ParityResult, gate: Gate, member: FamilyMember | None = None
             Check("batch sizes and padding", tuple(shape_failures(result, gate))),
             *probe_checks(result, gate),
             *drift_checks(result),
+            *openvino_checks(result, gate),
             *engine_checks(result, gate),
         )
     )

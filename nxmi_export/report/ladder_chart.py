@@ -2,12 +2,12 @@
 
 The steps lead from the trained model to what is deployed. What is compared with one rung and leads
 to no other hangs beside the ladder: the graph before any pass, the file for the CPU as it is
-written, which must equal its neighbour bit for bit, the float16 file, and the INT4 file beside what
-it was packed from. Signs and words say what colours say. The text of the picture is also its
-description.
+written, which must equal its neighbour bit for bit, the float16 file, the INT4 file beside what it
+was packed from, and OpenVINO. Signs and words say what colours say. The text of the picture is also
+its description.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -43,6 +43,7 @@ _CHECKS = {
     (Stage.WRITTEN, Stage.FLOAT16): "float16 file",
     (Stage.WRITTEN, Stage.INT4): _PACKED,
     (Stage.FLOAT16, Stage.INT4): _PACKED,
+    (Stage.COMPRESSED, Stage.OPENVINO): "OpenVINO",
 }
 _SAME_BITS = (Stage.SHIFTED, Stage.INT4)  # as what each is compared with
 _MAIN = (Stage.DENSE, Stage.COMPRESSED, Stage.WRITTEN, Stage.OPTIMIZED)
@@ -54,6 +55,7 @@ class _Side(NamedTuple):
     stage: Stage
     of: Stage  # the rung that it is compared with
     at: Stage  # the rung that it hangs beside
+    leaves: Stage | None = None  # the rung that its arrow comes from; None: the one compared with
 
 
 _SIDES = (
@@ -96,15 +98,16 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
         parts += _box(_rung(split, stage), place)
         parts += _edge(place, target, _step_label(split, stage, following))
     parts += _box(_engine_rung(split, engine), places[-1])
-    for side in _sides(split):
+    for side in _sides(split, stages):
         beside = _beside(place_of[side.at], upright=width < WIDE)
         label = _step_label(split, side.of, side.stage)
         parts += _box(_rung(split, side.stage), beside)
         place_of[side.stage] = beside
-        if side.at is side.of or side.of not in _MAIN:
-            parts += _edge(place_of[side.of], beside, label)
+        source = side.leaves or side.of
+        if side.at is source or source not in _MAIN:
+            parts += _edge(place_of[source], beside, label)
         else:
-            parts += _fork(place_of[side.of], beside, label, upright=width < WIDE)
+            parts += _fork(place_of[source], beside, label, upright=width < WIDE)
     return element(
         "svg",
         element("title", f"Ladder of {split_name(split)}"),
@@ -118,7 +121,7 @@ def ladder_chart(split: Facts, engine: Facts | None, width: int = WIDE) -> Html:
     )
 
 
-def _sides(split: Facts) -> list[_Side]:
+def _sides(split: Facts, stages: Sequence[Stage]) -> list[_Side]:
     """Those that ran, and the one that must; INT4 behind float16, or in its place."""
     rungs = split["rungs"]
     sides = [each for each in _SIDES if each.stage is Stage.SHIFTED or each.stage in rungs]
@@ -126,7 +129,17 @@ def _sides(split: Facts) -> list[_Side]:
         sides.append(_Side(Stage.INT4, Stage.FLOAT16, at=Stage.ENGINE))
     elif Stage.INT4 in rungs:
         sides.append(_Side(Stage.INT4, Stage.WRITTEN, at=Stage.OPTIMIZED))
+    if Stage.OPENVINO in rungs:
+        sides += _openvino({*stages, Stage.ENGINE} - {side.at for side in sides})
     return sides
+
+
+def _openvino(free: set[Stage]) -> Iterator[_Side]:
+    """Where there is room; it runs the written file, and is compared with PyTorch."""
+    for at in (Stage.ENGINE, Stage.COMPRESSED, Stage.DENSE):
+        if at in free:
+            yield _Side(Stage.OPENVINO, Stage.COMPRESSED, at, leaves=Stage.WRITTEN)
+            return
 
 
 def _wide(count: int) -> tuple[list[_Place], int]:
@@ -266,7 +279,7 @@ def _around(x: float, y: float, label: _Label) -> Html:
 
 
 def _told(split: Facts, stages: list[Stage], engine: Facts | None) -> Iterator[str]:
-    sides = _sides(split)
+    sides = _sides(split, stages)
     for stage in (*stages, *(side.stage for side in sides)):
         rung = _rung(split, stage)
         yield f"{', '.join(filter(None, (*rung.name, rung.note)))}: {rung.score}."

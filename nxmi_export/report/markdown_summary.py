@@ -45,6 +45,7 @@ def markdown_summary(run: ParityRun, artefact: Artefact) -> str:
         for failure in split.verdict.failures
     ]
     for title, sentences in (
+        ("OpenVINO", list(_openvino(run))),
         ("Failed", failures),
         ("Not decided", open_questions),
         ("Warnings", run.warnings),
@@ -94,6 +95,18 @@ def _cells(split: SplitParity) -> Iterator[str]:
     yield str(len(deployed.comparison.changes)) if deployed else ""
     yield str(len(written.unexplained)) if written else ""
     yield "passed" if split.verdict.ok else "**failed**"
+
+
+def _openvino(run: ParityRun) -> Iterator[str]:
+    """A sentence for each dev split that it ran over."""
+    for split in run.splits:
+        step = split.result.step(Stage.COMPRESSED, Stage.OPENVINO)
+        if step is not None:
+            rung, changes = split.result.rungs[Stage.OPENVINO], len(step.comparison.changes)
+            yield (
+                f"{split.result.name}: {rung.primary:.4f} of {rung.name}, {changes} of "
+                f"{step.comparison.examples} predictions changed"
+            )
 
 
 def _section(title: str, sentences: Iterable[str]) -> list[str]:

@@ -149,7 +149,7 @@ def _split(document: Facts, split: Facts, engine: Facts | None) -> Iterator[Html
     yield element("div", ladder_chart(split, engine), class_="wide")
     yield element("div", ladder_chart(split, engine, NARROW), class_="narrow")
     yield from statistics_told(document, split)
-    for candidate in (Stage.WRITTEN, Stage.OPTIMIZED):
+    for candidate in (Stage.WRITTEN, Stage.OPTIMIZED, Stage.OPENVINO):
         if step := step_of(split, Stage.COMPRESSED, candidate):
             yield changed_examples(split, step)
     yield checks_table(split)

@@ -6,7 +6,8 @@
         for prediction in model.predict(["a warm, witty film", "dull"]):
             print(prediction.label, prediction.score)
 
-Needs numpy, onnxruntime and tokenizers, and loads nothing else but Python's own library.
+Needs numpy, onnxruntime and tokenizers, and loads nothing else but Python's own library, and
+OpenVINO where that is asked for.
 """
 
 from nxmi_export.runtime.load import load

@@ -3,27 +3,34 @@
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
-from nxmi_export.artefact_files import CPU_MODEL
+from nxmi_export.artefact_files import CPU_MODEL, MODEL
+from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_options import FLOAT_PRODUCTS
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.glue.tasks import TASKS
+from nxmi_export.runtime.choose_backend import Chosen, choose_backend
+from nxmi_export.runtime.openvino_session import OpenVinoSession
 from nxmi_export.runtime.prediction import Head
 from nxmi_export.runtime.served_files import ServedFiles
 from nxmi_export.runtime.session import Session
-from nxmi_export.runtime.task_model import Batching, TaskModel
+from nxmi_export.runtime.task_model import Batching, Executes, TaskModel
 from nxmi_export.runtime.text_encoder import CONFIG, SIDE_FILES, TOKENIZER, TextEncoder
 
 __all__ = ["load"]
 
 BATCH_TOKENS = 1024  # as parity's own batches
+_AUTO = "auto"
+_FILES = {Backend.ONNXRUNTIME: CPU_MODEL, Backend.OPENVINO: MODEL}
 _WEIGHTS_SUFFIX = ".onnx.data"
 
 
 def load(
     directory: str | os.PathLike[str],
     *,
-    file: str = CPU_MODEL,
+    backend: Literal["onnxruntime", "openvino", "auto"] = "onnxruntime",
+    file: str | None = None,
     threads: int | None = None,
     batch_size: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
@@ -31,17 +38,21 @@ def load(
 ) -> TaskModel:
     """The model of an artefact, ready to predict; hashes of all files that it reads are checked.
 
-    `file` is the ONNX file to run. `threads` are those of one operator, for all callers together,
-    None leaves the choice to onnxruntime: take 1 where as many callers predict at once as there
-    are processors, and all processors for one caller that waits. A batch holds at most
-    `batch_tokens` tokens, padding included, and at most `batch_size` texts. Texts are truncated to
-    `max_length` tokens, by default to those of training, or else to as many as the model has
-    positions. Load after a fork, not before: threads do not survive one.
+    `backend` is the library to run it with, "auto" the fastest by the bench.json beside it, if a
+    parity report there passed with it, or else onnxruntime; `backend_reason` of the model says why.
+    `file` is the ONNX file to run, by default the one that was made for the library. `threads` are
+    those of one operator, for all callers together, None leaves the choice to the library: take 1
+    where as many callers predict at once as there are processors, and all processors for one caller
+    that waits. A batch holds at most `batch_tokens` tokens, padding included, and at most
+    `batch_size` texts. Texts are truncated to `max_length` tokens, by default to those of training,
+    or else to as many as the model has positions. Load after a fork, not before: threads do not
+    survive one.
 
     Raises ArtefactError for a directory, manifest or file that cannot be used, UsageError for a
-    number that cannot be, CapabilityMissing without onnxruntime or tokenizers.
+    number or name that cannot be, CapabilityMissing without the library or tokenizers.
     """
     _check_counts(threads=threads, batch_size=batch_size, batch_tokens=batch_tokens)
+    _check_backend(backend)
     served = ServedFiles.read(Path(directory))
     files = _tokenizer_files(served)
     encoder = TextEncoder(
@@ -50,11 +61,13 @@ def load(
         input_names=served.input_names,
         max_length=_length(served, max_length),
     )
+    chosen = _chosen(served, backend, file)
     return TaskModel(
         str(served.directory),
         encoder,
-        _session(served, file, threads),
+        _session(served, chosen.backend, file, threads),
         Head.of(served.labels, json.loads(files[CONFIG]).get("problem_type")),
+        chosen=chosen,
         columns=_columns(served.task),
         batching=Batching(batch_tokens, batch_size),
     )
@@ -66,6 +79,26 @@ def _check_counts(**counts: int | None) -> None:
             raise UsageError(
                 name, expected="a whole number from 1", found=repr(count), remedy="correct it"
             )
+
+
+def _check_backend(name: str) -> None:
+    if name != _AUTO and name not in tuple(Backend):
+        raise UsageError(
+            "backend",
+            expected=f"{', '.join(Backend)} or {_AUTO}",
+            found=repr(name),
+            remedy="name one of them",
+        )
+
+
+def _chosen(served: ServedFiles, name: str, file: str | None) -> Chosen:
+    if name != _AUTO:
+        return Chosen(Backend(name), "it was asked for")
+    if file is not None:
+        return Chosen(
+            Backend.ONNXRUNTIME, f"{file} was asked for, and only the default files are compared"
+        )
+    return choose_backend(served)
 
 
 def _columns(task: str | None) -> int | None:
@@ -99,12 +132,22 @@ def _length(served: ServedFiles, asked: int | None) -> int:
     return asked or min(served.trained_length or limit, limit)
 
 
-def _session(served: ServedFiles, file: str, threads: int | None) -> Session:
+def _session(
+    served: ServedFiles, backend: Backend, file: str | None, threads: int | None
+) -> Executes:
+    file = file or _FILES[backend]
     content = served.content(file)
     for name in served.hashes:
         # Which of them a graph reads, only a library that reads ONNX could tell.
         if name.endswith(_WEIGHTS_SUFFIX):
             served.check(name)
+    if backend is Backend.OPENVINO:
+        return OpenVinoSession(
+            served.directory / file,
+            input_names=served.input_names,
+            outputs=len(served.labels),
+            threads=threads,
+        )
     return Session(
         served.directory / file,
         content,

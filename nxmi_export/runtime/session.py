@@ -1,6 +1,6 @@
 """A graph that was checked in, an onnxruntime session that threads share out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from nxmi_export.backends.onnxruntime_library import (
 from nxmi_export.encoding.batches import Feeds
 from nxmi_export.errors import ArtefactError
 
-__all__ = ["Session"]
+__all__ = ["OUTPUT", "Session", "check_interface"]
 
-_OUTPUT = "logits"
+OUTPUT = "logits"
 
 
 class Session:
@@ -52,26 +52,36 @@ class Session:
             )
         except self._refusals as error:
             raise unloadable(path, error) from error
-        self._check_interface(path, input_names, outputs)
+        widths = {each.name: each.shape[-1] for each in self._session.get_outputs()}
+        found = tuple(each.name for each in self._session.get_inputs())
+        check_interface(path, (input_names, found), (outputs, widths))
 
     def logits(self, feeds: Feeds) -> NDArray[np.float32]:
         """Float32 (batch, labels); ShapeError for a batch on which the graph fails."""
         try:
-            (logits,) = self._session.run([_OUTPUT], feeds)
+            (logits,) = self._session.run([OUTPUT], feeds)
         except self._refusals as error:
             raise unfit_batch(self._name, feeds, error) from error
         return np.asarray(logits, np.float32)
 
-    def _check_interface(self, path: Path, inputs: tuple[str, ...], outputs: int) -> None:
-        found = [each.name for each in self._session.get_inputs()]
-        if set(found) != set(inputs):
-            raise _other_interface(path, f"the inputs {', '.join(inputs)}", ", ".join(found))
-        shapes = {each.name: each.shape for each in self._session.get_outputs()}
-        if _OUTPUT not in shapes:
-            raise _other_interface(path, f"an output {_OUTPUT}", ", ".join(shapes))
-        width = shapes[_OUTPUT][-1]
-        if width != outputs:
-            raise _other_interface(path, f"{outputs} {_OUTPUT}, one for each label", f"{width}")
+
+def check_interface(
+    path: Path,
+    inputs: tuple[Iterable[str], Iterable[str]],
+    outputs: tuple[int, Mapping[str, int | str | None]],
+) -> None:
+    """Refuse a graph of other inputs or another number of logits, each as wanted and as found.
+
+    Raises ArtefactError.
+    """
+    (names, found), (labels, widths) = inputs, outputs
+    if set(found) != set(names):
+        raise _other_interface(path, f"the inputs {', '.join(names)}", ", ".join(found))
+    if OUTPUT not in widths:
+        raise _other_interface(path, f"an output {OUTPUT}", ", ".join(widths))
+    if widths[OUTPUT] != labels:
+        expected = f"{labels} {OUTPUT}, one for each label"
+        raise _other_interface(path, expected, f"{widths[OUTPUT]}")
 
 
 def _other_interface(path: Path, expected: str, found: str) -> ArtefactError:

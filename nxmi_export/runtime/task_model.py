@@ -3,19 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nxmi_export.encoding.batches import bucketed, padded
+from nxmi_export.backends.names import Backend
+from nxmi_export.encoding.batches import Feeds, bucketed, padded
 from nxmi_export.errors import UsageError
+from nxmi_export.runtime.choose_backend import Chosen
 from nxmi_export.runtime.prediction import Head, Prediction
-from nxmi_export.runtime.session import Session
 from nxmi_export.runtime.text_encoder import TextEncoder
 from nxmi_export.runtime.texts import Text, checked_texts
 
-__all__ = ["Batching", "TaskModel"]
+__all__ = ["Batching", "Executes", "TaskModel"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class Batching:
 
     tokens: int  # of a batch at most, padding included
     size: int | None  # inputs of a batch at most
+
+
+class Executes(Protocol):
+    """A graph that was opened, on whatever library."""
+
+    def logits(self, feeds: Feeds) -> NDArray[np.float32]:
+        """Float32 (batch, labels)."""
+        ...
 
 
 class TaskModel:
@@ -38,18 +47,30 @@ class TaskModel:
         self,
         name: str,
         encoder: TextEncoder,
-        session: Session,
+        session: Executes,
         head: Head,
         *,
+        chosen: Chosen,
         columns: int | None,
         batching: Batching,
     ) -> None:
         self._name = name
+        self._chosen = chosen
         self._encoder = encoder
-        self._session: Session | None = session
+        self._session: Executes | None = session
         self._head = head
         self._columns = columns
         self._batching = batching
+
+    @property
+    def backend(self) -> Backend:
+        """The library that runs it."""
+        return self._chosen.backend
+
+    @property
+    def backend_reason(self) -> str:
+        """Why it is that one, in words."""
+        return self._chosen.reason
 
     @property
     def labels(self) -> tuple[str, ...]:

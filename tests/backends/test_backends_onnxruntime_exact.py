@@ -4,49 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx.parser
 import onnxruntime as ort
 import pytest
 
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner, exact_options
-
-LARGEST, K, N = 127, 64, 32
-
-
-def _largest_product(signed: bool) -> onnx.ModelProto:
-    """Every activation code and every weight at its largest: each output is 127 · 127 · 64.
-
-    Their 16-bit pair sums overflow on x86 without VNNI.
-    """
-    codes, point = ("int8", 0) if signed else ("uint8", 128)
-    model = onnx.parser.parse_model(f"""
-        <ir_version: 10, opset_import: ["": 20]>
-        product (int64[batch, sequence] input_ids) => (float[batch, sequence, {N}] logits)
-        <float one = {{1.0}}, {codes} point = {{{point}}}>
-        {{
-          x = Gather (table, input_ids)
-          x_codes = QuantizeLinear (x, one, point)
-          x_8 = DequantizeLinear (x_codes, one, point)
-          weight = DequantizeLinear <axis = 1> (weight_codes, weight_scale, weight_point)
-          logits = MatMul (x_8, weight)
-        }}""")
-    constants = {
-        "table": np.full((1, K), LARGEST, np.float32),
-        "weight_codes": np.full((K, N), LARGEST, np.int8),
-        "weight_scale": np.ones(N, np.float32),
-        "weight_point": np.zeros(N, np.int8),
-    }
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
-    )
-    return model
+from tests.backends.product_graphs import LARGEST, K, floats_by_integers, largest_product
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_optimized_integer_products_do_not_saturate(tmp_path: Path, signed: bool) -> None:
     path = tmp_path / "product.onnx"
-    onnx.save(_largest_product(signed), path)
+    onnx.save(largest_product(signed), path)
     with OnnxRuntimeRunner(path, optimize=True, threads=1) as runner:
         logits = runner.run({"input_ids": np.zeros((1, 3), np.int64)})["logits"]
     np.testing.assert_array_equal(logits, np.float32(LARGEST * LARGEST * K))
@@ -59,38 +28,15 @@ def test_the_graph_above_is_run_by_an_integer_kernel(tmp_path: Path) -> None:
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     for key, value in EXACT_PRODUCTS.items():
         options.add_session_config_entry(key, value)
-    model = _largest_product(signed=False).SerializeToString()
+    model = largest_product(signed=False).SerializeToString()
     ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert "MatMulIntegerToFloat" in kinds
 
 
-def _floats_by_integers() -> onnx.ModelProto:
-    """Floats that no 8-bit code has, times stored integers."""
-    model = onnx.parser.parse_model(f"""
-        <ir_version: 10, opset_import: ["": 20]>
-        product (int64[batch, sequence] input_ids) => (float[batch, sequence, {N}] logits)
-        {{
-          x = Gather (table, input_ids)
-          weight = DequantizeLinear <axis = 1> (weight_codes, weight_scale, weight_point)
-          logits = MatMul (x, weight)
-        }}""")
-    draw = np.random.default_rng(0)
-    constants = {
-        "table": draw.normal(size=(4, K)).astype(np.float32),
-        "weight_codes": draw.integers(-LARGEST, LARGEST, (K, N)).astype(np.int8),
-        "weight_scale": draw.uniform(0.01, 0.02, N).astype(np.float32),
-        "weight_point": np.zeros(N, np.int8),
-    }
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
-    )
-    return model
-
-
 def test_floats_keep_their_bits_where_they_meet_stored_integers(tmp_path: Path) -> None:
     path = tmp_path / "product.onnx"
-    model = _floats_by_integers()
+    model = floats_by_integers()
     onnx.save(model, path)
     table, codes, scale, _ = map(onnx.numpy_helper.to_array, model.graph.initializer)
     with OnnxRuntimeRunner(path, optimize=True, threads=1) as runner:
@@ -100,7 +46,7 @@ def test_floats_keep_their_bits_where_they_meet_stored_integers(tmp_path: Path) 
 
 def test_onnxruntime_rounds_them_unless_it_is_told_not_to(tmp_path: Path) -> None:
     """Otherwise the option would say nothing, and the test above would not either."""
-    content = _floats_by_integers().SerializeToString()
+    content = floats_by_integers().SerializeToString()
     feeds = {"input_ids": np.arange(4)[np.newaxis]}
     told = ort.SessionOptions()
     for key, value in FLOAT_PRODUCTS.items():
@@ -115,8 +61,8 @@ def test_onnxruntime_rounds_them_unless_it_is_told_not_to(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "entries"),
     [
-        (_floats_by_integers(), {**EXACT_PRODUCTS, **FLOAT_PRODUCTS}),
-        (_largest_product(signed=False), dict(EXACT_PRODUCTS)),
+        (floats_by_integers(), {**EXACT_PRODUCTS, **FLOAT_PRODUCTS}),
+        (largest_product(signed=False), dict(EXACT_PRODUCTS)),
     ],
     ids=["floats", "integers"],
 )

@@ -199,3 +199,15 @@ def test_examining_does_not_load_torch() -> None:
     loaded = set(run.stdout.splitlines())
     assert "nxmi_export.doctor" in loaded
     assert loaded & {"torch", "transformers", "onnx"} == set()
+
+
+@pytest.mark.parametrize(
+    ("products", "detail"),
+    [("int8", "int8 products"), ("float32", "float32 products, as int8 ones saturate")],
+)
+def test_openvino_says_in_what_it_multiplies(
+    products: str, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nxmi_export.backends.openvino_library.products", lambda: products)
+    component = _only('openvino>=2026; extra == "openvino"')
+    assert (component.status, component.detail) == (Status.OK, detail)

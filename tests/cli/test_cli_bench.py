@@ -6,9 +6,10 @@ import pytest
 
 from nxmi_export.artefact import read_artefact
 from nxmi_export.backends.tensorrt_engine.device import open_device
-from nxmi_export.bench import SCHEMA, measure_peaks
+from nxmi_export.bench import SCHEMA, Contender, NotRun, measure_peaks
+from nxmi_export.errors import CapabilityMissing
 from nxmi_export.latency import LinearShape
-from nxmi_export.workflow.bench import contenders
+from nxmi_export.workflow.bench import BenchRequest, contenders
 from tests.cli.command_lines import Command, Outcome
 
 QUICK = ("--shapes", "1x4,2x8", "--rounds", 3, "--seconds", 0, "--threads", 1)
@@ -18,6 +19,7 @@ CONTENDERS = [
     "onnxruntime-float32",
     "onnxruntime",
     "onnxruntime-portable",
+    "openvino",
     "tensorrt",
     "tensorrt-dense-kernels",
 ]
@@ -72,6 +74,38 @@ def test_everything_is_measured_on_every_shape_or_says_why_not(
     files = read_artefact(artefact).manifest.files
     assert document["contenders"]["onnxruntime"]["sha256"] == files["model.cpu.onnx"].sha256
     assert document["artefact"]["files"]["model.onnx"] == files["model.onnx"].sha256
+
+
+@pytest.mark.parametrize(
+    ("products", "what"),
+    [("int8", "OpenVINO, model.onnx"), ("float32", "OpenVINO, model.onnx in float32")],
+)
+def test_openvino_says_in_what_it_multiplies(
+    products: str, what: str, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "products", lambda: products)
+    (openvino,) = _openvino_of(artefact)
+    assert openvino.what == what
+    assert openvino.facts["products"] == products
+
+
+def test_without_openvino_its_place_is_empty_and_says_why(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> None:
+        raise CapabilityMissing("OpenVINO", expected="one", found="none", remedy="install it")
+
+    monkeypatch.setattr(contenders, "products", absent)
+    (openvino,) = _openvino_of(artefact)
+    assert openvino.open() == NotRun("OpenVINO: expected one, found none; install it")
+    assert openvino.facts["file"] == "model.onnx"
+    assert "products" not in openvino.facts
+
+
+def _openvino_of(artefact: Path) -> list[Contender]:
+    request = BenchRequest(workloads=())
+    found = contenders.contenders(read_artefact(artefact), request)
+    return [each for each in found if each.key == "openvino"]
 
 
 def test_the_limit_is_of_the_models_products_at_the_measured_rates(
@@ -174,7 +208,7 @@ def test_an_engine_that_cannot_run_here_is_listed_with_the_reason(
         (
             ("--baseline", "nothing"),
             "baseline 'nothing': expected one of pytorch, pytorch-bfloat16, onnxruntime-float32, "
-            "onnxruntime, onnxruntime-portable, tensorrt, tensorrt-dense-kernels, "
+            "onnxruntime, onnxruntime-portable, openvino, tensorrt, tensorrt-dense-kernels, "
             "found an unknown one; name one of them",
         ),
         (

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nxmi_export.artefact import read_artefact
+from nxmi_export.backends.names import Backend
 from nxmi_export.cli.rung_pairs import rung_pairs
 from nxmi_export.errors import UsageError
 from nxmi_export.glue import task_named
@@ -98,15 +99,18 @@ def test_a_dense_model_of_another_size_is_refused_before_the_work(
     ) in outcome.err
 
 
-def test_an_engine_shows_no_layers(sst2: Project) -> None:
-    pair = (Stage.WRITTEN, Stage.ENGINE)
-    request = ParityRequest(task_named("sst2"), sst2.data, layer_errors=(pair,))
+@pytest.mark.parametrize(
+    ("stage", "who"), [(Stage.ENGINE, "an engine"), (Stage.OPENVINO, "OpenVINO")]
+)
+def test_what_fuses_everything_shows_no_layers(stage: Stage, who: str, sst2: Project) -> None:
+    pair, backends = (Stage.WRITTEN, stage), tuple(Backend)
+    request = ParityRequest(task_named("sst2"), sst2.data, layer_errors=(pair,), backends=backends)
     with pytest.raises(UsageError) as caught:
         check_parity(read_artefact(sst2.artefact), request, on_progress=lambda *_: None)
     assert str(caught.value) == (
-        "layer errors from written to engine: expected rungs of this run that show their layers: "
-        "compressed, written, shifted, optimized, found engine; "
-        "compare its logits; an engine shows no layers"
+        f"layer errors from written to {stage}: expected rungs of this run that show their layers: "
+        f"compressed, written, shifted, optimized, found {stage}; "
+        f"compare its logits; {who} shows no layers"
     )
 
 
@@ -118,7 +122,16 @@ def test_pairs_are_two_rungs_with_a_colon() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["dense", "dense:", "dense:dense", "a:written", "engine:written", "dense:written:int4"]
+    "text",
+    [
+        "dense",
+        "dense:",
+        "dense:dense",
+        "a:written",
+        "engine:written",
+        "openvino:written",
+        "dense:written:int4",
+    ],
 )
 def test_what_is_no_pair_of_rungs_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "transformers", "onnxscript", "onnx_ir", "accelerate", "datasets"}
-ENGINES = {"onnxruntime", "tensorrt", "tensorrt_rtx"}
+ENGINES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"}
 REPORT_MODULES = """
 import sys
 from nxmi_export.__main__ import main

@@ -586,6 +586,47 @@ def test_every_rung_that_ran_is_drawn_and_touches_no_other(width: int) -> None:
         assert at_edge.count(True) == 1
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize(
+    ("without", "beside"),
+    [
+        ((Stage.CAPTURED, Stage.FLOAT16, Stage.INT4), "TensorRT engine"),
+        ((Stage.INT4,), "TensorRT engine"),
+        ((Stage.CAPTURED,), "pytorch"),
+    ],
+)
+def test_openvino_hangs_where_there_is_room(
+    without: tuple[Stage, ...], beside: str, width: int
+) -> None:
+    split = with_openvino(ladder_of_every_rung(*without))
+    picture = read_html(ladder_chart(split, engine(), width))
+    names = {each.text: each for each in picture.all("text", class_="name")}
+    along = "x" if width == WIDE else "y"
+    assert names["OpenVINO"].attributes[along] == names[beside].attributes[along]
+    assert "✓ 0 changed" in [each.text for each in picture.all("text", class_="holds")]
+    described = picture.all("desc")[0].text
+    assert "OpenVINO, float32 products: 0.9990." in described
+    assert "From compressed to OpenVINO, float32 products: 0 changed, of 2000." in described
+    boxes = [placed(each) for each in picture.all("rect")]
+    assert len(boxes) == len(set(boxes))
+    for index, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[:index]:
+            apart = right < other[0] or other[2] < left or bottom < other[1] or other[3] < top
+            assert apart
+
+
+def with_openvino(split: dict[str, Any]) -> dict[str, Any]:
+    """The split, over which OpenVINO ran too and changed nothing."""
+    name = "OpenVINO, float32 products"
+    split["rungs"]["openvino"] = split["rungs"]["written"] | {"name": name}
+    [step] = [each for each in split["steps"] if each["candidate"] == "shifted"]
+    comparison = step["comparison"] | {"candidate": name, "reference": "compressed"}
+    ends = {"reference": "compressed", "candidate": "openvino"}
+    split["steps"].append(step | {**ends, "comparison": comparison})
+    split["checks"].append({"name": "OpenVINO", "ok": True, "undecided": None})
+    return split
+
+
 def placed(rect: Element) -> tuple[float, float, float, float]:
     x, y, width, height = (float(rect.attributes[n]) for n in ("x", "y", "width", "height"))
     return x, y, x + width, y + height

@@ -158,6 +158,7 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         "torch",
         "transformers",
         "onnxruntime",
+        "openvino",
         "numpy",
         "python",
         "platform",

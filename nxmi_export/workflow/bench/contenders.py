@@ -12,16 +12,19 @@ from transformers import PreTrainedModel
 
 from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, sha256_of
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.openvino_library import products
+from nxmi_export.backends.openvino_session import OpenVinoRunner
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.bench import Contender, NotRun
 from nxmi_export.bench.dense_model import dense_model
 from nxmi_export.capture import capture
-from nxmi_export.errors import ArtefactError, UsageError
+from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
 from nxmi_export.workflow.bench.engines import engine_contenders
 from nxmi_export.workflow.bench.request import BASELINE, BenchRequest
 
-__all__ = ["contenders", "model_config"]
+__all__ = ["OPENVINO", "contenders", "model_config"]
 
+OPENVINO = "openvino"
 _BFLOAT16, _FLOAT = "pytorch-bfloat16", "onnxruntime-float32"
 
 
@@ -36,6 +39,7 @@ def contenders(artefact: Artefact, request: BenchRequest) -> tuple[Contender, ..
         _onnxruntime_float(artefact, request.threads),
         _onnxruntime(artefact, "onnxruntime", CPU_MODEL, request.threads),
         _onnxruntime(artefact, "onnxruntime-portable", MODEL, request.threads),
+        _openvino(artefact, request.threads),
         *engine_contenders(artefact, cuda_graph=request.cuda_graph),
         *(_other(path, request.threads) for path in request.against),
     )
@@ -114,6 +118,23 @@ def _onnxruntime(artefact: Artefact, key: str, name: str, threads: int | None) -
         f"onnxruntime, {name}",
         lambda: OnnxRuntimeRunner(path, optimize=True, threads=threads, entries=entries),
         {"file": name, "sha256": artefact.manifest.files[name].sha256},
+    )
+
+
+def _openvino(artefact: Artefact, threads: int | None) -> Contender:
+    path, what = artefact.path(MODEL), f"OpenVINO, {MODEL}"
+    facts = {"file": MODEL, "sha256": artefact.manifest.files[MODEL].sha256}
+    try:
+        kind = products()
+    except CapabilityMissing as missing:
+        absent = NotRun(str(missing))
+        return Contender(OPENVINO, what, lambda: absent, facts)
+    told = what if kind == "int8" else f"{what} in {kind}"
+    return Contender(
+        OPENVINO,
+        told,
+        lambda: OpenVinoRunner(path, threads=threads),
+        {**facts, "products": kind},
     )
 
 

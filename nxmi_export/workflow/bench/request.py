@@ -29,7 +29,7 @@ class BenchRequest:
     workloads: tuple[Workload, ...]
     baseline: str = BASELINE
     against: tuple[Path, ...] = ()  # other ONNX files that read the same batches
-    threads: int | None = None  # of PyTorch and onnxruntime; None: their own choice
+    threads: int | None = None  # of PyTorch, onnxruntime and OpenVINO; None: their own choice
     rounds: int = 40  # of one shape at most
     seconds: float = 60.0  # after which a shape gets no further round
     cuda_graph: bool = True

@@ -77,7 +77,7 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
             "seconds": request.seconds,
             "untimed_runs_of_a_turn": TURN.untimed,
             "timed_runs_of_a_turn": TURN.timed,
-            "threads": request.threads or f"PyTorch {threads}, onnxruntime its own choice",
+            "threads": request.threads or f"PyTorch {threads}, the others their own choice",
             "cuda_graph": request.cuda_graph,
         },
         environment=_environment(),

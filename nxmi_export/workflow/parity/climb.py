@@ -32,8 +32,8 @@ __all__ = ["Climbed", "climb", "dev_splits_to_climb", "named"]
 _BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
 _PADDED = (64, 128, 256)  # and the position table's whole length
 _SHAPED = (Stage.WRITTEN, Stage.OPTIMIZED)
-# Compression is meant to change the model, and an engine shows no codes to replay.
-_WITHOUT_PROBES = (Stage.DENSE, Stage.ENGINE)
+# Compression is meant to change the model; OpenVINO and an engine show no codes to replay.
+_WITHOUT_PROBES = (Stage.DENSE, Stage.OPENVINO, Stage.ENGINE)
 
 
 @dataclass

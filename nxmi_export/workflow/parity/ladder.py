@@ -11,7 +11,9 @@ from transformers import PreTrainedModel
 
 from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, INT4_MODEL, MODEL, Artefact
 from nxmi_export.backends import Runner
+from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.openvino_library import products
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import restore
@@ -19,6 +21,7 @@ from nxmi_export.encoding import CachedEncoder, EncodedDataset
 from nxmi_export.glue import Task, load_dataset
 from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import Observed, RungResult, Sizes, SpecialTokens, Stage, probe_inputs
+from nxmi_export.workflow.parity.openvino_rung import openvino_runner
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.served_tokens import check_served_tokens
 from nxmi_export.workflow.parity.source import exported_checkpoint
@@ -36,6 +39,7 @@ NAMES = {
     Stage.OPTIMIZED: f"{CPU_MODEL}, optimized",
     Stage.FLOAT16: f"{FP16_MODEL}, unoptimized",
     Stage.INT4: f"{INT4_MODEL}, unoptimized",
+    Stage.OPENVINO: "OpenVINO",
     Stage.ENGINE: "TensorRT engine",
 }
 
@@ -70,8 +74,11 @@ class Ladder:
     def open(cls, artefact: Artefact, request: ParityRequest) -> "Ladder":
         """Load the models; raises UsageError for a head that one of the tasks does not fit.
 
-        And OutputError for a cache that cannot be made.
+        OutputError for a cache that cannot be made, and CapabilityMissing for a backend that is
+        absent.
         """
+        if Backend.OPENVINO in request.backends:
+            products()
         checkpoint = exported_checkpoint(artefact, request.checkpoint)
         check_recipe(artefact, checkpoint)
         source = None if request.dense is None else read_checkpoint(request.dense)
@@ -99,6 +106,7 @@ class Ladder:
         """The rungs to run, in order."""
         absent = dict.fromkeys(OF_THE_FIRST, self.request.shift_examples == 0)
         absent[Stage.DENSE] = self.dense is None
+        absent[Stage.OPENVINO] = Backend.OPENVINO not in self.request.backends
         for stage in (Stage.CAPTURED, Stage.FLOAT16, Stage.INT4):
             absent[stage] = absent.get(stage, False) or stage not in self.files
         return [stage for stage in Stage if not absent.get(stage, False)]
@@ -174,13 +182,16 @@ class Ladder:
             return OnnxRuntimeRunner(
                 file.path, optimize=file.optimized, threads=self.threads, entries=file.entries
             )
+        if stage is Stage.OPENVINO:
+            return openvino_runner(self.artefact, self.threads)
         model = self.dense if stage is Stage.DENSE else self.model
         assert model is not None  # `stages` has the dense rung only where there is one
         return TorchRunner(model, self.artefact.manifest.input_names)
 
     def for_task(self, task: Task, stage: Stage, backend: Runner) -> Runner:
         """The rung under its own name, its logits in the task's order."""
-        return InTaskOrder(backend, self.orders[task.name][stage], NAMES[stage])
+        name = backend.name if stage is Stage.OPENVINO else NAMES[stage]
+        return InTaskOrder(backend, self.orders[task.name][stage], name)
 
 
 def spread(total: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -27,7 +27,7 @@ _BATCH = 8  # examples, whose values at every point are held together
 
 def check_layer_errors(ladder: Ladder) -> None:
     """Refuse rungs that this ladder lacks or that show no layers, before the work."""
-    shown = [stage for stage in ladder.stages if stage is not Stage.ENGINE]
+    shown = [stage for stage in ladder.stages if stage not in (Stage.OPENVINO, Stage.ENGINE)]
     for pair in ladder.request.layer_errors:
         for stage in pair:
             if stage not in shown and not (stage is Stage.CAPTURED and ladder.request.captured):
@@ -109,5 +109,6 @@ def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 _REMEDIES = {
     Stage.DENSE: "add --dense",
     Stage.CAPTURED: "add --captured",
+    Stage.OPENVINO: "compare its logits; OpenVINO shows no layers",
     Stage.ENGINE: "compare its logits; an engine shows no layers",
 }

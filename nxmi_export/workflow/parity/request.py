@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from nxmi_export.backends.names import Backend
 from nxmi_export.errors import UsageError
 from nxmi_export.glue import Task
 from nxmi_export.parity import Gate, Stage
@@ -36,6 +37,8 @@ class ParityRequest:
     # Of made-up inputs that reach what the dev set does not; 0: none, which the gate must allow.
     # All positions of a BERT, and no more of a model that would read thousands at once.
     probe_tokens: int = 512
+    # What runs the artefact; onnxruntime always does, since all else is explained by its codes.
+    backends: tuple[Backend, ...] = (Backend.ONNXRUNTIME,)
     captured: bool = False  # whether the graph before any pass is captured anew, as a rung
     drift: bool = False  # whether drift is localized; without, where the gate fails
     # Rungs whose layers are compared, reference first; with drift, written from compressed besides.

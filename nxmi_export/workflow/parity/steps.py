@@ -24,7 +24,7 @@ def steps(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> tup
         *_compression(climbed, terms),
         *_observed(climbed, known, terms),
         _kernels(climbed, known, terms),
-        *_engine(climbed, known, terms),
+        *_unobserved(climbed, known, terms),
         *_of_the_first(climbed),
     )
 
@@ -65,15 +65,14 @@ def _of_both(comparison: Comparison, sides: tuple[Replays, ...]) -> Iterator[Exp
         yield refused[0] if refused else max(both, key=lambda each: each.differing_codes)
 
 
-def _engine(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> Iterator[Step]:
-    """An engine shows no codes; what ONNX as written changes alike is explained by that."""
-    engine, written = climbed.rungs.get(Stage.ENGINE), climbed.rungs[Stage.WRITTEN]
-    if engine is None:
-        return
-    comparison = compare(climbed.rungs[Stage.COMPRESSED], engine)
-    ties = tuple(known[Stage.WRITTEN].found.values())
-    reasons = explain_unobserved(comparison, written, ties)
-    yield _step(climbed, Stage.COMPRESSED, Stage.ENGINE, terms, reasons)
+def _unobserved(climbed: Climbed, known: Mapping[Stage, Replays], terms: Terms) -> Iterator[Step]:
+    """Neither shows its codes; what ONNX as written changes alike is explained by that."""
+    written, ties = climbed.rungs[Stage.WRITTEN], tuple(known[Stage.WRITTEN].found.values())
+    for stage in (Stage.OPENVINO, Stage.ENGINE):
+        if stage in climbed.rungs:
+            comparison = compare(climbed.rungs[Stage.COMPRESSED], climbed.rungs[stage])
+            reasons = explain_unobserved(comparison, written, ties)
+            yield _step(climbed, Stage.COMPRESSED, stage, terms, reasons)
 
 
 def _of_the_first(climbed: Climbed) -> Iterator[Step]:

@@ -1,0 +1,129 @@
+"""What `bench` and `parity` stored beside an artefact in, which library to run it with out.
+
+A faster one is taken where both speak for it: times of these files, from a processor that
+multiplies as this one does, and a report of these files that passed with it on the processor of the
+times. What cannot be read speaks for nothing. The reason is kept, for a log to say.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxmi_export.artefact_files import BENCH, CERTIFICATE
+from nxmi_export.backends.names import Backend
+from nxmi_export.backends.openvino_library import products
+from nxmi_export.errors import CapabilityMissing
+from nxmi_export.runtime.served_files import ServedFiles
+
+__all__ = ["BENCH_SCHEMA", "PARITY_SCHEMA", "Chosen", "choose_backend"]
+
+# Those of `nxmi_export.bench` and `nxmi_export.parity`, which a server does without.
+BENCH_SCHEMA = "nxmi-export/bench/2"
+PARITY_SCHEMA = "nxmi-export/parity-run/3"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A library, and why it."""
+
+    backend: Backend
+    reason: str
+
+
+def choose_backend(served: ServedFiles) -> Chosen:
+    """The fastest library whose speed and answers are known; onnxruntime where that is unknown."""
+    bench = _read(served.directory / BENCH)
+    if not _is_of_these_models(bench, served):
+        return Chosen(Backend.ONNXRUNTIME, f"no {BENCH} of these files is stored")
+    speed = _speed_of_openvino(bench)
+    if speed is None:
+        return Chosen(Backend.ONNXRUNTIME, f"{BENCH} has no times of OpenVINO beside onnxruntime")
+    if not speed > 1:
+        told = f"OpenVINO is {speed:.2f} times as fast as onnxruntime in {BENCH}"
+        return Chosen(Backend.ONNXRUNTIME, told)
+    report = next(_reports_of_openvino(served, _at(bench, "environment", "processor")), None)
+    if report is None:
+        told = "no parity report of these files passed with OpenVINO on the processor of its times"
+        return Chosen(Backend.ONNXRUNTIME, told)
+    try:
+        here = products()
+    except CapabilityMissing as missing:
+        return Chosen(Backend.ONNXRUNTIME, str(missing))
+    there = _at(bench, "contenders", "openvino", "products")
+    if here != there:
+        told = f"OpenVINO was timed with {there} products, and takes {here} ones on this processor"
+        return Chosen(Backend.ONNXRUNTIME, told)
+    told = f"OpenVINO is {speed:.2f} times as fast as onnxruntime in {BENCH}, and passed {report}"
+    return Chosen(Backend.OPENVINO, told)
+
+
+def _speed_of_openvino(bench: Any) -> float | None:
+    """Against onnxruntime: geometric mean of all that both were timed on; None for nothing."""
+    ratios = []
+    for workload in (*_list(bench, "workloads"), *_list(bench, "texts")):
+        one, other = (
+            _at(workload, "results", each, "call", "p50")
+            for each in (Backend.ONNXRUNTIME, Backend.OPENVINO)
+        )
+        if _is_time(one) and _is_time(other):
+            ratios.append(math.log(one / other))
+    return math.exp(sum(ratios) / len(ratios)) if ratios else None
+
+
+def _is_of_these_models(bench: Any, served: ServedFiles) -> bool:
+    now = {name: each for name, each in served.hashes.items() if name.startswith("model.")}
+    return bool(_at(bench, "schema") == BENCH_SCHEMA and _at(bench, "artefact", "files") == now)
+
+
+def _reports_of_openvino(served: ServedFiles, processor: Any) -> Iterator[str]:
+    """The names of reports that vouch for it, on a processor of that name."""
+    now = {name: each for name, each in served.hashes.items() if name != CERTIFICATE}
+    for path in sorted(served.directory.glob("parity-*.json")):
+        report = _read(path)
+        files = _at(report, "artefact")
+        if (
+            _at(report, "schema") == PARITY_SCHEMA
+            and _at(report, "ok") is True
+            and isinstance(files, Mapping)
+            and {name: each for name, each in files.items() if name != CERTIFICATE} == now
+            and (splits := _list(report, "splits"))
+            and all(_ran_whole(split, processor) for split in splits)
+        ):
+            yield path.name
+
+
+def _ran_whole(split: Any, processor: Any) -> bool:
+    examples = _at(split, "dataset", "examples")
+    return (
+        isinstance(examples, int)
+        and examples > 0
+        and _at(split, "rungs", Backend.OPENVINO, "examples") == examples
+        and isinstance(processor, str)
+        and _at(split, "environment", "processor") == processor
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None  # it then speaks for nothing
+
+
+def _at(document: Any, *keys: str) -> Any:
+    """What lies below these keys; None where one is missing."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document
+
+
+def _list(document: Any, key: str) -> list[Any]:
+    found = _at(document, key)
+    return found if isinstance(found, list) else []
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value) and value > 0

@@ -1,0 +1,60 @@
+"""Graphs of one product whose sums or floats a library may not keep."""
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.parser
+
+LARGEST, K, N = 127, 64, 32
+
+
+def largest_product(signed: bool) -> onnx.ModelProto:
+    """Every activation code and every weight at its largest: each output is 127 · 127 · 64.
+
+    Their 16-bit pair sums overflow on x86 without VNNI.
+    """
+    codes, point = ("int8", 0) if signed else ("uint8", 128)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 20]>
+        product (int64[batch, sequence] input_ids) => (float[batch, sequence, {N}] logits)
+        <float one = {{1.0}}, {codes} point = {{{point}}}>
+        {{
+          x = Gather (table, input_ids)
+          x_codes = QuantizeLinear (x, one, point)
+          x_8 = DequantizeLinear (x_codes, one, point)
+          weight = DequantizeLinear <axis = 1> (weight_codes, weight_scale, weight_point)
+          logits = MatMul (x_8, weight)
+        }}""")
+    constants = {
+        "table": np.full((1, K), LARGEST, np.float32),
+        "weight_codes": np.full((K, N), LARGEST, np.int8),
+        "weight_scale": np.ones(N, np.float32),
+        "weight_point": np.zeros(N, np.int8),
+    }
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
+    )
+    return model
+
+
+def floats_by_integers() -> onnx.ModelProto:
+    """Floats that no 8-bit code has, times stored integers."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["": 20]>
+        product (int64[batch, sequence] input_ids) => (float[batch, sequence, {N}] logits)
+        {{
+          x = Gather (table, input_ids)
+          weight = DequantizeLinear <axis = 1> (weight_codes, weight_scale, weight_point)
+          logits = MatMul (x, weight)
+        }}""")
+    draw = np.random.default_rng(0)
+    constants = {
+        "table": draw.normal(size=(4, K)).astype(np.float32),
+        "weight_codes": draw.integers(-LARGEST, LARGEST, (K, N)).astype(np.int8),
+        "weight_scale": draw.uniform(0.01, 0.02, N).astype(np.float32),
+        "weight_point": np.zeros(N, np.int8),
+    }
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
+    )
+    return model
