@@ -74,7 +74,10 @@ def tensorrt_int4_passes(
 
 
 def onnxruntime_passes(
-    patterns: Mapping[str, tuple[int, int]], *, fused_attention: bool = False
+    patterns: Mapping[str, tuple[int, int]],
+    *,
+    fused_attention: bool = False,
+    integer_products: bool = False,
 ) -> tuple[passes.GraphPass, ...]:
     """`model.cpu.onnx`, made from `model.onnx`: the same codes, activations shifted to uint8.
 
@@ -82,15 +85,20 @@ def onnxruntime_passes(
     a table before they become floats. The weights are certified again, because this file is
     deployed on its own. Each has its own zero-point, without which the file cannot be run exactly
     on a CPU that lacks VNNI. `fused_attention` writes float attention as one operator of opset 23,
-    which onnxruntime has since 1.24.
+    which onnxruntime has since 1.24; `integer_products` writes quantized linears as onnxruntime's
+    own operator.
     """
-    return (
+    steps: tuple[passes.GraphPass, ...] = (
         passes.CertifySparsity(patterns),
         passes.GatherCodes(),
         passes.UnsignedActivations(),
         passes.OwnZeroPoints(),
         *([passes.FuseAttention()] if fused_attention else []),
     )
+    if integer_products:
+        promises = dict.fromkeys(promise for step in steps for promise in step.establishes)
+        steps = (*steps, passes.IntegerProducts(keeps=tuple(promises)))
+    return steps
 
 
 def lower(

@@ -22,6 +22,7 @@ from passes.float16_outside_islands import Float16OutsideIslands
 from passes.fold_weight_quantization import FoldWeightQuantization
 from passes.fuse_attention import FuseAttention
 from passes.gather_codes import GatherCodes
+from passes.integer_products import IntegerProducts
 from passes.ledger import Change, Entry, Ledger, PassRecord, Skip
 from passes.linear_layers import LinearLayer, Weight, attention_matmuls, linear_layers
 from passes.name_nodes import NameNodes
@@ -47,6 +48,7 @@ __all__ = [
     "FuseAttention",
     "GatherCodes",
     "GraphPass",
+    "IntegerProducts",
     "InvalidGroups",
     "InvalidScale",
     "InvalidWeight",

@@ -94,6 +94,7 @@ def test_public_names_of_passes() -> None:
         "FuseAttention",
         "GatherCodes",
         "GraphPass",
+        "IntegerProducts",
         "InvalidGroups",
         "InvalidScale",
         "InvalidWeight",

@@ -79,7 +79,9 @@ class TimedShape(_Record):
 class TimedOptions(_Record):
     """One way to run the model on onnxruntime, next to the fastest way before it."""
 
-    graph: str  # "portable": opset 20; "attention": float attention as one operator of opset 23
+    # "portable": opset 20; "attention": float attention as one operator of opset 23; "products":
+    # that where there is any, and quantized linears as onnxruntime's own operator.
+    graph: str
     options: dict[str, str]  # configuration entries of the session
     shapes: dict[str, TimedShape]  # by batch x tokens
     won: bool  # whether it became the fastest way

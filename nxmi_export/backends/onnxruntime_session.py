@@ -30,6 +30,7 @@ from passes.constants import constant, readers
 from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
 from passes.quantizers import is_dequantize
+from passes.spell_out_products import has_products, spell_out_products
 
 __all__ = ["OnnxRuntimeRunner", "exact_options"]
 
@@ -39,8 +40,9 @@ _PRODUCTS = frozenset({"Gemm", "MatMul"})
 class OnnxRuntimeRunner:
     """Runs the graph at `path`.
 
-    `optimize=False` executes the graph node by node as it is written (the reference for parity);
-    `optimize=True` allows every fusion of onnxruntime. `threads` bounds the threads of one
+    `optimize=False` executes the graph node by node as it is written (the reference for parity),
+    integer products in standard operators (`spell_out_products`); `optimize=True` allows every
+    fusion of onnxruntime. `threads` bounds the threads of one
     operator, None leaves the choice to onnxruntime. `extra_outputs` names internal tensors to
     return with the outputs in their own types (int8 for quantizer codes); each one also
     keeps onnxruntime from fusing across it, so read codes with `optimize=False`. Where the file
@@ -75,7 +77,8 @@ class OnnxRuntimeRunner:
             threads=threads,
             entries={**entries, **exact_options(path)} if optimize else {},
         )
-        self._session: Any | None = _open(ort, path, options, extra_outputs)
+        written = None if optimize else _spelled_out(path)
+        self._session: Any | None = _open(ort, path, options, extra_outputs, written)
         self._refusals = refusals(ort)
         self._path = path
         self.name = f"onnxruntime {'optimized' if optimize else 'as written'}"
@@ -116,7 +119,7 @@ def exact_options(path: Path) -> dict[str, str]:
     is for the session to refuse.
     """
     try:
-        model = ir.load(path)
+        model = spell_out_products(ir.load(path))
     except (OSError, DecodeError):
         return {}
     stored = [
@@ -147,9 +150,28 @@ def _multiplies_floats(stored: ir.Node) -> bool:
     return False
 
 
-def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, ...]) -> Any:
-    """A session over the file, or over its bytes with more outputs appended."""
-    model = path.read_bytes() + _more_outputs(extra_outputs) if extra_outputs else str(path)
+def _spelled_out(path: Path) -> bytes | None:
+    """The file with its integer products in standard operators; None where it has none."""
+    try:
+        model = ir.load(path)
+    except (OSError, DecodeError):
+        return None  # then it is for the session to refuse
+    if not has_products(model):
+        return None
+    return bytes(ir.to_proto(spell_out_products(model)).SerializeToString())
+
+
+def _open(
+    ort: ModuleType,
+    path: Path,
+    options: Any,
+    extra_outputs: tuple[str, ...],
+    written: bytes | None,
+) -> Any:
+    """A session over the file or `written` in its place, or over bytes with outputs appended."""
+    model: str | bytes = str(path) if written is None else written
+    if extra_outputs:
+        model = (written or path.read_bytes()) + _more_outputs(extra_outputs)
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except refusals(ort) as error:

@@ -20,6 +20,7 @@ from nxmi_export.errors import ArtefactError
 from passes.constants import constant_values
 from passes.provenance import module_of
 from passes.quantizers import Quantizer, is_quantize, read_quantizer
+from passes.spell_out_products import spell_out_products
 
 __all__ = ["GraphQuantizer", "Pairing", "module_names", "open_graph", "pair_quantizers"]
 
@@ -91,9 +92,12 @@ class Pairing:
 
 
 def open_graph(path: Path) -> ir.Model:
-    """Read an ONNX file; raises ArtefactError for one that is missing or damaged."""
+    """Read an ONNX file, integer products in standard operators (`spell_out_products`).
+
+    Raises ArtefactError for one that is missing or damaged.
+    """
     try:
-        return ir.load(path)
+        return spell_out_products(ir.load(path))
     except (OSError, DecodeError) as error:
         raise ArtefactError(
             path,

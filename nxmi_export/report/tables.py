@@ -19,6 +19,11 @@ _REASONS = {
     **dict.fromkeys(EXACT_PRODUCTS, "or x86 without VNNI saturates"),
     **dict.fromkeys(FLOAT_PRODUCTS, "or floats are rounded to 8 bits"),
 }
+_FORMS = {
+    "portable": "the portable graph",
+    "attention": "one operator for attention",
+    "products": "one operator for a quantized linear and its bias",
+}
 _STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
 
 
@@ -50,7 +55,7 @@ def _chosen(tuning: Tuning) -> str:
     winners = [each for each in tuning.timed if each.won]
     if not winners:
         return "the portable graph with every fusion, as no other way was faster here"
-    form = "one operator for attention" if tuning.graph != "portable" else "the portable graph"
+    form = _FORMS.get(tuning.graph, tuning.graph)
     gains = (
         f"{math.prod(each.shapes[shape].speedup for each in winners):.2f}x ({shape})"
         for shape in winners[0].shapes

@@ -11,13 +11,14 @@ from packaging.version import Version
 import passes
 from nxmi_export.artefact import CPU_MODEL, MODEL
 from nxmi_export.artefact.manifest import Tuning
+from nxmi_export.backends.onnxruntime_products import integer_products_are_exact
 from nxmi_export.bench.session_tuning import tune_session
 from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes
 
 __all__ = ["TuningRequest", "write_cpu_graph"]
 
-PORTABLE, FUSED = "portable", "attention"
-_FUSED_MODEL = "model.cpu.fused.onnx"  # while it is timed
+PORTABLE, ATTENTION, PRODUCTS = "portable", "attention", "products"
+_FORMS = "model.cpu.{}.onnx"  # while they are timed
 _HAS_ATTENTION = Version("1.24")  # of onnxruntime
 
 
@@ -46,12 +47,9 @@ def write_cpu_graph(
     portable = _write(folder, CPU_MODEL, onnxruntime_passes(patterns), work_dir)
     if request is None:
         return portable, None
-    graphs, written = {PORTABLE: folder / CPU_MODEL}, {PORTABLE: portable}
-    if Version(version("onnxruntime")) >= _HAS_ATTENTION:
-        steps = onnxruntime_passes(patterns, fused_attention=True)
-        written[FUSED] = _write(folder, _FUSED_MODEL, steps, work_dir)
-        if written[FUSED].ledger.records[-1].changes:
-            graphs[FUSED] = folder / _FUSED_MODEL
+    written = {PORTABLE: portable, **_other_forms(folder, patterns, work_dir)}
+    graphs = {name: folder / _FORMS.format(name) for name in written}
+    graphs[PORTABLE] = folder / CPU_MODEL
     on_stage("timing graphs and fusions of onnxruntime")
     tuning = tune_session(
         graphs,
@@ -59,10 +57,43 @@ def write_cpu_graph(
         position_limit=request.position_limit,
         cache=request.cache,
     )
+    chosen = graphs.pop(tuning.graph)
     if tuning.graph != PORTABLE:
-        graphs[tuning.graph].replace(folder / CPU_MODEL)
-    (folder / _FUSED_MODEL).unlink(missing_ok=True)
+        chosen.replace(graphs.pop(PORTABLE))
+    for name in graphs.keys() - {PORTABLE}:
+        graphs[name].unlink()
     return written[tuning.graph], tuning
+
+
+def _other_forms(
+    folder: Path, patterns: Mapping[str, tuple[int, int]], work_dir: Path
+) -> dict[str, LoweredGraph]:
+    """Each in a file of its own; only those that this release runs, exactly, and that differ."""
+    forms: dict[str, LoweredGraph] = {}
+    if Version(version("onnxruntime")) >= _HAS_ATTENTION:
+        steps = onnxruntime_passes(patterns, fused_attention=True)
+        _keep_changed(forms, ATTENTION, folder, steps, work_dir)
+    if integer_products_are_exact():
+        steps = onnxruntime_passes(
+            patterns, fused_attention=ATTENTION in forms, integer_products=True
+        )
+        _keep_changed(forms, PRODUCTS, folder, steps, work_dir)
+    return forms
+
+
+def _keep_changed(
+    forms: dict[str, LoweredGraph],
+    name: str,
+    folder: Path,
+    steps: tuple[passes.GraphPass, ...],
+    work_dir: Path,
+) -> None:
+    file = _FORMS.format(name)
+    graph = _write(folder, file, steps, work_dir)
+    if graph.ledger.records[-1].changes:
+        forms[name] = graph
+    else:
+        (folder / file).unlink()
 
 
 def _write(

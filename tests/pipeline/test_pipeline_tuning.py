@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from rich.console import Console
@@ -16,6 +17,8 @@ from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.bench.session_tuning import CANDIDATES
 from nxmi_export.glue import task_named
 from nxmi_export.latency import Workload
+from nxmi_export.lowering import lower, onnxruntime_passes
+from nxmi_export.parity.ladder import Stage
 from nxmi_export.recipe import Placement
 from nxmi_export.report.tables import artefact_table
 from nxmi_export.workflow.bench.contenders import contenders
@@ -23,6 +26,7 @@ from nxmi_export.workflow.bench.request import BenchRequest
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.records import session_mismatches
+from passes.spell_out_products import PRODUCT
 from tests.pipeline.parity_project import Project
 from tests.tiny_models import write_model_file
 
@@ -43,6 +47,22 @@ def tuned(sst2: Project, tmp_path: Path) -> Project:
     project = sst2.copy(tmp_path / "copy")
     project.change(tuning=TUNING, session_options=TUNED)
     return project
+
+
+@pytest.fixture
+def forms(tmp_path: Path) -> dict[str, Path]:
+    """The CPU graph of one model in each form."""
+    model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
+    folder = export(ExportRequest(str(model), tmp_path / "artefact")).directory
+    written = {"portable": folder / CPU_MODEL}
+    for form, choice in (
+        ("attention", {"fused_attention": True}),
+        ("products", {"fused_attention": True, "integer_products": True}),
+    ):
+        graph = lower(ir.load(folder / MODEL), onnxruntime_passes({}, **choice)).model
+        written[form] = folder / f"{form}.onnx"
+        ir.save(graph, written[form])
+    return written
 
 
 @pytest.fixture
@@ -80,7 +100,8 @@ def test_an_export_times_the_fusions_and_records_what_it_chose(
     assert "timing graphs and fusions of onnxruntime" in stages
     tuning = manifest.tuning
     assert tuning is not None
-    assert [each.options for each in tuning.timed] == [dict(each) for each in CANDIDATES]
+    assert [each.options for each in tuning.timed[:2]] == [dict(each) for each in CANDIDATES]
+    assert [each.graph for each in tuning.timed] == ["portable", "portable", "products"]
     assert {shape for each in tuning.timed for shape in each.shapes} == {"1x64", "4x64"}
     assert manifest.session_options == {**tuning.options, **EXACT_PRODUCTS}
     assert len(list(tmp_path.glob("*.json"))) == 1
@@ -152,46 +173,90 @@ def test_the_table_says_what_the_choice_was_worth(tuned: Project) -> None:
     assert "set session.x64quantprecision to 1, or x86 without VNNI saturates" in text
 
 
+@pytest.mark.parametrize(
+    ("chosen", "last_pass"), [("attention", "FuseAttention"), ("products", "IntegerProducts")]
+)
 def test_an_export_writes_the_graph_that_was_fastest(
-    sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chosen: str, last_pass: str, sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its attention is one operator where the placement leaves attention in float."""
     timed: list[dict[str, set[str]]] = []
-
-    def tune(graphs: Mapping[str, Path], **facts: Any) -> Tuning:
-        timed.append({name: _operators(path) for name, path in graphs.items()})
-        (name,) = (each for each in graphs if each != "portable")
-        (timed_options,) = TUNING.timed
-        fused = timed_options.model_copy(update={"graph": name})
-        return TUNING.model_copy(update={"graph": name, "timed": (*TUNING.timed, fused)})
-
-    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", tune)
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", _choosing(chosen, timed))
     model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
     artefact = export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
+    assert list(timed[0]) == ["portable", "attention", "products"]
     assert "Attention" not in timed[0]["portable"]
-    assert "Softmax" not in timed[0]["attention"]
-    assert _operators(artefact.path(CPU_MODEL)) == timed[0]["attention"]
+    assert "Softmax" not in timed[0]["attention"] | timed[0]["products"]
+    assert PRODUCT not in timed[0]["portable"] | timed[0]["attention"]
+    assert "DequantizeLinear" not in timed[0]["products"]
+    assert _operators(artefact.path(CPU_MODEL)) == timed[0][chosen]
     assert {path.name for path in artefact.directory.glob("*.onnx")} == {MODEL, CPU_MODEL}
-    assert artefact.manifest.ledgers["onnxruntime"][-1]["pass"] == "FuseAttention"
-    request = ParityRequest(task_named("sst2"), sst2.data)
+    assert artefact.manifest.ledgers["onnxruntime"][-1]["pass"] == last_pass
+    assert artefact.manifest.session_options == {**CHOSEN, **EXACT_PRODUCTS}
+    across = (Stage.COMPRESSED, Stage.OPTIMIZED)
+    request = ParityRequest(task_named("sst2"), sst2.data, drift=True, layer_errors=(across,))
     run = check_parity(artefact, request, on_progress=lambda *_: None)
     assert run is not None
     assert run.splits[0].verdict.failures == ()
 
 
-def test_quantized_attention_has_no_other_graph(
+@pytest.mark.parametrize("form", ["attention", "products"])
+def test_every_form_means_what_the_portable_graph_means(
+    form: str, forms: Mapping[str, Path]
+) -> None:
+    """As written, bit for bit; with its own kernels, up to what float sums leave open."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 64, (3, 9))
+    mask = np.ones_like(ids)
+    mask[1, 5:], mask[2, :4] = 0, 0
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    logits = {}
+    for name in ("portable", form):
+        for optimize in (False, True):
+            with OnnxRuntimeRunner(forms[name], optimize=optimize, threads=1) as runner:
+                fed = {each: feeds[each] for each in runner.input_names}
+                logits[name, optimize] = runner.run(fed)["logits"]
+    np.testing.assert_array_equal(logits[form, False], logits["portable", False])
+    np.testing.assert_allclose(logits[form, True], logits["portable", True], rtol=0, atol=1e-5)
+
+
+def test_a_release_without_exact_products_is_not_offered_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[dict[str, set[str]]] = []
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", _choosing("portable", timed))
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.integer_products_are_exact", lambda: False)
+    model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
+    export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
+    assert list(timed[0]) == ["portable", "attention"]
+
+
+def test_quantized_attention_is_no_operator_of_its_own(
     sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names: list[str] = []
+    timed: list[dict[str, set[str]]] = []
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", _choosing("products", timed))
+    request = ExportRequest(str(sst2.folder / "model.pt"), tmp_path / "artefact", tune=True)
+    artefact = export(request)
+    assert {path.name for path in artefact.directory.glob("*.onnx")} == {MODEL, CPU_MODEL}
+    assert list(timed[0]) == ["portable", "products"]
+    run = check_parity(
+        artefact, ParityRequest(task_named("sst2"), sst2.data), on_progress=lambda *_: None
+    )
+    assert run is not None
+    assert run.splits[0].verdict.failures == ()
+
+
+def _choosing(graph: str, timed: list[dict[str, set[str]]]) -> Callable[..., Tuning]:
+    """In place of a measurement, which notes what it was given."""
 
     def tune(graphs: Mapping[str, Path], **facts: Any) -> Tuning:
-        names.extend(graphs)
-        return TUNING
+        timed.append({name: _operators(path) for name, path in graphs.items()})
+        (won,) = TUNING.timed
+        change = {"graph": graph, "timed": (won, won.model_copy(update={"graph": graph}))}
+        return TUNING.model_copy(update=change)
 
-    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", tune)
-    request = ExportRequest(str(sst2.folder / "model.pt"), tmp_path / "artefact", tune=True)
-    assert {path.name for path in export(request).directory.glob("*.onnx")} == {MODEL, CPU_MODEL}
-    assert names == ["portable"]
+    return tune
 
 
 def _operators(path: Path) -> set[str]:
