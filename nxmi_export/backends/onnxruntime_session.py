@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.backends.onnxruntime_library import (
     find_onnxruntime,
+    open_session,
     refusals,
     session_options,
     unloadable,
@@ -151,7 +152,7 @@ def _open(ort: ModuleType, path: Path, options: Any, extra_outputs: tuple[str, .
     """A session over the file, or over its bytes with more outputs appended."""
     model = path.read_bytes() + _more_outputs(extra_outputs) if extra_outputs else str(path)
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return open_session(ort, model, options)
     except refusals(ort) as error:
         unknown = re.search(r"Graph output \((.*?)\) does not exist", str(error))
         if unknown:
