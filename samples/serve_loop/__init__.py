@@ -6,9 +6,9 @@
 One model from `nxmi_export.load`, and as many threads as there are clients, each with one request
 after the other: 1 to `--texts` sentences (or pairs) of the dev set. Every second one is drawn anew,
 so that batches have as many shapes as in service; the others come from a pool whose answers were
-computed before, one at a time, and an answer of other bits than those counts as wrong. Each client
-begins with the longest texts, all at once, and the first tenth of the run is warm-up, in which
-onnxruntime's arena grows to what that takes.
+computed before, one at a time, and an answer of other bits than those counts as wrong. The first
+tenth of the run is warm-up: every other request is the heaviest there is, since onnxruntime's arena
+grows to what the clients take when the heaviest of all meet, and keeps that.
 
 Growth is judged by anonymous memory over the second half of the run: a line of least squares
 through the means of 20 blocks, since neighbouring samples are not independent, with Student's 95 %

@@ -98,9 +98,10 @@ def serve(model: TaskModel, load: Load, *, clients: int, seconds: float) -> dict
 
 
 def _ask(model: TaskModel, load: Load, tally: Tally, clock: Clock, seed: int) -> None:
-    for request in load.requests(np.random.default_rng(seed)):
-        if (begin := time.perf_counter()) >= clock.end:
-            return
+    random = np.random.default_rng(seed)
+    first, then = load.warm_up(random), load.requests(random)
+    while (begin := time.perf_counter()) < clock.end:
+        request = next(first if begin < clock.counted_from else then)
         try:
             answer = model.predict(request.texts)
         except Exception as error:  # what a server would log before it goes on

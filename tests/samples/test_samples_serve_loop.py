@@ -113,11 +113,19 @@ def test_errors_are_counted_and_the_first_is_told(model: TaskModel) -> None:
 def test_known_and_new_requests_come_by_turns(model: TaskModel) -> None:
     load = Load.of(model, TEXTS, 4)
     requests = load.requests(np.random.default_rng(1))
-    assert max(map(len, TEXTS)) == len(next(requests).texts[0])
     drawn = [next(requests) for _ in range(40)]
     assert len(load.pool) == POOL
     assert [each.answer is None for each in drawn] == [False, True] * 20
     assert {len(each.texts) for each in drawn} == {1, 2, 3, 4}
+
+
+def test_every_other_request_of_the_warm_up_is_the_heaviest(model: TaskModel) -> None:
+    load = Load.of(model, TEXTS, 4)
+    requests = load.warm_up(np.random.default_rng(1))
+    drawn = [next(requests) for _ in range(8)]
+    longest = sorted(map(str, TEXTS), key=len, reverse=True)[:4]
+    assert [each.texts for each in drawn[::2]] == [longest] * 4
+    assert [each.answer is None for each in drawn[1::2]] == [False, True] * 2
 
 
 def test_the_slope_of_memory_and_its_interval_are_those_of_the_line() -> None:
