@@ -78,6 +78,7 @@ def test_a_reason_comes_back_as_one(tmp_path: Path) -> None:
             "import os; os.kill(os.getpid(), 9)",
             "its process was ended by SIGKILL, as Linux does where memory runs out",
         ),
+        ("import os; os.kill(os.getpid(), 6)", "its process was ended by SIGABRT"),
     ],
 )
 def test_a_process_that_dies_is_a_reason(program: str, reason: str) -> None:

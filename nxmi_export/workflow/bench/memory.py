@@ -109,8 +109,9 @@ def _memory_of(contender: Contender, artefact: Artefact, request: BenchRequest) 
 
 def _ended(status: int, stderr: bytes) -> str:
     if status < 0:
-        name = signal.Signals(-status).name
-        return f"its process was ended by {name}, as Linux does where memory runs out"
+        killed = -status == signal.SIGKILL
+        why = ", as Linux does where memory runs out" if killed else ""
+        return f"its process was ended by {signal.Signals(-status).name}{why}"
     lines = stderr.decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing told why")
     return f"its process ended with status {status}: {last}"
