@@ -11,8 +11,16 @@ from typing import Any
 
 from nxmi_export.backends.runner import Feeds
 from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError
+from nxmi_export.process_memory import return_freed_memory
 
-__all__ = ["find_onnxruntime", "refusals", "session_options", "unfit_batch", "unloadable"]
+__all__ = [
+    "find_onnxruntime",
+    "open_session",
+    "refusals",
+    "session_options",
+    "unfit_batch",
+    "unloadable",
+]
 
 # Lets a model given as bytes find its external weights beside the file it came from.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -57,6 +65,17 @@ def session_options(
     for key, value in entries.items():
         options.add_session_config_entry(key, value)
     return options
+
+
+def open_session(ort: ModuleType, model: bytes | str, options: Any) -> Any:
+    """`onnxruntime.InferenceSession` on the CPU over the bytes of a file, or the file named.
+
+    It holds one copy of the weights of products, packed for its kernels; tables stay in the mapped
+    file. On the way onnxruntime makes up to another copy and frees it, which is given back here.
+    """
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return_freed_memory()
+    return session
 
 
 def refusals(ort: ModuleType) -> tuple[type[Exception], ...]:

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.backends.onnxruntime_library import (
     find_onnxruntime,
+    open_session,
     refusals,
     session_options,
     unloadable,
@@ -173,7 +174,7 @@ def _open(
     if extra_outputs:
         model = (written or path.read_bytes()) + _more_outputs(extra_outputs)
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return open_session(ort, model, options)
     except refusals(ort) as error:
         unknown = re.search(r"Graph output \((.*?)\) does not exist", str(error))
         if unknown:

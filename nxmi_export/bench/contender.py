@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from nxmi_export.backends import Feeds, Runner
 from nxmi_export.errors import CapabilityMissing, NxmiError, ShapeError
 
-__all__ = ["Contender", "NotRun", "RunsOnGpu"]
+__all__ = ["Alone", "Contender", "NotRun", "RunsOnGpu"]
 
 
 @runtime_checkable
@@ -28,6 +29,19 @@ class NotRun:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """How it gets to run in a fresh process, where its memory is measured.
+
+    What a contender makes first would be measured with it. An ONNX file is therefore written by
+    `written` into a folder, and opened by name; what cannot be had so is `refused`.
+    """
+
+    libraries: tuple[str, ...] = ()  # modules that count as the process's own memory
+    written: Callable[[Path], Path] | None = None
+    refused: NotRun | None = None
+
+
+@dataclass(frozen=True)
 class Contender:
     """One way to run the model.
 
@@ -42,3 +56,4 @@ class Contender:
     on_cpu: bool = True  # whether its products run there
     refusals: tuple[type[NxmiError], ...] = (CapabilityMissing,)
     shape_refusals: tuple[type[NxmiError], ...] = (ShapeError,)
+    alone: Alone = Alone()

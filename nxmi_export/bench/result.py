@@ -7,12 +7,13 @@ from typing import Any
 from nxmi_export.bench.contender import Contender, NotRun
 from nxmi_export.bench.latency_statistics import Latency, Speedup
 from nxmi_export.bench.limits import Limits, Peaks
+from nxmi_export.bench.memory import Memory
 from nxmi_export.bench.texts import Texts
 from nxmi_export.latency import Workload
 
-__all__ = ["SCHEMA", "BenchResult", "Measured", "WorkloadResult"]
+__all__ = ["SCHEMA", "BenchResult", "Measured", "MemoryResult", "WorkloadResult"]
 
-SCHEMA = "nxmi-export/bench/2"
+SCHEMA = "nxmi-export/bench/3"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class WorkloadResult:
 
 
 @dataclass(frozen=True)
+class MemoryResult:
+    """What every contender takes of the host's memory, by key; none is left out."""
+
+    workload: Workload  # that was run
+    results: Mapping[str, Memory | NotRun]
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """Everything that was measured, and on what."""
 
@@ -46,9 +55,10 @@ class BenchResult:
     settings: Mapping[str, Any]
     environment: Mapping[str, str]
     peaks: Peaks | str = "not measured"  # of this processor, or why they are not known
+    memory: MemoryResult | str = "not measured"  # or why it was not
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data for `bench.json`; times in seconds."""
+        """Plain data for `bench.json`; times in seconds, memory in bytes."""
         return {
             "schema": SCHEMA,
             "baseline": self.baseline,
@@ -58,6 +68,7 @@ class BenchResult:
             "peaks": _peaks(self.peaks),
             "workloads": [_shape(each, self.contenders) for each in self._of(Workload)],
             "texts": [_texts(each, self.contenders) for each in self._of(Texts)],
+            "memory": _memory(self.memory),
         }
 
     def _of(self, kind: type[Workload | Texts]) -> list[WorkloadResult]:
@@ -68,6 +79,22 @@ def _peaks(found: Peaks | str) -> dict[str, Any]:
     if isinstance(found, str):
         return {"measured": False, "reason": found}
     return {"measured": True, "operations_per_second": asdict(found)}
+
+
+def _memory(found: MemoryResult | str) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"measured": False, "reason": found}
+    return {
+        "measured": True,
+        "batch": found.workload.batch,
+        "sequence": found.workload.sequence,
+        "results": {
+            key: {"ran": False, "reason": each.reason}
+            if isinstance(each, NotRun)
+            else {"ran": True, **asdict(each)}
+            for key, each in found.results.items()
+        },
+    }
 
 
 def _shape(found: WorkloadResult, contenders: Sequence[Contender]) -> dict[str, Any]:

@@ -71,6 +71,12 @@ _Data = Annotated[
     typer.Option(help="A directory of Parquet files or classic GLUE TSV; default: the hub."),
 ]
 _Texts = Annotated[int, typer.Option(min=1, help="How many texts, the first of the split.")]
+_NoMemory = Annotated[
+    bool,
+    typer.Option(
+        "--no-memory", help="Leave out memory, which takes each a fresh process of some seconds."
+    ),
+]
 _Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Everything, as JSON; default: ARTEFACT/bench.json"),
@@ -89,6 +95,7 @@ def bench_command(
     seconds: _Seconds = 60.0,
     threads: _Threads = None,
     no_cuda_graph: _NoCudaGraph = False,
+    no_memory: _NoMemory = False,
     output: _Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
@@ -116,12 +123,14 @@ def bench_command(
             seconds=seconds,
             cuda_graph=not no_cuda_graph,
             texts=None if chosen is None else TextsRequest(chosen, data, texts),
+            memory=not no_memory,
         )
     _run(artefact, request, path, as_json=as_json)
 
 
 def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bool) -> None:
     from nxmi_export.report.bench_chart import bench_chart
+    from nxmi_export.report.bench_memory import memory_notes, memory_table
     from nxmi_export.report.bench_table import bench_notes, bench_tables
     from nxmi_export.workflow.bench import EngineProfile, bench, profile_engine
 
@@ -136,9 +145,9 @@ def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bo
     if as_json:
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
         return
-    for table in bench_tables(document):
+    for table in (*bench_tables(document), *memory_table(document)):
         RESULTS.print(table)
-    for note in bench_notes(document):
+    for note in (*bench_notes(document), *memory_notes(document)):
         RESULTS.print(note, soft_wrap=True, highlight=False)
     RESULTS.print(f"everything in {escape(str(path))}", soft_wrap=True, highlight=False)
     picture = escape(str(path.with_suffix(".svg")))

@@ -1,21 +1,22 @@
-"""What `bench` found in, its times as HTML tables out; one table for each shape of batch."""
+"""What `bench` found in, HTML tables out: of times, one for each shape of batch, and of memory."""
 
 from base64 import b64encode
 from collections.abc import Iterator
 
 from nxmi_export.report.bench_chart import bench_chart
+from nxmi_export.report.bench_memory import MEMORY_HEADINGS, memory_caption, memory_rows
 from nxmi_export.report.bench_table import bench_caption, comparisons, limits_told
 from nxmi_export.report.markup import Html, element, figure, joined, table
 from nxmi_export.report.parity_facts import OPEN, Facts
 
 __all__ = ["latency_section"]
 
-_MILLI = 1e3
+_MILLI, _MEGA = 1e3, 1e-6
 _HEADINGS = ("", "p50, ms", "p90, ms", "p99, ms", "examples/s", "of limit", "speed")
 
 
 def latency_section(found: Facts | str | None) -> Iterator[Html]:
-    """Times and speeds; a text is the reason why there are none to show, None that none are."""
+    """Times and memory; a text is the reason why there are none to show, None that none are."""
     if not isinstance(found, dict):
         reason = found or "nothing was timed; nxmi-export bench does, and parity shows it"
         yield element("p", OPEN("No latencies"), f": {reason}.")
@@ -31,6 +32,19 @@ def latency_section(found: Facts | str | None) -> Iterator[Html]:
     for title, each in comparisons(found):
         yield table(title, _HEADINGS, _rows(found, each))
         yield element("p", bench_caption(each, baseline))
+    if not found["memory"]["measured"]:
+        yield element("p", OPEN("No memory"), f": {found['memory']['reason']}.")
+        return
+    yield table("Memory", MEMORY_HEADINGS, _memory(found))
+    yield element("p", memory_caption(found))
+
+
+def _memory(found: Facts) -> Iterator[tuple[str, ...]]:
+    for what, each in memory_rows(found):
+        if isinstance(each, str):
+            yield what, OPEN("not measured"), "", "", each
+        else:
+            yield what, *(figure(size, ".1f", unit=_MEGA) for size in each)
 
 
 def _rows(found: Facts, workload: Facts) -> Iterator[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from nxmi_export.runtime.served_files import ServedFiles
 __all__ = ["BENCH_SCHEMA", "PARITY_SCHEMA", "Chosen", "choose_backend"]
 
 # Those of `nxmi_export.bench` and `nxmi_export.parity`, which a server does without.
-BENCH_SCHEMA = "nxmi-export/bench/2"
+BENCH_SCHEMA = "nxmi-export/bench/3"
 PARITY_SCHEMA = "nxmi-export/parity-run/3"
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nxmi_export.backends.onnxruntime_library import (
     find_onnxruntime,
+    open_session,
     refusals,
     session_options,
     unfit_batch,
@@ -47,9 +48,7 @@ class Session:
         # Else a plan of its memory is kept for every shape of batch that ever came.
         options.enable_mem_pattern = False
         try:
-            self._session: Any = ort.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = open_session(ort, content, options)
         except self._refusals as error:
             raise unloadable(path, error) from error
         widths = {each.name: each.shape[-1] for each in self._session.get_outputs()}

@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +12,11 @@ import numpy as np
 from nxmi_export.bench.other_load import OtherLoad
 from nxmi_export.runtime import TaskModel
 from samples.serve_loop.load import Load
-from samples.serve_loop.memory import memory_facts, resident_mb
+from samples.serve_loop.memory import Samples, memory_now
 
 __all__ = ["Latencies", "serve"]
 
-SAMPLES = 600  # of memory in a run
+SAMPLES = 600  # of memory in a run, taken at equal pauses
 REPORTS = 20  # lines of progress
 WARM_UP = 0.1  # of the run
 
@@ -73,7 +72,7 @@ class Clock:
 
 def serve(model: TaskModel, load: Load, *, clients: int, seconds: float) -> dict[str, Any]:
     """Run the clients for `seconds`, and say what they and the process's memory did."""
-    loaded, other = resident_mb(), OtherLoad()
+    loaded, other = memory_now(), OtherLoad()
     tallies = [Tally() for _ in range(clients)]
     clock = Clock.start(seconds)
     threads = [
@@ -82,32 +81,27 @@ def serve(model: TaskModel, load: Load, *, clients: int, seconds: float) -> dict
     ]
     for thread in threads:
         thread.start()
-    times, memory = array("d"), array("d")
-    for now in _ticks(clock, seconds / SAMPLES):
-        times.append(now - clock.begin)
-        memory.append(resident_mb())
-        if len(times) % (SAMPLES // REPORTS) == 0:
-            _say(times[-1], tallies, memory[-1])
+    samples = Samples()
+    for count, now in enumerate(_ticks(clock, seconds / SAMPLES), start=1):
+        resident = samples.add()
+        if count % (SAMPLES // REPORTS) == 0:
+            _say(now - clock.begin, tallies, resident)
     for thread in threads:
         thread.join()
-    seconds_of = np.array(times)
-    warm = seconds_of >= WARM_UP * seconds
     return {
         "clients": clients,
         "minutes": round(seconds / 60, 2),
         **_totals(tallies, clock.end - clock.counted_from),
-        "memory": {
-            "loaded MB": round(loaded, 1),
-            **memory_facts(seconds_of[warm], np.array(memory)[warm]),
-        },
+        "memory": samples.facts(loaded, warm_up=WARM_UP * seconds),
         "processors others kept busy": _rounded(other.cores()),
     }
 
 
 def _ask(model: TaskModel, load: Load, tally: Tally, clock: Clock, seed: int) -> None:
-    for request in load.requests(np.random.default_rng(seed)):
-        if (begin := time.perf_counter()) >= clock.end:
-            return
+    random = np.random.default_rng(seed)
+    first, then = load.warm_up(random), load.requests(random)
+    while (begin := time.perf_counter()) < clock.end:
+        request = next(first if begin < clock.counted_from else then)
         try:
             answer = model.predict(request.texts)
         except Exception as error:  # what a server would log before it goes on
@@ -140,7 +134,7 @@ def _totals(tallies: Sequence[Tally], seconds: float) -> dict[str, Any]:
     latencies = Latencies()
     latencies.counts = np.sum([each.latencies.counts for each in tallies], axis=0)
     requests = sum(each.requests for each in tallies)
-    percentiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1.0}
+    percentiles = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "longest": 1.0}
     return {
         "requests": requests,
         "errors": sum(each.errors for each in tallies),

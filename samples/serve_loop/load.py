@@ -49,9 +49,15 @@ class Load:
         texts = sorted(self.texts, key=lambda text: len(str(text)), reverse=True)
         return Request(texts[: self.largest])
 
+    def warm_up(self, random: np.random.Generator) -> Iterator[Request]:
+        """The heaviest before every other, so that many of them meet while little is free."""
+        heaviest = self.heaviest()
+        for request in self.requests(random):
+            yield heaviest
+            yield request
+
     def requests(self, random: np.random.Generator) -> Iterator[Request]:
-        """The heaviest first, for what memory it takes; then known and new by turns, endlessly."""
-        yield self.heaviest()
+        """Known and new by turns, endlessly."""
         while True:
             yield self.pool[random.integers(len(self.pool))]
             yield self.anew(random)

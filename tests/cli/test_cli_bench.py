@@ -6,13 +6,16 @@ import pytest
 
 from nxmi_export.artefact import read_artefact
 from nxmi_export.backends.tensorrt_engine.device import open_device
-from nxmi_export.bench import SCHEMA, Contender, NotRun, measure_peaks
+from nxmi_export.bench import SCHEMA, Contender, Memory, NotRun, measure_peaks
 from nxmi_export.errors import CapabilityMissing
 from nxmi_export.latency import LinearShape
 from nxmi_export.workflow.bench import BenchRequest, contenders
+from nxmi_export.workflow.bench.memory import Processes
+from nxmi_export.workflow.bench.memory_process import Question
 from tests.cli.command_lines import Command, Outcome
 
-QUICK = ("--shapes", "1x4,2x8", "--rounds", 3, "--seconds", 0, "--threads", 1)
+TIMES = ("--shapes", "1x4,2x8", "--rounds", 3, "--seconds", 0, "--threads", 1)
+QUICK = (*TIMES, "--no-memory")
 CONTENDERS = [
     "pytorch",
     "pytorch-bfloat16",
@@ -44,6 +47,9 @@ def quick_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure_peaks, "SHAPES", (LinearShape(256, 256),))
     monkeypatch.setattr(measure_peaks, "ROWS", 256)
     monkeypatch.setattr(contenders, "_multiplies_bfloat16", lambda: False)
+
+
+MEMORY = Memory(90_000_000, 60_000_000, 20_000_000, 70_000_000, 110_000_000)
 
 
 @pytest.fixture
@@ -156,6 +162,42 @@ def test_the_table_and_the_reasons_are_shown(benched: Outcome, artefact: Path) -
     assert (artefact / "bench.svg").read_text().startswith("<svg ")
     assert benched.err == f"no profile_model.json: {reason}\n"
     assert not (artefact / "profile_model.json").exists()
+
+
+def test_memory_is_measured_of_what_was_timed(
+    nxmi_export: Command, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Question] = []
+
+    def answer(self: Processes, question: Question) -> Memory | NotRun:
+        asked.append(question)
+        return NotRun("it died") if question.key == "openvino" else MEMORY
+
+    monkeypatch.setattr(Processes, "ask", answer)
+    outcome = nxmi_export("bench", artefact, *TIMES)
+    assert outcome.code == 0, outcome.err
+    document = json.loads((artefact / "bench.json").read_text())
+    memory = document["memory"]
+    assert (memory["batch"], memory["sequence"]) == (2, 8)
+    assert list(memory["results"]) == CONTENDERS
+    ran = [key for key, each in memory["results"].items() if each["ran"]]
+    assert ran == ["pytorch", "onnxruntime-float32", "onnxruntime", "onnxruntime-portable"]
+    assert memory["results"]["onnxruntime"]["peak_running"] == 110_000_000
+    # The dense model is a file of its own by then, so that the exporter's memory is not its.
+    keys = ["pytorch", "dense.onnx", "onnxruntime", "onnxruntime-portable", "openvino"]
+    assert [each.key for each in asked] == keys
+    assert {(each.artefact, each.threads) for each in asked} == {(str(artefact), 1)}
+    words = " ".join(outcome.out.split())
+    assert words.count("60.0 │ 20.0 │ 70.0 │ 110.0") == len(ran)
+    assert "above the 90 MB that it holds with its libraries imported" in words
+    assert "no memory: OpenVINO, model.onnx" in words
+    assert words.count("the artefact has no model.plan") == 2  # once for each place, as times said
+
+
+def test_memory_may_be_left_out(benched: Outcome, artefact: Path) -> None:
+    document = json.loads((artefact / "bench.json").read_text())
+    assert document["memory"] == {"measured": False, "reason": "it was not asked for"}
+    assert "no memory: it was not asked for" in benched.out
 
 
 def test_json_is_the_content_of_the_file(

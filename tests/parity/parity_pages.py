@@ -112,6 +112,8 @@ def bench() -> dict[str, Any]:
     speed = {"median": 2.5, "low": 2.25, "high": 3.0}
     ran = {"ran": True, "call": call, "gpu": None, "examples_per_second": 909.09}
     ran["of_int8_limit"] = 0.375
+    memory = {"ran": True, "loaded_anonymous": 40_000_000, "peak_loading": 120_000_000}
+    memory["peak_running"] = 150_000_000
     return {
         "baseline": "pytorch",
         "settings": {"threads": 2},
@@ -138,6 +140,16 @@ def bench() -> dict[str, Any]:
         "peaks": {
             "measured": True,
             "operations_per_second": {"float32": 1e11, "int8": 2.5e11},
+        },
+        "memory": {
+            "measured": True,
+            "batch": 1,
+            "sequence": 128,
+            "results": {
+                "pytorch": {**memory, "loaded": 100_000_000, "baseline": 250_000_000},
+                "onnxruntime": {**memory, "loaded": 60_060_000, "baseline": 90_000_000},
+                "tensorrt": {"ran": False, "reason": HOSTILE},
+            },
         },
         "workloads": [
             {

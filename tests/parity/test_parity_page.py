@@ -411,7 +411,14 @@ def test_latencies_are_those_that_bench_measured(facts: dict[str, Any]) -> None:
     source = parity_page(facts, artefact(), bench=bench())
     assert HOSTILE not in source
     shown = section(read_html(source), "Latencies")
-    table, texts = shown.all("table")
+    table, texts, memory = shown.all("table")
+    assert memory.all("caption")[0].text == "Memory"
+    assert rows(memory) == [
+        ["PyTorch, dense float32", "100.0", "40.0", "120.0", "150.0"],
+        ["onnxruntime, model.cpu.onnx", "60.1", "40.0", "120.0", "150.0"],
+        ["TensorRT, model.plan", "? not measured", "", "", HOSTILE],
+    ]
+    assert "above the 90 to 250 MB that it holds with its libraries imported." in shown.text
     assert table.all("caption")[0].text == "Batch 1 x 128 tokens"
     assert texts.all("caption")[0].text == (
         "4 of sst2 validation, 24 tokens on average, by length, at most 64 tokens a batch: "
@@ -438,6 +445,12 @@ def test_latencies_are_those_that_bench_measured(facts: dict[str, Any]) -> None:
     assert b64decode(content).decode() == bench_chart(bench())
     assert "limit: linears at 250 billion INT8 operations a second" in shown.text
     assert "Other processes kept 0.5 processors busy: measure again when idle." in shown.text
+
+
+def test_memory_that_was_not_measured_says_why(facts: dict[str, Any]) -> None:
+    found = bench() | {"memory": {"measured": False, "reason": "it was not asked for"}}
+    shown = section(read_html(parity_page(facts, artefact(), bench=found)), "Latencies")
+    assert shown.text.endswith("? No memory: it was not asked for.")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.backends.fake_tensorrt import fake_library, write_plan
 from tests.engine_documents import profiles_of, with_engine_document
 
 SMALL, LARGE = Workload(2, 8), Workload(9, 8)
-REQUEST = BenchRequest((SMALL, LARGE), threads=1, rounds=3, seconds=0)
+REQUEST = BenchRequest((SMALL, LARGE), threads=1, rounds=3, seconds=0, memory=False)
 MAX_4 = ((1, 1), (2, 8), (4, 16))
 INPUTS = {"input_ids": "INT64", "attention_mask": "INT64", "token_type_ids": "INT64"}
 PROFILE = "min=1x1,opt=2x8,max=4x16"

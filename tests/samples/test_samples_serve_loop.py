@@ -11,10 +11,11 @@ import pytest
 
 import nxmi_export
 from nxmi_export.runtime import Prediction, TaskModel
+from samples.serve_loop import __main__ as serve_loop
 from samples.serve_loop.__main__ import main
 from samples.serve_loop.clients import Latencies, serve
 from samples.serve_loop.load import POOL, Load, Text
-from samples.serve_loop.memory import Slope, slope_of
+from samples.serve_loop.memory import Growth, Slope, slope_of
 from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import toy_dataset
 
@@ -49,25 +50,49 @@ class Lying(TaskModel):
         return [replace(each, score=0.5) for each in found]
 
 
-def test_a_sound_model_is_served_without_error(
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["serve_loop", *map(str, arguments)])
+    return main()
+
+
+def test_a_sound_model_is_served_recorded_and_shown(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    written = tmp_path / "served.json"
-    options = ["--task", "sst2", "--minutes", str(SECONDS / 60), "--json", str(written)]
-    arguments = [str(project.artefact), "--data", str(project.data), *options]
-    monkeypatch.setattr(sys, "argv", ["serve_loop", *arguments])
-    code = main()
-    result = json.loads(written.read_text())
+    monkeypatch.setattr(serve_loop, "RESULTS", tmp_path / "results")
+    options = ["--task", "sst2", "--minutes", SECONDS / 60, "--json", tmp_path / "served.json"]
+    code = run_main(monkeypatch, project.artefact, "--data", project.data, *options, "--record")
+    result = json.loads((tmp_path / "served.json").read_text())
     # A second is all warm-up: what memory did in it says nothing.
-    assert code == int(result["memory"]["grew"])
+    assert code == int(result["memory"]["verdict"] != Growth.NONE)
     assert (result["errors"], result["wrong answers"], result["clients"]) == (0, 0, 4)
     assert result["requests"] > 0
     latency = result["latency ms"]
-    assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["longest"]
-    assert result["memory"]["largest MB"] >= result["memory"]["warm MB"] > 0
+    assert list(latency) == ["p50", "p95", "p99", "longest"]
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["longest"]
+    memory = result["memory"]
+    for kind in ("anonymous MB", "mapped MB", "resident MB"):
+        assert list(memory[kind]) == ["loaded", "warm", "last", "largest"]
+        assert memory[kind]["largest"] >= memory[kind]["warm"] > 0
+    parts = memory["anonymous MB"]["last"] + memory["mapped MB"]["last"]
+    assert parts == pytest.approx(memory["resident MB"]["last"], abs=0.2)
     out, err = capsys.readouterr()
     assert f"requests       {result['requests']} (" in out
+    assert f"growth         {memory['verdict']}: anonymous memory by " in out
     assert "0 errors" in err
+
+    recorded = tmp_path / "results" / f"{project.artefact.stem}_onnxruntime.json"
+    assert json.loads(recorded.read_text()) == result
+    assert run_main(monkeypatch, "--print") == 0
+    headings, _, row, *_ = capsys.readouterr().out.splitlines()
+    assert headings.count("|") == row.count("|")
+    assert row.startswith(f"| {project.artefact.name}, onnxruntime | 4, ")
+    assert row.endswith(f" | {memory['verdict']} |")
+
+
+def test_serving_needs_an_artefact_and_data(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        run_main(monkeypatch, "some.artefact")
+    assert "an artefact and --data are needed to serve" in capsys.readouterr().err
 
 
 def test_answers_of_other_bits_are_counted(model: TaskModel) -> None:
@@ -88,36 +113,63 @@ def test_errors_are_counted_and_the_first_is_told(model: TaskModel) -> None:
 def test_known_and_new_requests_come_by_turns(model: TaskModel) -> None:
     load = Load.of(model, TEXTS, 4)
     requests = load.requests(np.random.default_rng(1))
-    assert max(map(len, TEXTS)) == len(next(requests).texts[0])
     drawn = [next(requests) for _ in range(40)]
     assert len(load.pool) == POOL
     assert [each.answer is None for each in drawn] == [False, True] * 20
     assert {len(each.texts) for each in drawn} == {1, 2, 3, 4}
 
 
-def test_the_slope_of_memory_and_its_standard_error_are_those_of_the_line() -> None:
-    seconds = np.linspace(0, 3600, 600)
+def test_every_other_request_of_the_warm_up_is_the_heaviest(model: TaskModel) -> None:
+    load = Load.of(model, TEXTS, 4)
+    requests = load.warm_up(np.random.default_rng(1))
+    drawn = [next(requests) for _ in range(8)]
+    longest = sorted(map(str, TEXTS), key=len, reverse=True)[:4]
+    assert [each.texts for each in drawn[::2]] == [longest] * 4
+    assert [each.answer is None for each in drawn[1::2]] == [False, True] * 2
+
+
+def test_the_slope_of_memory_and_its_interval_are_those_of_the_line() -> None:
+    seconds = np.linspace(0, 600, 600)
     noise = np.random.default_rng(0).normal(0, 1, 600)
-    exact = slope_of(seconds, 100 + 7 * seconds / 3600)
-    assert exact.mb_per_hour == pytest.approx(7)
-    assert exact.standard_error == pytest.approx(0, abs=1e-6)
-    noisy = slope_of(seconds, 100 + 7 * seconds / 3600 + noise)
-    # σ / (√n · sd of the hours), as a line through independent samples has it.
-    assert noisy.standard_error == pytest.approx(1 / (600**0.5 * 12**-0.5), rel=0.5)
-    assert abs(noisy.mb_per_hour - 7) < 3 * noisy.standard_error
+    exact = slope_of(seconds, 100 + 7 * seconds / 600)
+    assert (exact.value, exact.low, exact.high) == pytest.approx((7, 7, 7))
+    noisy = slope_of(seconds, 100 + 7 * seconds / 600 + noise)
+    assert noisy.low < 7 < noisy.high
+    # Student's quantile of 18, times σ / (√n · sd of the time), as of independent samples.
+    assert noisy.high - noisy.value == pytest.approx(2.10 / (600**0.5 * 12**-0.5), rel=0.5)
+    assert noisy.high - noisy.value == pytest.approx(noisy.value - noisy.low)
+
+
+def test_two_samples_say_nothing_of_a_slope() -> None:
+    assert slope_of(np.array([0.0, 1.0]), np.array([5.0, 6.0])).verdict(400) == Growth.UNDECIDED
 
 
 @pytest.mark.parametrize(
-    ("slope", "grew"),
+    ("slope", "verdict"),
     [
-        (Slope(100, 10), True),
-        (Slope(100, 60), False),  # as likely chance
-        (Slope(1, 0.1), False),  # too little to matter
-        (Slope(-100, 1), False),
+        (Slope(0.5, -1, 2), Growth.NONE),
+        (Slope(-100, -120, -80), Growth.NONE),
+        (Slope(1, 0.9, 1.1), Growth.NONE),  # sure, and too little to matter
+        (Slope(100, 80, 120), Growth.SHOWN),
+        (Slope(5, 3, 7), Growth.UNDECIDED),  # on both sides of 4 MB, a hundredth of 400
     ],
 )
-def test_growth_is_beyond_chance_and_large_enough_to_matter(slope: Slope, grew: bool) -> None:
-    assert slope.is_growth(0.5, 400) is grew
+def test_growth_is_judged_by_the_whole_interval(slope: Slope, verdict: Growth) -> None:
+    assert slope.verdict(400) == verdict
+
+
+def test_a_model_that_keeps_what_it_was_asked_grows(model: TaskModel) -> None:
+    load = Load.of(model, TEXTS, 4)
+    kept: list[bytearray] = []
+
+    class Keeping(Lying):
+        def predict(self, texts: list[Text]) -> list[Prediction]:
+            kept.append(bytearray(b"\1") * (1 << 16))
+            return TaskModel.predict(self, texts)
+
+    found = serve(Keeping(model, failing=False), load, clients=2, seconds=2 * SECONDS)
+    assert found["memory"]["verdict"] == Growth.SHOWN
+    assert found["memory"]["anonymous MB"]["last"] > found["memory"]["anonymous MB"]["warm"]
 
 
 def test_percentiles_of_latencies_are_true_to_a_hundredth() -> None:

@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from nxmi_export.bench import BenchResult, Contender, Latency, Measured, NotRun, Speedup
+from nxmi_export.bench import BenchResult, Contender, Latency, Measured, Memory, NotRun, Speedup
 from nxmi_export.bench.limits import Limits, Operations, Peaks
-from nxmi_export.bench.result import WorkloadResult
+from nxmi_export.bench.result import MemoryResult, WorkloadResult
 from nxmi_export.latency import Workload
+from nxmi_export.report.bench_memory import memory_notes, memory_table
 from nxmi_export.report.bench_table import bench_notes, bench_tables
 
 LIMIT = (
@@ -50,6 +51,14 @@ def document() -> dict[str, Any]:
         {"rounds": 40},
         {"python": "3.11"},
         Peaks(float32=1e11, int8=2.5e11),
+        MemoryResult(
+            Workload(8, 128),
+            {
+                "pytorch": Memory(250_000_000, 100_000_000, 99_000_000, 120_000_000, 150_000_000),
+                "tensorrt": NotRun("[killed]"),
+                "other": NotRun("[no] GPU"),
+            },
+        ),
     )
     return result.as_json()
 
@@ -57,13 +66,13 @@ def document() -> dict[str, Any]:
 def shown(document: dict[str, Any]) -> str:
     console = Console(width=120)
     with console.capture() as capture:
-        for table in bench_tables(document):
+        for table in (*bench_tables(document), *memory_table(document)):
             console.print(table)
     return capture.get()
 
 
 def test_the_document_has_every_contender_on_every_shape(document: dict[str, Any]) -> None:
-    assert document["schema"] == "nxmi-export/bench/2"
+    assert document["schema"] == "nxmi-export/bench/3"
     assert document["contenders"]["tensorrt"] == {"what": "TensorRT", "file": "tensorrt.bin"}
     first, second = document["workloads"]
     assert (first["batch"], first["sequence"], second["sequence"]) == (8, 128, 64)
@@ -88,6 +97,44 @@ def test_a_row_has_percentiles_rate_and_speed(document: dict[str, Any]) -> None:
 
 def test_a_reason_is_told_once_and_is_no_markup(document: dict[str, Any]) -> None:
     assert bench_notes(document) == ["[yellow]not run:[/] O: \\[no] GPU", LIMIT]
+
+
+def test_memory_has_a_row_for_each_and_says_above_what(document: dict[str, Any]) -> None:
+    ran = document["memory"]["results"]["pytorch"]
+    assert ran == {
+        "ran": True,
+        "baseline": 250_000_000,
+        "loaded": 100_000_000,
+        "loaded_anonymous": 99_000_000,
+        "peak_loading": 120_000_000,
+        "peak_running": 150_000_000,
+    }
+    text = shown(document)
+    rows = [" ".join(line.strip("│ ").replace("│", " ").split()) for line in text.splitlines()]
+    assert "PyTorch 100.0 99.0 120.0 150.0" in rows
+    assert "TensorRT not measured" in rows
+    assert " ".join(text.rpartition("┘")[2].split()) == (
+        "Memory of the host, running batches of 8 x 128 tokens: each in a process of its own, "
+        "above the 250 MB that it holds with its libraries imported."
+    )
+
+
+def test_a_reason_that_times_have_told_is_not_told_again(document: dict[str, Any]) -> None:
+    assert memory_notes(document) == ["[yellow]no memory:[/] TensorRT: \\[killed]"]
+
+
+def test_memory_that_was_not_asked_for_has_no_table(document: dict[str, Any]) -> None:
+    left_out = document | {"memory": {"measured": False, "reason": "it was not asked for"}}
+    assert memory_table(left_out) == []
+    assert memory_notes(left_out) == ["no memory: it was not asked for"]
+
+
+def test_memory_of_none_is_above_nothing(document: dict[str, Any]) -> None:
+    results = {key: {"ran": False, "reason": "no"} for key in document["memory"]["results"]}
+    none = document | {"memory": document["memory"] | {"results": results}}
+    assert " ".join(shown(none).rpartition("┘")[2].split()).endswith(
+        "each in a process of its own."
+    )
 
 
 def test_a_limit_is_the_sum_of_products_at_their_own_rates() -> None:
@@ -115,6 +162,7 @@ def test_what_disturbed_is_told(
 ) -> None:
     disturbed = copy.deepcopy(document)
     disturbed["workloads"] = disturbed["workloads"][:1]
+    disturbed["memory"] = {"measured": False, "reason": "it was not asked for"}
     disturbed["workloads"][0]["other_cores"] = cores
     disturbed["workloads"][0]["results"]["tensorrt"]["call"]["spread"] = spread
     words = " ".join(shown(disturbed).rpartition("┘")[2].split())

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 import torch
+import transformers
 from transformers import PreTrainedModel
 
 from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, sha256_of
@@ -15,7 +16,7 @@ from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.openvino_library import products
 from nxmi_export.backends.openvino_session import OpenVinoRunner
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.bench import Contender, NotRun
+from nxmi_export.bench import Alone, Contender, NotRun
 from nxmi_export.bench.dense_model import dense_model
 from nxmi_export.capture import capture
 from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
@@ -26,6 +27,7 @@ __all__ = ["OPENVINO", "contenders", "model_config"]
 
 OPENVINO = "openvino"
 _BFLOAT16, _FLOAT = "pytorch-bfloat16", "onnxruntime-float32"
+_ONNXRUNTIME = Alone(libraries=("onnxruntime",))
 
 
 def contenders(artefact: Artefact, request: BenchRequest) -> tuple[Contender, ...]:
@@ -64,7 +66,13 @@ def _pytorch(artefact: Artefact) -> Contender:
     def open_() -> TorchRunner:
         return TorchRunner(_dense(artefact), artefact.manifest.input_names, name=BASELINE)
 
-    return Contender(BASELINE, "PyTorch, dense float32", open_, _of_dense(artefact))
+    return Contender(
+        BASELINE,
+        "PyTorch, dense float32",
+        open_,
+        _of_dense(artefact),
+        alone=Alone(libraries=(_modelling(artefact),)),
+    )
 
 
 def _pytorch_bfloat16(artefact: Artefact) -> Contender:
@@ -74,7 +82,19 @@ def _pytorch_bfloat16(artefact: Artefact) -> Contender:
         model = _dense(artefact).bfloat16()
         return TorchRunner(model, artefact.manifest.input_names, name=_BFLOAT16)
 
-    return Contender(_BFLOAT16, "PyTorch, dense bfloat16", open_, _of_dense(artefact))
+    return Contender(
+        _BFLOAT16,
+        "PyTorch, dense bfloat16",
+        open_,
+        _of_dense(artefact),
+        alone=Alone(libraries=(_modelling(artefact),)),
+    )
+
+
+def _modelling(artefact: Artefact) -> str:
+    """The module that defines its architecture, which transformers imports on first use."""
+    defined: str = getattr(transformers, artefact.manifest.architecture).__module__
+    return defined
 
 
 def _multiplies_bfloat16() -> bool:
@@ -85,21 +105,32 @@ def _multiplies_bfloat16() -> bool:
 def _onnxruntime_float(artefact: Artefact, threads: int | None) -> Contender:
     """The dense model as any exporter would write it: what compression is faster than."""
 
-    @contextmanager
-    def open_() -> Iterator[OnnxRuntimeRunner]:
+    def written(folder: Path) -> Path:
         manifest = artefact.manifest
         graph = capture(
             _dense(artefact),
             input_names=manifest.input_names,
             position_limit=manifest.position_limit,
         ).model
-        with TemporaryDirectory(prefix="nxmi-export-") as folder:
-            path = Path(folder, "dense.onnx")
-            ir.save(graph, path, external_data="dense.onnx.data")
-            with OnnxRuntimeRunner(path, optimize=True, threads=threads) as runner:
-                yield runner
+        path = folder / "dense.onnx"
+        ir.save(graph, path, external_data="dense.onnx.data")
+        return path
 
-    return Contender(_FLOAT, "onnxruntime, dense float32", open_, _of_dense(artefact))
+    @contextmanager
+    def open_() -> Iterator[OnnxRuntimeRunner]:
+        with (
+            TemporaryDirectory(prefix="nxmi-export-") as folder,
+            OnnxRuntimeRunner(written(Path(folder)), optimize=True, threads=threads) as runner,
+        ):
+            yield runner
+
+    return Contender(
+        _FLOAT,
+        "onnxruntime, dense float32",
+        open_,
+        _of_dense(artefact),
+        alone=Alone(written=written),
+    )
 
 
 def _dense(artefact: Artefact) -> PreTrainedModel:
@@ -118,6 +149,7 @@ def _onnxruntime(artefact: Artefact, key: str, name: str, threads: int | None) -
         f"onnxruntime, {name}",
         lambda: OnnxRuntimeRunner(path, optimize=True, threads=threads, entries=entries),
         {"file": name, "sha256": artefact.manifest.files[name].sha256},
+        alone=_ONNXRUNTIME,
     )
 
 
@@ -135,6 +167,7 @@ def _openvino(artefact: Artefact, threads: int | None) -> Contender:
         told,
         lambda: OpenVinoRunner(path, threads=threads),
         {**facts, "products": kind},
+        alone=Alone(libraries=("openvino",)),
     )
 
 
@@ -151,4 +184,5 @@ def _other(path: Path, threads: int | None) -> Contender:
         f"onnxruntime, other file {path.name}",
         lambda: OnnxRuntimeRunner(path, optimize=True, threads=threads),
         {"file": path.name, "sha256": sha256_of(path)},
+        alone=_ONNXRUNTIME,
     )

@@ -18,7 +18,7 @@ from nxmi_export.backends.tensorrt_engine import (
     open_device,
 )
 from nxmi_export.backends.tensorrt_engine.engine_facts import EngineFacts
-from nxmi_export.bench import Contender, NotRun
+from nxmi_export.bench import Alone, Contender, NotRun
 from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.workflow.interruptible import interruptible
 
@@ -27,6 +27,9 @@ __all__ = ["DENSE_KERNELS", "ENGINE", "engine_contenders"]
 ENGINE, DENSE_KERNELS = "tensorrt", "tensorrt-dense-kernels"
 # A plan of another GPU or release, or without weights, leaves its place empty and stops nothing.
 _REFUSALS = (CapabilityMissing, ArtefactError)
+_BUILT = Alone(
+    refused=NotRun("it is built where it is timed, and a builder's memory is not its own")
+)
 _NO_PLAN = NotRun(f"the artefact has no {PLAN}; nxmi-export build makes it")
 
 
@@ -52,13 +55,22 @@ def engine_contenders(artefact: Artefact, *, cuda_graph: bool) -> tuple[Contende
         return _without_sparse_kernels(artefact, facts, cuda_graph=cuda_graph)
 
     return (
-        Contender(ENGINE, f"TensorRT, {PLAN}", engine, known, on_cpu=False, refusals=_REFUSALS),
+        Contender(
+            ENGINE,
+            f"TensorRT, {PLAN}",
+            engine,
+            known,
+            on_cpu=False,
+            refusals=_REFUSALS,
+            alone=Alone(libraries=() if facts is None else (facts.library.name,)),
+        ),
         Contender(
             DENSE_KERNELS,
             "TensorRT, sparse kernels forbidden",
             dense_kernels,
             on_cpu=False,
             refusals=_REFUSALS,
+            alone=_BUILT,
         ),
     )
 

@@ -34,3 +34,4 @@ class BenchRequest:
     seconds: float = 60.0  # after which a shape gets no further round
     cuda_graph: bool = True
     texts: TextsRequest | None = None  # None: shapes alone
+    memory: bool = True  # of each contender, which takes it a process of its own

@@ -32,6 +32,7 @@ from nxmi_export.latency import Workload
 from nxmi_export.parity.environment import run_environment
 from nxmi_export.workflow.bench.contenders import contenders, model_config
 from nxmi_export.workflow.bench.engines import ENGINE
+from nxmi_export.workflow.bench.memory import measure_memory
 from nxmi_export.workflow.bench.request import BenchRequest
 from nxmi_export.workflow.bench.texts import texts_to_time
 
@@ -51,7 +52,8 @@ class EngineProfile:
 def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress) -> BenchResult:
     """Measure everything that can run; raises UsageError for an unknown baseline.
 
-    `threads` holds for this process while it measures, and is given back.
+    `threads` holds for this process while it measures, and is given back. Memory comes last, so
+    that its processes disturb no time.
     """
     taking_part = contenders(artefact, request)
     texts = texts_to_time(artefact, request.texts) if request.texts else ()
@@ -67,11 +69,17 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
         found = measure(
             taking_part, (*request.workloads, *texts), settings, on_progress=on_progress
         )
+    memory = (
+        measure_memory(artefact, request, taking_part, found, on_progress=on_progress)
+        if request.memory
+        else "it was not asked for"
+    )
     return BenchResult(
         contenders=taking_part,
         baseline=request.baseline,
         workloads=found if isinstance(peaks, str) else _limited(artefact, found, peaks),
         peaks=peaks,
+        memory=memory,
         settings={
             "rounds": request.rounds,
             "seconds": request.seconds,
