@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from nxmi_export.bench.measure import LEAST_ROUNDS, TURN
 from nxmi_export.glue import Task
 from nxmi_export.latency import Workload
+from nxmi_export.latency.interleaved import Turn
 
 __all__ = ["BASELINE", "BenchRequest", "TextsRequest"]
 
@@ -28,9 +30,11 @@ class BenchRequest:
 
     workloads: tuple[Workload, ...]
     baseline: str = BASELINE
-    against: tuple[Path, ...] = ()  # other ONNX files that read the same batches
+    against: tuple[Path, ...] = ()  # other files that read the same batches
     threads: int | None = None  # of PyTorch, onnxruntime and OpenVINO; None: their own choice
     rounds: int = 40  # of one shape at most
     seconds: float = 60.0  # after which a shape gets no further round
     cuda_graph: bool = True
     texts: TextsRequest | None = None  # None: shapes alone
+    turn: Turn = TURN
+    least_rounds: int = LEAST_ROUNDS  # however little time they may take
