@@ -8,7 +8,7 @@ the threads of the one before, and the caches full of its weights.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeAlias
 
@@ -43,8 +43,12 @@ class BenchSettings:
     rounds: int = 40  # of one shape, each with a turn of every contender
     seconds: float = 60.0  # after which a shape gets no further round
     seed: int = 0
-    turn: Turn = TURN
     least_rounds: int = LEAST_ROUNDS  # however little time they may take
+    turns: Mapping[Workload, Turn] = field(default_factory=dict)  # of shapes with another than TURN
+
+    def turn_of(self, workload: Workload | Texts) -> Turn:
+        """How often a contender runs before the next one does."""
+        return self.turns.get(workload, TURN) if isinstance(workload, Workload) else TURN
 
 
 def measure(
@@ -119,7 +123,7 @@ class _Comparison:
             timers,
             self.settings.rounds,
             lambda done, total: self.on_progress(str(workload), done, total),
-            turn=self.settings.turn,
+            turn=self.settings.turn_of(workload),
             warm_up=1,
             enough=lambda done: done >= least and self.clock() - begin > limit,
         )

@@ -258,7 +258,8 @@ def test_without_exact_products_nothing_is_said_of_answers(clock: Clock, calls: 
 
 
 def test_turns_and_the_least_rounds_may_be_others(clock: Clock, calls: list[str]) -> None:
-    chosen = BenchSettings("a", 30, rounds=50, seconds=0, turn=Turn(1, 1), least_rounds=6)
+    turns = {ONE[0]: Turn(untimed=1, timed=1)}
+    chosen = BenchSettings("a", 30, rounds=50, seconds=0, least_rounds=6, turns=turns)
     (found,) = measure([contender(Counting("a", 1.0, clock, calls))], ONE, chosen, clock=clock)
     first = found.results["a"]
     assert isinstance(first, Measured)

@@ -1,9 +1,10 @@
 """What `bench` is asked to compare."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nxmi_export.bench.measure import LEAST_ROUNDS, TURN
+from nxmi_export.bench.measure import LEAST_ROUNDS
 from nxmi_export.glue import Task
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Turn
@@ -36,5 +37,5 @@ class BenchRequest:
     seconds: float = 60.0  # after which a shape gets no further round
     cuda_graph: bool = True
     texts: TextsRequest | None = None  # None: shapes alone
-    turn: Turn = TURN
     least_rounds: int = LEAST_ROUNDS  # however little time they may take
+    turns: Mapping[Workload, Turn] = field(default_factory=dict)  # of shapes with another than TURN

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from nxmi_export.bench import (
 )
 from nxmi_export.bench.dense_model import dense_model
 from nxmi_export.bench.limits import Peaks
-from nxmi_export.bench.measure import OnProgress
+from nxmi_export.bench.measure import TURN, OnProgress
 from nxmi_export.bench.measure_peaks import measure_peaks
 from nxmi_export.bench.operations import operations
 from nxmi_export.errors import ShapeError
@@ -60,8 +60,8 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
         vocabulary=_vocabulary(artefact),
         rounds=request.rounds,
         seconds=request.seconds,
-        turn=request.turn,
         least_rounds=request.least_rounds,
+        turns=request.turns,
     )
     with _torch_threads(request.threads):
         threads = torch.get_num_threads()
@@ -77,8 +77,9 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
         settings={
             "rounds": request.rounds,
             "seconds": request.seconds,
-            "untimed_runs_of_a_turn": request.turn.untimed,
-            "timed_runs_of_a_turn": request.turn.timed,
+            "untimed_runs_of_a_turn": TURN.untimed,
+            "timed_runs_of_a_turn": TURN.timed,
+            "other_turns": {str(shape): asdict(turn) for shape, turn in request.turns.items()},
             "threads": request.threads or f"PyTorch {threads}, the others their own choice",
             "cuda_graph": request.cuda_graph,
         },
