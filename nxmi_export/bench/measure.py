@@ -44,7 +44,8 @@ class BenchSettings:
     seconds: float = 60.0  # after which a shape gets no further round
     seed: int = 0
     least_rounds: int = LEAST_ROUNDS  # however little time they may take
-    turns: Mapping[Workload, Turn] = field(default_factory=dict)  # of shapes with another than TURN
+    # Of shapes with another than `TURN`; one without untimed runs has no round to warm up either.
+    turns: Mapping[Workload, Turn] = field(default_factory=dict)
 
     def turn_of(self, workload: Workload | Texts) -> Turn:
         """How often a contender runs before the next one does."""
@@ -118,13 +119,13 @@ class _Comparison:
                 timers |= {(each.key, on_gpu): timer for on_gpu, timer in made.timers.items()}
                 answers[each.key] = made.answers
         load, begin, limit = OtherLoad(), self.clock(), self.settings.seconds
-        least = self.settings.least_rounds
+        least, turn = self.settings.least_rounds, self.settings.turn_of(workload)
         found = samples(
             timers,
             self.settings.rounds,
             lambda done, total: self.on_progress(str(workload), done, total),
-            turn=self.settings.turn_of(workload),
-            warm_up=1,
+            turn=turn,
+            warm_up=min(1, turn.untimed),
             enough=lambda done: done >= least and self.clock() - begin > limit,
         )
         return WorkloadResult(

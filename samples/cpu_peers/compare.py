@@ -1,9 +1,9 @@
 """What one cell measured in; ours, the best peers and their ratios, shape by shape, out.
 
 Ours is the faster of the artefact's files and libraries, which is what `load` runs once `bench` has
-measured. A peer counts as exact where its logits are those of exact products, bit for bit on the
-batch that is timed, where no kernel of this processor could make them others, or where it runs with
-exact products.
+measured. A peer counts as exact where it runs with exact products, or by default where no kernel of
+this processor could give others. That a default run gave the same logits on one batch proves
+nothing of the next: a file that rounds its logits coarsely hides what its products lost.
 """
 
 from collections.abc import Iterator, Mapping
@@ -70,13 +70,8 @@ def _either(names: list[str]) -> list[str]:
 
 
 def _exact(found: Mapping[str, Any], names: list[str]) -> list[str]:
-    """The keys under which those files answered exactly."""
-    keys = [name + EXACT for name in names]
-    return keys + [
-        name
-        for name in names
-        if name + EXACT not in found or found[name].get("logits_from_exact") == 0
-    ]
+    """The keys under which those files answer exactly, whether or not they ran."""
+    return [name + EXACT if name + EXACT in found else name for name in names]
 
 
 def _fastest(found: Mapping[str, Any], keys: list[str] | tuple[str, ...]) -> Fastest | None:

@@ -89,10 +89,12 @@ def stored(folder: Path, *these: Cell) -> Path:
 # ----------------------------------------------------------------------------------- the table
 
 
-def test_a_peer_is_exact_where_its_logits_are_or_where_it_is_told_to_be() -> None:
+def test_a_peer_that_may_lose_sums_is_exact_only_where_it_is_told_to_be() -> None:
     (shape,) = shapes_of(result(Cell("minilm", 2)))
     assert (shape.onnxruntime_any and shape.onnxruntime_any.key) == "quantize_dynamic.onnx"
-    assert (shape.onnxruntime_exact and shape.onnxruntime_exact.key) == "quantize_static.onnx"
+    # Not quantize_static.onnx by default, whose logits happen to be equal.
+    exact = f"quantize_dynamic.onnx{EXACT}"
+    assert (shape.onnxruntime_exact and shape.onnxruntime_exact.key) == exact
     assert (shape.openvino_any and shape.openvino_any.key) == "nncf.xml"
     assert (shape.openvino_exact and shape.openvino_exact.key) == f"nncf.xml{EXACT}"
     assert (shape.ours and shape.ours.key) == "onnxruntime"
@@ -107,16 +109,17 @@ def test_where_no_kernel_loses_sums_default_runs_are_exact() -> None:
 def test_a_file_whose_exact_run_failed_is_not_counted_as_exact() -> None:
     given = {**MILLISECONDS, f"quantize_dynamic.onnx{EXACT}": None}
     (shape,) = shapes_of(result(Cell("minilm", 2), given))
-    assert (shape.onnxruntime_exact and shape.onnxruntime_exact.key) == "quantize_static.onnx"
+    exact = f"quantize_static.onnx{EXACT}"
+    assert (shape.onnxruntime_exact and shape.onnxruntime_exact.key) == exact
 
 
 def test_a_row_has_times_ratios_and_how_far_logits_are_off(tmp_path: Path) -> None:
     text = markdown(stored(tmp_path, Cell("minilm", 2)))
     lines = text.splitlines()
-    assert "| run of pytorch | 100 (1.00×, 0.26×, 14%) |  |" in lines
-    assert "| run of onnxruntime | 20 (5.00×, 1.30×, 70%) |  |" in lines
-    assert "| run of quantize_dynamic.onnx | 18 (5.56×, 1.44×, 78%) | 0.31 |" in lines
-    assert "| run of quantize_static.onnx | 26 (3.85×, 1.00×, 54%) |  |" in lines
+    assert "| run of pytorch | 100 (1.00×, 0.30×, 14%) |  |" in lines
+    assert "| run of onnxruntime | 20 (5.00×, 1.50×, 70%) |  |" in lines
+    assert "| run of quantize_dynamic.onnx | 18 (5.56×, 1.67×, 78%) | 0.31 |" in lines
+    assert "| run of quantize_static.onnx | 26 (3.85×, 1.15×, 54%) |  |" in lines
     assert not any("run of tensorrt" in line for line in lines)
 
 
@@ -143,7 +146,7 @@ def test_every_aim_is_met_or_missed_with_its_worst_case() -> None:
     found = {cell: result(cell) for cell in cells()}
     slow = result(
         Cell("minilm", 1),
-        {**MILLISECONDS, "onnxruntime": 22.0, "quantize_static.onnx": 24.2},
+        {**MILLISECONDS, "onnxruntime": 22.0, f"quantize_dynamic.onnx{EXACT}": 24.2},
     )
     assert sentences(found | {Cell("minilm", 1): slow}) == [
         "At least 4.0× PyTorch float32 on BERT-base: met; 5.00× at worst (bert-base, 2 threads, "

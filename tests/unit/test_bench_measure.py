@@ -257,14 +257,20 @@ def test_without_exact_products_nothing_is_said_of_answers(clock: Clock, calls: 
     assert first.from_exact is None
 
 
-def test_turns_and_the_least_rounds_may_be_others(clock: Clock, calls: list[str]) -> None:
-    turns = {ONE[0]: Turn(untimed=1, timed=1)}
+@pytest.mark.parametrize(
+    ("untimed", "runs"),
+    [(1, 2 + 2 * 6), (0, 1 + 6)],  # one opens it; one warms up, where turns have untimed runs
+)
+def test_turns_and_the_least_rounds_may_be_others(
+    clock: Clock, calls: list[str], untimed: int, runs: int
+) -> None:
+    turns = {ONE[0]: Turn(untimed=untimed, timed=1)}
     chosen = BenchSettings("a", 30, rounds=50, seconds=0, least_rounds=6, turns=turns)
     (found,) = measure([contender(Counting("a", 1.0, clock, calls))], ONE, chosen, clock=clock)
     first = found.results["a"]
     assert isinstance(first, Measured)
     assert (found.rounds, first.call.runs) == (6, 6)
-    assert len(calls) == 2 + 2 * 6  # one opens it, one warms up
+    assert len(calls) == runs
 
 
 # -------------------------------------------------------------------------------- the batches
