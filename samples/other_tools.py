@@ -44,7 +44,7 @@ from passes.lint.reading import Reading
 from passes.lint.unfold import unfold
 from samples.fine_tune import INPUTS, TrainingData, encoded, train_split
 
-__all__ = ["SETTINGS", "Feeds", "capture_dense", "markdown", "measure", "quantize"]
+__all__ = ["SETTINGS", "Feeds", "Sentences", "capture_dense", "markdown", "measure", "quantize"]
 
 Feeds = dict[str, npt.NDArray[np.int64]]
 
@@ -66,11 +66,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class _Sentences(CalibrationDataReader):
+class Sentences(CalibrationDataReader):
+    """Batches, one by one, as onnxruntime asks for them."""
+
     def __init__(self, feeds: Iterable[Feeds]) -> None:
         self._left = iter(feeds)
 
     def get_next(self) -> Feeds | None:
+        """The next batch; None at the end."""
         return next(self._left, None)
 
 
@@ -106,7 +109,7 @@ def quantize(dense: Path, path: Path, feeds: Iterable[Feeds], settings: str) -> 
         # By name: its option MatMulConstBOnly is not read where pairs of Q and DQ are written.
         products = attention_matmuls(ir.load(dense).graph)
         given["nodes_to_exclude"] = [str(node.name) for node in products]
-    quantize_static(dense, path, _Sentences(feeds), use_external_data_format=True, **given)
+    quantize_static(dense, path, Sentences(feeds), use_external_data_format=True, **given)
 
 
 def measure(path: Path, library: Library, profile: ShapeProfile) -> dict[str, Any]:

@@ -24,7 +24,7 @@ __all__ = [
 
 # Lets a model given as bytes find its external weights beside the file it came from.
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
-_ERRORS_ONLY = 3  # onnxruntime's log severity; refusals reach the caller as exceptions.
+_FATAL_ONLY = 4  # onnxruntime's log severity; refusals reach the caller as exceptions.
 
 
 def find_onnxruntime() -> ModuleType:
@@ -56,7 +56,7 @@ def session_options(
     options = ort.SessionOptions()
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -33,7 +33,10 @@ from passes.quantizer_invariants import weight_zero_points_are_their_own
 from passes.quantizers import is_dequantize
 from passes.spell_out_products import has_products, spell_out_products
 
-__all__ = ["OnnxRuntimeRunner", "exact_options"]
+__all__ = ["OnnxRuntimeRunner", "Products", "exact_options"]
+
+Products: TypeAlias = Literal["exact", "default"]
+"""Those that the file states, or whatever onnxruntime makes of them on this processor."""
 
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 
@@ -48,7 +51,8 @@ class OnnxRuntimeRunner:
     return with the outputs in their own types (int8 for quantizer codes); each one also
     keeps onnxruntime from fusing across it, so read codes with `optimize=False`. Where the file
     allows it, integer sums are exact on every CPU (`OwnZeroPoints`). `entries` configure an
-    optimized session further; none takes that away.
+    optimized session further; none takes that away, unless `products` are the "default" ones, as
+    everybody has them who tells onnxruntime nothing.
 
     Raises ArtefactError for a missing or damaged file, UsageError for an unknown tensor,
     CapabilityMissing without onnxruntime.
@@ -62,6 +66,7 @@ class OnnxRuntimeRunner:
         threads: int | None = None,
         extra_outputs: tuple[str, ...] = (),
         entries: Mapping[str, str] = MappingProxyType({}),
+        products: Products = "exact",
     ) -> None:
         ort = find_onnxruntime()
         if not path.is_file():
@@ -76,7 +81,7 @@ class OnnxRuntimeRunner:
             path.parent,
             optimize=optimize,
             threads=threads,
-            entries={**entries, **exact_options(path)} if optimize else {},
+            entries=_entries(path, entries, products) if optimize else {},
         )
         written = None if optimize else _spelled_out(path)
         self._session: Any | None = _open(ort, path, options, extra_outputs, written)
@@ -129,6 +134,10 @@ def exact_options(path: Path) -> dict[str, str]:
     integers = EXACT_PRODUCTS if _sums_can_be_exact(model, stored) else {}
     floats = FLOAT_PRODUCTS if any(map(_multiplies_floats, stored)) else {}
     return {**integers, **floats}
+
+
+def _entries(path: Path, entries: Mapping[str, str], products: Products) -> dict[str, str]:
+    return {**entries, **(exact_options(path) if products == "exact" else {})}
 
 
 def _sums_can_be_exact(model: ir.Model, stored: list[ir.Node]) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "products",
     "properties_of",
     "refusals",
+    "threads_of",
 ]
 
 Products: TypeAlias = Literal["int8", "float32"]
@@ -78,7 +79,12 @@ def products() -> Products:
 def properties_of(kind: Products, threads: int | None = None) -> dict[str, Any]:
     """`PROPERTIES`, those of products in `kind`, and how many threads; None: OpenVINO's choice."""
     chosen = dict(PROPERTIES) | ({} if kind == "int8" else dict(_FLOAT_PRODUCTS))
-    return chosen if threads is None else chosen | {"INFERENCE_NUM_THREADS": threads}
+    return chosen | threads_of(threads)
+
+
+def threads_of(count: int | None) -> dict[str, Any]:
+    """The property that bounds the threads of a call; none for None, OpenVINO's own choice."""
+    return {} if count is None else {"INFERENCE_NUM_THREADS": count}
 
 
 def refusals(openvino: ModuleType) -> tuple[type[Exception], ...]:

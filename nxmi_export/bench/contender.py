@@ -54,6 +54,7 @@ class Contender:
     open: Callable[[], AbstractContextManager[Runner] | NotRun]
     facts: Mapping[str, str] = field(default_factory=dict)  # file, hash, …, for the record
     on_cpu: bool = True  # whether its products run there
+    exact: str | None = None  # the key of the one that runs the same file with exact products
     refusals: tuple[type[NxmiError], ...] = (CapabilityMissing,)
     shape_refusals: tuple[type[NxmiError], ...] = (ShapeError,)
     alone: Alone = Alone()

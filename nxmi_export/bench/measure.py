@@ -8,13 +8,13 @@ the threads of the one before, and the caches full of its weights.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
 
-from nxmi_export.backends import Feeds, Runner
+from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.bench.batches import batch_for
 from nxmi_export.bench.contender import Contender, NotRun, RunsOnGpu
 from nxmi_export.bench.latency_statistics import Speedup, latency, speedup
@@ -31,7 +31,7 @@ OnProgress: TypeAlias = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and its total."""
 
 TURN = Turn(untimed=1, timed=3)
-LEAST_ROUNDS = 3  # however little time they may take
+LEAST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,16 @@ class BenchSettings:
 
     baseline: str  # a contender's key
     vocabulary: int  # words of the model
-    rounds: int = 40  # of one shape, each with `TURN.timed` runs of every contender
+    rounds: int = 40  # of one shape, each with a turn of every contender
     seconds: float = 60.0  # after which a shape gets no further round
     seed: int = 0
+    least_rounds: int = LEAST_ROUNDS  # however little time they may take
+    # Of shapes with another than `TURN`; one without untimed runs has no round to warm up either.
+    turns: Mapping[Workload, Turn] = field(default_factory=dict)
+
+    def turn_of(self, workload: Workload | Texts) -> Turn:
+        """How often a contender runs before the next one does."""
+        return self.turns.get(workload, TURN) if isinstance(workload, Workload) else TURN
 
 
 def measure(
@@ -84,6 +91,14 @@ def _open(contender: Contender, stack: ExitStack) -> Runner | NotRun:
 
 
 @dataclass(frozen=True)
+class _Ready:
+    """A contender that ran one workload."""
+
+    timers: Mapping[bool, Timer]  # by whether it is the GPU's time
+    answers: list[Outputs]  # of each batch
+
+
+@dataclass(frozen=True)
 class _Comparison:
     opened: Mapping[str, Runner | NotRun]
     contenders: Sequence[Contender]
@@ -95,48 +110,52 @@ class _Comparison:
         """Everything on one of them."""
         absent: dict[str, NotRun] = {}
         timers: dict[tuple[str, bool], Timer] = {}  # by key, and whether it is the GPU's time
+        answers: dict[str, list[Outputs]] = {}
         for each in self.contenders:
-            made = self._timers(each, workload)
+            made = self._ready(each, workload)
             if isinstance(made, NotRun):
                 absent[each.key] = made
             else:
-                timers |= {(each.key, on_gpu): timer for on_gpu, timer in made.items()}
+                timers |= {(each.key, on_gpu): timer for on_gpu, timer in made.timers.items()}
+                answers[each.key] = made.answers
         load, begin, limit = OtherLoad(), self.clock(), self.settings.seconds
+        least, turn = self.settings.least_rounds, self.settings.turn_of(workload)
         found = samples(
             timers,
             self.settings.rounds,
             lambda done, total: self.on_progress(str(workload), done, total),
-            turn=TURN,
-            warm_up=1,
-            enough=lambda done: done >= LEAST_ROUNDS and self.clock() - begin > limit,
+            turn=turn,
+            warm_up=min(1, turn.untimed),
+            enough=lambda done: done >= least and self.clock() - begin > limit,
         )
         return WorkloadResult(
             workload,
             rounds=max((len(each) for each in found.values()), default=0),
             other_cores=load.cores(),
             results={
-                each.key: absent.get(each.key) or _measured(each.key, self.settings.baseline, found)
+                each.key: absent.get(each.key)
+                or replace(
+                    _measured(each.key, self.settings.baseline, found),
+                    from_exact=_from_exact(each, answers),
+                )
                 for each in self.contenders
             },
         )
 
-    def _timers(
-        self, contender: Contender, workload: Workload | Texts
-    ) -> dict[bool, Timer] | NotRun:
-        """By whether it is the GPU's time; each has run once, so that it can run this."""
+    def _ready(self, contender: Contender, workload: Workload | Texts) -> _Ready | NotRun:
+        """What times it; it has run once, so that it can run this."""
         runner = self.opened[contender.key]
         if isinstance(runner, NotRun):
             return runner
         try:
             batches = self._batches(workload, runner.input_names)
-            for feeds in batches:
-                runner.run(feeds)
+            answers = [runner.run(feeds) for feeds in batches]
             timers = {False: _call_timer(runner, batches, self.clock)}
             if isinstance(runner, RunsOnGpu) and isinstance(workload, Workload):
                 timers[True] = runner.gpu_timer(batches[0])
         except contender.shape_refusals as refusal:
             return NotRun(str(refusal))
-        return timers
+        return _Ready(timers, answers)
 
     def _batches(self, workload: Workload | Texts, names: Sequence[str]) -> list[Feeds]:
         if isinstance(workload, Texts):
@@ -165,6 +184,16 @@ def _measured(
         speedup=_speedup(found.get((baseline, False)), call),
         gpu_speedup=_speedup(found.get((baseline, True)), gpu),
     )
+
+
+def _from_exact(contender: Contender, answers: Mapping[str, list[Outputs]]) -> float | None:
+    """The largest distance of an output on the batches that are timed; NaN where one has it."""
+    if contender.exact is None or contender.exact not in answers:
+        return None
+    pairs = zip(answers[contender.exact], answers[contender.key], strict=True)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is the answer
+        gaps = [np.abs(exact[name] - own[name]).max() for exact, own in pairs for name in exact]
+    return float(np.max(gaps))
 
 
 def _speedup(

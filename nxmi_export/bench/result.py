@@ -1,5 +1,6 @@
 """What a comparison found, as values and as `bench.json`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,6 +25,9 @@ class Measured:
     gpu: Latency | None  # of the GPU's work alone, for what runs there
     speedup: Speedup | None  # of `call`; None where the baseline did not run
     gpu_speedup: Speedup | None  # of `gpu`; None where the baseline runs elsewhere
+    # The largest distance of a logit from that of the same file with exact products; None where
+    # that did not run, or there is no such contender.
+    from_exact: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,13 @@ def _measured(found: Measured, examples: int, limits: Limits | None) -> dict[str
         "of_int8_limit": None if limits is None else limits.int8 / found.call.p50,
         "speedup": None if found.speedup is None else asdict(found.speedup),
         "gpu_speedup": None if found.gpu_speedup is None else asdict(found.gpu_speedup),
+        "logits_from_exact": _distance(found.from_exact),
     }
+
+
+def _distance(found: float | None) -> float | str | None:
+    # JSON has no number for what is not finite.
+    return found if found is None or math.isfinite(found) else str(found)
 
 
 def _latency(found: Latency) -> dict[str, Any]:

@@ -30,8 +30,12 @@ Examples
 
     nxmi-export bench model.artefact --against other-tool.onnx --baseline onnxruntime
 
+    nxmi-export bench model.artefact --against nncf.xml
+
 Everything that can run the model takes turns, round by round; what cannot run here is listed with
-the reason. Exit codes: 0 measured; 2 the command line or the artefact cannot be used.
+the reason. Other files run as their libraries run them by default; where that may answer wrongly on
+this processor, they run with exact products too, and the table says how far apart the logits are.
+Exit codes: 0 measured; 2 the command line or the artefact cannot be used.
 """
 
 _SHAPES = "1x128,8x128,32x64"
@@ -43,7 +47,8 @@ _Shapes = Annotated[
 _Against = Annotated[
     list[Path] | None,
     typer.Option(
-        metavar="FILE", help="Another ONNX file that reads the same batches; again for more."
+        metavar="FILE",
+        help="Another .onnx, or OpenVINO's .xml, that reads the same batches; again for more.",
     ),
 ]
 _Baseline = Annotated[

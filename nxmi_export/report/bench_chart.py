@@ -16,6 +16,7 @@ from nxmi_export.report.palette import FONT, themed
 __all__ = ["bench_chart"]
 
 _WIDTH, _LEFT, _RIGHT = 860, 250, 96  # pixels; names stand left of the bars, figures right
+_MARGIN, _LETTER = 12, 6.6  # pixels left of titles, and of a letter on average
 _HEADING, _TITLE, _ROW, _BAR, _GAP, _AXIS = 40, 22, 22, 12, 14, 24  # pixels of height
 
 _STYLE = f"""{themed("svg")}text {{ font: 12px {FONT}; fill: var(--text); }}
@@ -34,23 +35,25 @@ def bench_chart(document: Mapping[str, Any]) -> str:
     axis = Axis.over([row["high"] or row["median"] for row in rows] or [1.0], with_zero=True)
     baseline = document["contenders"][document["baseline"]]["what"]
     heading = f"Times as fast as {baseline}"
-    body, top = [f'<text class="heading" x="12" y="24">{escape(heading)}</text>'], _HEADING
+    edge = min([0.0, *(_LEFT - 8 - _MARGIN - _LETTER * len(row["what"]) for row in rows)])
+    x = edge + _MARGIN
+    body, top = [f'<text class="heading" x="{x:.1f}" y="24">{escape(heading)}</text>'], _HEADING
     bottom = top + sum(_TITLE + _ROW * len(those) + _GAP for _, those in panels)
     for tick in axis.ticks:
-        x = _place(axis, tick)
-        body.append(f'<path class="grid" d="M{x:.1f},{top} V{bottom}"/>')
-        body.append(_text(x, bottom + 16, axis.label(tick), anchor="middle"))
+        place = _place(axis, tick)
+        body.append(f'<path class="grid" d="M{place:.1f},{top} V{bottom}"/>')
+        body.append(_text(place, bottom + 16, axis.label(tick), anchor="middle"))
     for title, those in panels:
-        body.append(f'<text class="title" x="12" y="{top + 15}">{escape(title)}</text>')
+        body.append(f'<text class="title" x="{x:.1f}" y="{top + 15}">{escape(title)}</text>')
         top += _TITLE
         for row in those:
             body += _bar(axis, row, top)
             top += _ROW
         top += _GAP
-    height = bottom + _AXIS
+    height, width = bottom + _AXIS, _WIDTH - edge
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'width="{_WIDTH}" height="{height}" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{edge:g} 0 {width:g} {height}" '
+        f'width="{width:g}" height="{height}" role="img">'
     )
     name = f"<title>{escape(heading)}</title>"
     return "\n".join([head, name, f"<style>{_STYLE}</style>", *body, "</svg>", ""])

@@ -6,7 +6,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["bench_caption", "bench_notes", "bench_tables", "comparisons", "limits_told"]
+__all__ = [
+    "bench_caption",
+    "bench_notes",
+    "bench_tables",
+    "comparisons",
+    "limits_told",
+    "logits_told",
+]
 
 _BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
 _GIGA = 1e9
@@ -58,6 +65,12 @@ def limits_told(document: Mapping[str, Any]) -> str:
     )
 
 
+def logits_told(distance: float | str) -> str:
+    """How far logits are from those of the same file with exact products, in a phrase."""
+    number = distance if isinstance(distance, str) else f"{distance:.2g}"
+    return f"logits up to {number} away from exact products"
+
+
 def bench_caption(found: Mapping[str, Any], baseline: str) -> str:
     """How one shape was measured, and what disturbed it."""
     ran = [each for each in found["results"].values() if each["ran"]]
@@ -95,6 +108,8 @@ def _table(document: Mapping[str, Any], found: Mapping[str, Any], title: str) ->
         table.add_row(what, *_milliseconds(each["call"]), rate, limit, speed)
         if each["gpu"] is not None:
             table.add_row("  the GPU alone", *_milliseconds(each["gpu"]), "", "", "")
+        if distance := each.get("logits_from_exact"):  # 0 is exact, and nothing need be said
+            table.add_row(f"  [yellow]{logits_told(distance)}[/]", *[""] * 6)
     return table
 
 

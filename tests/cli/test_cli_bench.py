@@ -1,15 +1,18 @@
 import json
 import shutil
+import sys
 from pathlib import Path
 
+import openvino
 import pytest
 
-from nxmi_export.artefact import read_artefact
+from nxmi_export.artefact import read_artefact, sha256_of
+from nxmi_export.backends import onnxruntime_saturation
 from nxmi_export.backends.tensorrt_engine.device import open_device
 from nxmi_export.bench import SCHEMA, Contender, Memory, NotRun, measure_peaks
-from nxmi_export.errors import CapabilityMissing
+from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.latency import LinearShape
-from nxmi_export.workflow.bench import BenchRequest, contenders
+from nxmi_export.workflow.bench import BenchRequest, contenders, other_files
 from nxmi_export.workflow.bench.memory import Processes
 from nxmi_export.workflow.bench.memory_process import Question
 from tests.cli.command_lines import Command, Outcome
@@ -209,9 +212,15 @@ def test_json_is_the_content_of_the_file(
     assert json.loads(outcome.out) == json.loads(path.read_text())
 
 
+@pytest.mark.parametrize("saturates", [False, True])
 def test_other_files_take_part_and_may_be_the_baseline(
-    nxmi_export: Command, artefact: Path, tmp_path: Path
+    nxmi_export: Command,
+    artefact: Path,
+    tmp_path: Path,
+    saturates: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(other_files, "saturates_here", lambda: saturates)
     other = tmp_path / "other.onnx"
     shutil.copy(artefact / "model.onnx", other)
     shutil.copy(artefact / "model.onnx.data", tmp_path)
@@ -219,9 +228,63 @@ def test_other_files_take_part_and_may_be_the_baseline(
     outcome = nxmi_export("bench", artefact, *arguments)
     assert outcome.code == 0, outcome.err
     document = json.loads((artefact / "bench.json").read_text())
-    assert list(document["contenders"]) == [*CONTENDERS, "other.onnx"]
+    exact = ["other.onnx+exact"] if saturates else []
+    assert list(document["contenders"]) == [*CONTENDERS, "other.onnx", *exact]
     assert document["workloads"][0]["results"]["other.onnx"]["speedup"]["median"] == 1
     assert "speed is against onnxruntime, other file other.onnx" in " ".join(outcome.out.split())
+
+
+def test_files_of_openvino_take_part_by_default_and_with_exact_products(
+    nxmi_export: Command, artefact: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.xml"
+    openvino.save_model(openvino.convert_model(artefact / "model.onnx"), path)
+    outcome = nxmi_export("bench", artefact, *QUICK, "--against", path)
+    assert outcome.code == 0, outcome.err
+    document = json.loads((artefact / "bench.json").read_text())
+    facts = {key: document["contenders"][key] for key in ("other.xml", "other.xml+exact")}
+    assert [each["products"] for each in facts.values()] == ["default", "exact"]
+    assert facts["other.xml"]["weights_sha256"] == sha256_of(path.with_suffix(".bin"))
+    for found in document["workloads"]:
+        first, second = (found["results"][key] for key in facts)
+        assert (first["ran"], second["ran"]) == (True, True)
+        # Ties of random codes, or sums that saturate; another file would be further away.
+        assert 0 <= first["logits_from_exact"] < 1
+        assert second["logits_from_exact"] is None
+
+
+def test_a_file_that_does_not_open_with_exact_products_says_so_in_their_place(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **more: object) -> None:
+        raise ArtefactError(path, expected="a model", found="the tensor twice", remedy="none")
+
+    monkeypatch.setattr(other_files, "saturates_here", lambda: True)
+    monkeypatch.setattr(other_files, "OnnxRuntimeRunner", refuse)
+    first, second = other_files.other_contenders(artefact / "model.onnx", 1)
+    assert (first.exact, second.key) == ("model.onnx+exact", "model.onnx+exact")
+    assert second.open() == NotRun(
+        "onnxruntime does not open it with exact products: the tensor twice"
+    )
+    with pytest.raises(ArtefactError):
+        first.open()
+
+
+@pytest.mark.parametrize("library", ["onnxruntime", "openvino"])
+def test_without_its_library_another_file_says_what_to_install(
+    artefact: Path, tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = artefact / "model.onnx"
+    if library == "openvino":
+        path = tmp_path / "other.xml"
+        for suffix in (".xml", ".bin"):
+            path.with_suffix(suffix).touch()
+    onnxruntime_saturation.saturates_here.cache_clear()
+    monkeypatch.setitem(sys.modules, library, None)
+    first, *_ = other_files.other_contenders(path, 1)
+    with pytest.raises(first.refusals) as caught:
+        first.open()
+    assert "expected an installation that loads" in str(caught.value)
 
 
 def test_an_engine_that_cannot_run_here_is_listed_with_the_reason(
@@ -266,6 +329,16 @@ def test_an_engine_that_cannot_run_here_is_listed_with_the_reason(
         (
             ("--against", "absent.onnx"),
             "absent.onnx: expected an ONNX model to compare with, found no file; correct the path",
+        ),
+        (
+            ("--against", "absent.xml"),
+            "absent.xml: expected a model of OpenVINO, which openvino.save_model writes as two "
+            "files side by side, found no file; correct the path, or write both again",
+        ),
+        (
+            ("--against", "other.plan"),
+            "--against other.plan: expected an .onnx file, or an .xml of OpenVINO with its .bin "
+            "beside it, found the suffix '.plan'; name a file in one of these formats",
         ),
         (
             ("-o", "bench.svg"),

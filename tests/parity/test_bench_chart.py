@@ -46,3 +46,15 @@ def test_nothing_that_ran_leaves_an_empty_picture() -> None:
         found["results"] = dict.fromkeys(found["results"], absent)
     root = ET.fromstring(bench_chart(document))
     assert root.findall(f"{SVG}rect") == []
+
+
+def test_the_picture_is_as_wide_as_its_longest_name() -> None:
+    document = copy.deepcopy(bench())
+    what = document["contenders"]["onnxruntime"]["what"] = "a file of a very long name, " * 4
+    root = ET.fromstring(bench_chart(document))
+    left, _, width, _ = map(float, root.attrib["viewBox"].split())
+    (name,) = (each for each in root.iter(f"{SVG}text") if each.text == what)
+    assert float(name.get("x", "nan")) - left > 6 * len(what)
+    assert left + width == 860  # what stands on the right keeps its place
+    narrow = ET.fromstring(bench_chart(bench()))
+    assert narrow.attrib["viewBox"].startswith("0 0 860 ")

@@ -22,6 +22,7 @@ from nxmi_export.bench.measure import LEAST_ROUNDS, TURN
 from nxmi_export.bench.other_load import OtherLoad
 from nxmi_export.errors import CapabilityMissing, ShapeError, UsageError
 from nxmi_export.latency import Workload
+from nxmi_export.latency.interleaved import Turn
 
 ONE = (Workload(2, 8),)
 NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -218,6 +219,58 @@ def test_progress_names_the_shape_and_counts_its_rounds(clock: Clock, calls: lis
         clock=clock,
     )
     assert heard[-4:] == [("2x8", done, 3) for done in range(4)]
+
+
+class Answering(Counting):
+    """One whose logits are a number."""
+
+    def __init__(self, name: str, answer: float, clock: Clock, calls: list[str]) -> None:
+        super().__init__(name, 1.0, clock, calls)
+        self._answer = answer
+
+    def run(self, feeds: Feeds) -> Outputs:
+        return {name: each + np.float32(self._answer) for name, each in super().run(feeds).items()}
+
+
+@pytest.mark.parametrize(
+    ("answer", "distance"), [(1.5, 0.5), (1.0, 0.0), (0.75, 0.25), (np.nan, np.nan)]
+)
+def test_answers_are_held_against_those_of_exact_products(
+    clock: Clock, calls: list[str], answer: float, distance: float
+) -> None:
+    default = contender(Answering("a", answer, clock, calls), exact="a+exact")
+    exact = contender(Answering("a+exact", 1.0, clock, calls))
+    (found,) = measure([default, exact], ONE, settings(), clock=clock)
+    first, second = found.results["a"], found.results["a+exact"]
+    assert isinstance(first, Measured)
+    assert isinstance(second, Measured)
+    assert first.from_exact == pytest.approx(distance, nan_ok=True)
+    assert second.from_exact is None
+
+
+def test_without_exact_products_nothing_is_said_of_answers(clock: Clock, calls: list[str]) -> None:
+    default = contender(Answering("a", 1.0, clock, calls), exact="a+exact")
+    absent = Contender("a+exact", "the other", lambda: NotRun("it does not open"))
+    (found,) = measure([default, absent], ONE, settings(), clock=clock)
+    first = found.results["a"]
+    assert isinstance(first, Measured)
+    assert first.from_exact is None
+
+
+@pytest.mark.parametrize(
+    ("untimed", "runs"),
+    [(1, 2 + 2 * 6), (0, 1 + 6)],  # one opens it; one warms up, where turns have untimed runs
+)
+def test_turns_and_the_least_rounds_may_be_others(
+    clock: Clock, calls: list[str], untimed: int, runs: int
+) -> None:
+    turns = {ONE[0]: Turn(untimed=untimed, timed=1)}
+    chosen = BenchSettings("a", 30, rounds=50, seconds=0, least_rounds=6, turns=turns)
+    (found,) = measure([contender(Counting("a", 1.0, clock, calls))], ONE, chosen, clock=clock)
+    first = found.results["a"]
+    assert isinstance(first, Measured)
+    assert (found.rounds, first.call.runs) == (6, 6)
+    assert len(calls) == runs
 
 
 # -------------------------------------------------------------------------------- the batches

@@ -95,6 +95,32 @@ def test_a_row_has_percentiles_rate_and_speed(document: dict[str, Any]) -> None:
     assert "O not run" in rows
 
 
+@pytest.mark.parametrize(
+    ("distance", "stored", "told"),
+    [
+        (0.3141, 0.3141, "logits up to 0.31 away from exact products"),
+        (float("nan"), "nan", "logits up to nan away from exact products"),
+        (0.0, 0.0, None),
+        (None, None, None),
+    ],
+)
+def test_answers_that_are_not_those_of_exact_products_are_told_below_their_row(
+    distance: float | None, stored: object, told: str | None
+) -> None:
+    measured = Measured(milliseconds(80), None, Speedup(1, 1, 1), None, from_exact=distance)
+    document = BenchResult(
+        (contender("pytorch", "PyTorch"),),
+        "pytorch",
+        (WorkloadResult(Workload(8, 64), 40, 0.02, {"pytorch": measured}),),
+        {},
+        {},
+    ).as_json()
+    assert document["workloads"][0]["results"]["pytorch"]["logits_from_exact"] == stored
+    text = " ".join(shown(document).replace("│", " ").split())
+    assert ("away from exact" in text) == (told is not None)
+    assert told is None or told in text
+
+
 def test_a_reason_is_told_once_and_is_no_markup(document: dict[str, Any]) -> None:
     assert bench_notes(document) == ["[yellow]not run:[/] O: \\[no] GPU", LIMIT]
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, sha256_of
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.openvino_library import products
 from nxmi_export.backends.openvino_session import OpenVinoRunner
@@ -19,8 +20,9 @@ from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.bench import Alone, Contender, NotRun
 from nxmi_export.bench.dense_model import dense_model
 from nxmi_export.capture import capture
-from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
+from nxmi_export.errors import CapabilityMissing, UsageError
 from nxmi_export.workflow.bench.engines import engine_contenders
+from nxmi_export.workflow.bench.other_files import other_contenders
 from nxmi_export.workflow.bench.request import BASELINE, BenchRequest
 
 __all__ = ["OPENVINO", "contenders", "model_config"]
@@ -33,7 +35,8 @@ _ONNXRUNTIME = Alone(libraries=("onnxruntime",))
 def contenders(artefact: Artefact, request: BenchRequest) -> tuple[Contender, ...]:
     """In the order of the table.
 
-    Raises ArtefactError for a file of `against` that is not there, UsageError for two of one name.
+    Raises ArtefactError for a file of `against` that is not there, UsageError for one of another
+    format and for two of one name.
     """
     found = (
         _pytorch(artefact),
@@ -43,7 +46,7 @@ def contenders(artefact: Artefact, request: BenchRequest) -> tuple[Contender, ..
         _onnxruntime(artefact, "onnxruntime-portable", MODEL, request.threads),
         _openvino(artefact, request.threads),
         *engine_contenders(artefact, cuda_graph=request.cuda_graph),
-        *(_other(path, request.threads) for path in request.against),
+        *chain.from_iterable(other_contenders(path, request.threads) for path in request.against),
     )
     keys = [each.key for each in found]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
@@ -168,21 +171,4 @@ def _openvino(artefact: Artefact, threads: int | None) -> Contender:
         lambda: OpenVinoRunner(path, threads=threads),
         {**facts, "products": kind},
         alone=Alone(libraries=("openvino",)),
-    )
-
-
-def _other(path: Path, threads: int | None) -> Contender:
-    if not path.is_file():
-        raise ArtefactError(
-            path,
-            expected="an ONNX model to compare with",
-            found="no file",
-            remedy="correct the path",
-        )
-    return Contender(
-        path.name,
-        f"onnxruntime, other file {path.name}",
-        lambda: OnnxRuntimeRunner(path, optimize=True, threads=threads),
-        {"file": path.name, "sha256": sha256_of(path)},
-        alone=_ONNXRUNTIME,
     )

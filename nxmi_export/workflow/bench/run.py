@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -62,6 +62,8 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
         vocabulary=_vocabulary(artefact),
         rounds=request.rounds,
         seconds=request.seconds,
+        least_rounds=request.least_rounds,
+        turns=request.turns,
     )
     with _torch_threads(request.threads):
         threads = torch.get_num_threads()
@@ -85,6 +87,7 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
             "seconds": request.seconds,
             "untimed_runs_of_a_turn": TURN.untimed,
             "timed_runs_of_a_turn": TURN.timed,
+            "other_turns": {str(shape): asdict(turn) for shape, turn in request.turns.items()},
             "threads": request.threads or f"PyTorch {threads}, the others their own choice",
             "cuda_graph": request.cuda_graph,
         },
