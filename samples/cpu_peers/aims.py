@@ -19,8 +19,9 @@ class Aim:
     figure: Callable[[Shape], float | None]  # None: one side of it did not run
     told: Callable[[float], str]
     models: tuple[str, ...] = tuple(MODELS)
-    # The same against whatever a peer answers, which decides nothing and is told.
-    in_any_case: Callable[[Shape], float | None] | None = None
+    # Another comparison, which decides nothing and is told.
+    beside: Callable[[Shape], float | None] | None = None
+    beside_what: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,10 @@ def _sentence(aim: Aim, results: Mapping[Cell, Mapping[str, Any] | None]) -> str
 
 
 def _beside(aim: Aim, ran: Mapping[Cell, Mapping[str, Any]]) -> Iterator[str]:
-    if aim.in_any_case is not None:
-        values = [value for _, value in _figures(aim.in_any_case, ran) if value is not None]
-        yield f"beside default runs as well, exact or not, {aim.told(min(values))}"
+    if aim.beside is not None:
+        values = [value for _, value in _figures(aim.beside, ran) if value is not None]
+        if values:
+            yield f"{aim.beside_what}, {aim.told(min(values))}"
 
 
 def _figures(
@@ -73,9 +75,12 @@ def _figures(
     ]
 
 
-def _times_faster(than: Callable[[Shape], Fastest | None]) -> Callable[[Shape], float | None]:
+def _times_faster(
+    than: Callable[[Shape], Fastest | None],
+    side: Callable[[Shape], Fastest | None] = lambda shape: shape.ours,
+) -> Callable[[Shape], float | None]:
     def figure(shape: Shape) -> float | None:
-        other, ours = than(shape), shape.ours
+        other, ours = than(shape), side(shape)
         return None if other is None or ours is None else other.seconds / ours.seconds
 
     return figure
@@ -93,6 +98,7 @@ def _percent(value: float) -> str:
     return f"{value:.0%}"
 
 
+_BY_DEFAULT = "beside default runs as well, exact or not"
 AIMS = (
     Aim(
         "At least 4.0× PyTorch float32 on BERT-base",
@@ -106,14 +112,16 @@ AIMS = (
         1.2,
         _times_faster(lambda shape: shape.onnxruntime_exact),
         _ratio,
-        in_any_case=_times_faster(lambda shape: shape.onnxruntime_any),
+        beside=_times_faster(lambda shape: shape.onnxruntime_any),
+        beside_what=_BY_DEFAULT,
     ),
     Aim(
-        "At least 1.0× NNCF on OpenVINO, exact",
+        "At least 1.0× NNCF, both on OpenVINO",
         1.0,
-        _times_faster(lambda shape: shape.openvino_exact),
+        _times_faster(lambda shape: shape.openvino_any, lambda shape: shape.ours_openvino),
         _ratio,
-        in_any_case=_times_faster(lambda shape: shape.openvino_any),
+        beside=_times_faster(lambda shape: shape.openvino_any),
+        beside_what="the fastest of ours on either library",
     ),
     Aim("At least 75 % of the INT8 limit on BERT-base", 0.75, _of_limit, _percent, ("bert-base",)),
     Aim("At least 60 % of the INT8 limit on MiniLM", 0.60, _of_limit, _percent, ("minilm",)),

@@ -23,7 +23,8 @@ from nxmi_export.workflow.bench.request import BenchRequest
 __all__ = ["Processes", "measure_memory"]
 
 _SECONDS = 600.0  # of one process; importing and loading take a few
-# The path first, so that a process runs the code that asks it.
+# The path first, so that a process runs the code that asks it, and `-P`, so that no file of the
+# folder it is started in takes a library's place.
 _PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
@@ -37,7 +38,7 @@ _CODE = Path(nxmi_export.__file__).parents[1]
 class Processes:
     """How a question is answered: what runs, and how long it may."""
 
-    command: tuple[str, ...] = (sys.executable, "-c", _PROGRAM, str(_CODE))
+    command: tuple[str, ...] = (sys.executable, "-P", "-c", _PROGRAM, str(_CODE))
     seconds: float = _SECONDS
 
     def ask(self, question: Question) -> Memory | NotRun:
