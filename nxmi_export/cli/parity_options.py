@@ -57,6 +57,7 @@ Backends = Annotated[
     list[Backend] | None,
     typer.Option(
         "--backend",
+        metavar="LIBRARY",
         help="What runs the artefact, again for more: onnxruntime, which always does, and openvino "
         "for model.onnx on OpenVINO as another rung.",
     ),
