@@ -11,7 +11,7 @@ from packaging.version import Version
 import passes
 from nxmi_export.artefact import CPU_MODEL, MODEL
 from nxmi_export.artefact.manifest import Tuning
-from nxmi_export.backends.onnxruntime_products import integer_products_are_exact
+from nxmi_export.backends.onnxruntime_saturation import integer_products_are_exact
 from nxmi_export.bench.session_tuning import tune_session
 from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes
 

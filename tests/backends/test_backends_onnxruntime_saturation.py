@@ -6,9 +6,17 @@ import numpy as np
 import onnx
 import pytest
 
-from nxmi_export.backends.onnxruntime_saturation import may_saturate, saturates_here
+from nxmi_export import doctor
+from nxmi_export.backends import onnxruntime_saturation
+from nxmi_export.backends.onnxruntime_saturation import (
+    integer_products_are_exact,
+    may_saturate,
+    saturates_here,
+)
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from tests.backends.product_graphs import LARGEST, K, floats_by_integers, largest_product
+
+VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 def test_default_products_are_wrong_where_this_processor_saturates_and_nowhere_else(
@@ -49,3 +57,21 @@ def test_uint8_weights_and_floats_do_not(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_left_to_the_session(tmp_path: Path) -> None:
     (tmp_path / "product.onnx").write_bytes(b"no model")
     assert not may_saturate(tmp_path / "product.onnx")
+
+
+def test_the_operator_of_integer_products_keeps_its_sums_where_it_is_told_to() -> None:
+    assert integer_products_are_exact()
+
+
+@pytest.mark.skipif(
+    bool(VNNI & set(doctor.examine().processor.int8_instructions)),
+    reason="this processor adds in 32 bits whatever it is told",
+)
+def test_untold_it_loses_them_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_saturation, "EXACT_PRODUCTS", {})
+    assert not integer_products_are_exact()
+
+
+def test_a_release_without_the_operator_has_no_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_saturation, "PRODUCT", "ProductOfTomorrow")
+    assert not integer_products_are_exact()
