@@ -2,13 +2,15 @@
 
 A faster one is taken where both speak for it: times of these files, from a processor that
 multiplies as this one does, and a report of these files that passed with it on the processor of the
-times. What cannot be read speaks for nothing. The reason is kept, for a log to say.
+times, both of the release of OpenVINO that is installed. What cannot be read speaks for nothing. The
+reason is kept, for a log to say.
 """
 
 import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,9 @@ def choose_backend(served: ServedFiles) -> Chosen:
     if not speed > 1:
         told = f"OpenVINO is {speed:.2f} times as fast as onnxruntime in {BENCH}"
         return Chosen(Backend.ONNXRUNTIME, told)
-    report = next(_reports_of_openvino(served, _at(bench, "environment", "processor")), None)
+    report = next(_reports_of_openvino(served, _at(bench, "environment")), None)
     if report is None:
-        told = "no parity report of these files passed with OpenVINO on the processor of its times"
+        told = "no parity report of these files passed with OpenVINO where it was timed"
         return Chosen(Backend.ONNXRUNTIME, told)
     try:
         here = products()
@@ -55,6 +57,10 @@ def choose_backend(served: ServedFiles) -> Chosen:
     there = _at(bench, "contenders", "openvino", "products")
     if here != there:
         told = f"OpenVINO was timed with {there} products, and takes {here} ones on this processor"
+        return Chosen(Backend.ONNXRUNTIME, told)
+    release = version(Backend.OPENVINO)
+    if _at(bench, "environment", Backend.OPENVINO) != release:
+        told = f"OpenVINO was timed in another release than {release}"
         return Chosen(Backend.ONNXRUNTIME, told)
     told = f"OpenVINO is {speed:.2f} times as fast as onnxruntime in {BENCH}, and passed {report}"
     return Chosen(Backend.OPENVINO, told)
@@ -78,8 +84,8 @@ def _is_of_these_models(bench: Any, served: ServedFiles) -> bool:
     return bool(_at(bench, "schema") == BENCH_SCHEMA and _at(bench, "artefact", "files") == now)
 
 
-def _reports_of_openvino(served: ServedFiles, processor: Any) -> Iterator[str]:
-    """The names of reports that vouch for it, on a processor of that name."""
+def _reports_of_openvino(served: ServedFiles, environment: Any) -> Iterator[str]:
+    """The names of reports that vouch for it, in its release and on the processor of the times."""
     now = {name: each for name, each in served.hashes.items() if name != CERTIFICATE}
     for path in sorted(served.directory.glob("parity-*.json")):
         report = _read(path)
@@ -90,19 +96,22 @@ def _reports_of_openvino(served: ServedFiles, processor: Any) -> Iterator[str]:
             and isinstance(files, Mapping)
             and {name: each for name, each in files.items() if name != CERTIFICATE} == now
             and (splits := _list(report, "splits"))
-            and all(_ran_whole(split, processor) for split in splits)
+            and all(_ran_whole(split, environment) for split in splits)
         ):
             yield path.name
 
 
-def _ran_whole(split: Any, processor: Any) -> bool:
+def _ran_whole(split: Any, environment: Any) -> bool:
     examples = _at(split, "dataset", "examples")
     return (
         isinstance(examples, int)
         and examples > 0
         and _at(split, "rungs", Backend.OPENVINO, "examples") == examples
-        and isinstance(processor, str)
-        and _at(split, "environment", "processor") == processor
+        and all(
+            isinstance(there := _at(environment, key), str)
+            and _at(split, "environment", key) == there
+            for key in ("processor", Backend.OPENVINO)
+        )
     )
 
 

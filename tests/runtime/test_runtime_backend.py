@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.pipeline.parity_project import Project
 TEXTS = ["a fine film", "the plot is dull"]
 PROCESSOR = "a processor, 2 cores"
 UNTIMED = "no bench.json of these files is stored"
-UNPROVED = "no parity report of these files passed with OpenVINO on the processor of its times"
+UNPROVED = "no parity report of these files passed with OpenVINO where it was timed"
+RELEASE = version("openvino")
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -122,7 +124,7 @@ def _bench(served: ServedFiles) -> dict[str, Any]:
     return {
         "schema": bench.SCHEMA,
         "artefact": {"files": {k: v for k, v in served.hashes.items() if k[:6] == "model."}},
-        "environment": {"processor": PROCESSOR},
+        "environment": {"processor": PROCESSOR, "openvino": RELEASE},
         "contenders": {"openvino": {"products": "float32"}},
         "workloads": [results(0.004, 0.002), results(0.0045, 0.004)],
         "texts": [],
@@ -133,7 +135,7 @@ def _report(served: ServedFiles) -> dict[str, Any]:
     split = {
         "dataset": {"examples": 40},
         "rungs": {"openvino": {"examples": 40}},
-        "environment": {"processor": PROCESSOR},
+        "environment": {"processor": PROCESSOR, "openvino": RELEASE},
     }
     return {
         "schema": document.SCHEMA,
@@ -173,6 +175,7 @@ def _untimed(made: dict[str, Any]) -> None:
         (_untimed, "bench.json has no times of OpenVINO beside onnxruntime"),
         (_slower, "OpenVINO is 0.75 times as fast as onnxruntime in bench.json"),
         (lambda made: made["environment"].update(processor="another"), UNPROVED),
+        (lambda made: made["environment"].update(openvino="2025.1.0"), UNPROVED),
         (
             lambda made: made["contenders"]["openvino"].update(products="int8"),
             "OpenVINO was timed with int8 products, and takes float32 ones on this processor",
@@ -198,12 +201,21 @@ def test_without_times_that_speak_for_openvino_it_is_onnxruntime(
         lambda made: made["splits"][0]["rungs"]["openvino"].update(examples=39),
         lambda made: made["splits"][0]["dataset"].update(examples=0),
         lambda made: made["splits"][0]["environment"].update(processor="another"),
+        lambda made: made["splits"][0]["environment"].pop("openvino"),
     ],
 )
 def test_without_a_report_that_speaks_for_openvino_it_is_onnxruntime(
     change: Change | None, store: Callable[..., Chosen]
 ) -> None:
     assert store(report=change) == Chosen(Backend.ONNXRUNTIME, UNPROVED)
+
+
+def test_another_release_was_neither_timed_nor_judged(
+    store: Callable[..., Chosen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "version", lambda name: "2027.1.0")
+    told = "OpenVINO was timed in another release than 2027.1.0"
+    assert store() == Chosen(Backend.ONNXRUNTIME, told)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema": 1}'])
