@@ -2,8 +2,8 @@
 
 A faster one is taken where both speak for it: times of these files, from a processor that
 multiplies as this one does, and a report of these files that passed with it on the processor of the
-times, both of the release of OpenVINO that is installed. What cannot be read speaks for nothing. The
-reason is kept, for a log to say.
+times, both of the release of OpenVINO that is installed. What cannot be read speaks for nothing.
+The reason is kept, for a log to say.
 """
 
 import json
