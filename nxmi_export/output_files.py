@@ -31,8 +31,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     with _output_errors(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder of this name")
-        temporary.touch(exist_ok=False)
-    try:
+    try:  # from here on: Ctrl-C may come as soon as the file is there
+        with _output_errors(path):
+            temporary.touch(exist_ok=False)
         with _device_errors(path):
             yield temporary
         with _output_errors(path):
@@ -56,13 +57,15 @@ def atomic_directory(
     with _output_errors(path):
         _check_replaceable(path, replaceable)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-    try:
+    try:  # from here on: Ctrl-C may come as soon as the folder is there
+        with _output_errors(path):
+            temporary.mkdir()
         with _device_errors(path):
             yield temporary
         with _output_errors(path):
             _replace_directory(temporary, path)
     finally:
+        _restore(temporary, path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -73,9 +76,9 @@ def temporary_directory(parent: Path) -> Iterator[Path]:
     Raises OutputError where no folder can be made, and where the device is full.
     """
     folder = _beside(parent.absolute() / "temporary")
-    with _output_errors(parent):
-        folder.mkdir()
     try:
+        with _output_errors(parent):
+            folder.mkdir()
         with _device_errors(parent):
             yield folder
     finally:
@@ -124,17 +127,24 @@ def _check_replaceable(path: Path, replaceable: Callable[[Path], bool] | None) -
 
 
 def _replace_directory(source: Path, target: Path) -> None:
-    if not target.is_dir():
-        os.replace(source, target)
-        return
-    old = target.with_name(f"{source.name}.old")
-    os.replace(target, old)
-    try:
-        os.replace(source, target)
-    except BaseException:
+    if target.is_dir():
+        os.replace(target, _put_aside(source))
+    os.replace(source, target)
+    if _put_aside(source).is_dir():
+        shutil.rmtree(_put_aside(source))
+
+
+def _restore(source: Path, target: Path) -> None:
+    """What was put aside takes its place again if its successor did not."""
+    old = _put_aside(source)
+    if old.is_dir() and source.is_dir():
         os.replace(old, target)
-        raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_aside(source: Path) -> Path:
+    """Where a folder lies that `source` is about to replace."""
+    return source.with_name(f"{source.name}.old")
 
 
 @contextmanager

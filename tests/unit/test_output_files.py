@@ -1,7 +1,7 @@
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -276,6 +276,54 @@ def test_a_temporary_folder_goes_with_its_files(stop: BaseException | None, tmp_
     else:
         work()
     assert list(tmp_path.iterdir()) == []
+
+
+def _interrupted_after(call: Callable[..., object], count: int) -> Callable[..., object]:
+    """The same call; Ctrl-C comes when it has just been made for the `count`-th time."""
+    made = 0
+
+    def wrapped(*arguments: object, **others: object) -> object:
+        nonlocal made
+        made += 1
+        result = call(*arguments, **others)
+        if made == count:
+            raise KeyboardInterrupt
+        return result
+
+    return wrapped
+
+
+def test_ctrl_c_as_soon_as_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "mkdir", _interrupted_after(Path.mkdir, 1))
+    with pytest.raises(KeyboardInterrupt), temporary_directory(tmp_path):
+        pytest.fail("the block ran")
+    monkeypatch.setattr(Path, "mkdir", _interrupted_after(Path.mkdir, 2))  # the first: parents
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "artefact"):
+        pytest.fail("the block ran")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_as_soon_as_a_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "touch", _interrupted_after(Path.touch, 1))
+    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "model.pt"):
+        pytest.fail("the block ran")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("renames", "kept"), [(1, "old"), (2, "new")])
+def test_ctrl_c_between_the_renames_of_a_replacement(
+    renames: int, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "artefact"
+    path.mkdir()
+    (path / "model.onnx").write_text("old")
+    monkeypatch.setattr(os, "replace", _interrupted_after(os.replace, renames))
+    with pytest.raises(KeyboardInterrupt):
+        _write_directory(path, overwrite=True)
+    assert list(tmp_path.iterdir()) == [path]
+    assert (path / "model.onnx").read_text() == kept
 
 
 def test_a_temporary_folder_needs_a_folder_around_it(tmp_path: Path) -> None:
