@@ -5,13 +5,11 @@ holds no list that could fall behind it. Nothing here initialises CUDA or import
 """
 
 import importlib.metadata
-import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,14 +18,12 @@ from packaging.requirements import Requirement
 from nxmi_export.backends.nvidia_driver import NvidiaDriver, find_driver
 from nxmi_export.backends.tensorrt_engine.library import LibraryName, find_library
 from nxmi_export.errors import CapabilityMissing
+from nxmi_export.processor import Processor, this_processor
 
-__all__ = ["Component", "Diagnosis", "Processor", "Status", "examine"]
+__all__ = ["Component", "Diagnosis", "Status", "examine"]
 
 _PACKAGE = "nxmi-export"
 _FOR_DEVELOPERS = "dev"
-# What decides how fast INT8 runs on a CPU.
-_INT8_INSTRUCTIONS = ("avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 class Status(StrEnum):
@@ -49,15 +45,6 @@ class Component:
     version: str | None
     detail: str
     remedy: str | None  # a command; None where nothing is to be done, or nothing can be
-
-
-@dataclass(frozen=True, slots=True)
-class Processor:
-    """The CPU, with the instruction sets that matter to INT8."""
-
-    model: str
-    cores: int  # usable by this process
-    int8_instructions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +72,6 @@ def examine(
     *,
     requirements: Sequence[str] | None = None,
     look_for_driver: Callable[[], NvidiaDriver | None] = find_driver,
-    cpuinfo: Path = _CPUINFO,
 ) -> Diagnosis:
     """Look at this machine; `requirements` replaces the installed package's own (for tests)."""
     driver = look_for_driver()
@@ -96,7 +82,7 @@ def examine(
     return Diagnosis(
         python=platform.python_version(),
         platform=platform.platform(),
-        processor=_processor(cpuinfo),
+        processor=this_processor(),
         driver=driver,
         components=components,
     )
@@ -187,24 +173,3 @@ _PROBES: Mapping[str, Callable[[NvidiaDriver | None], str]] = MappingProxyType(
         "tensorrt-rtx-cu13": _tensorrt("tensorrt_rtx"),
     }
 )
-
-
-def _processor(cpuinfo: Path) -> Processor:
-    """The first processor Linux lists; elsewhere what Python knows, without instruction sets."""
-    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    facts: dict[str, str] = dict(
-        re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE)
-    )
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    return Processor(
-        model=facts.get("model name") or platform.processor() or platform.machine(),
-        cores=_usable_cores(),
-        int8_instructions=tuple(name for name in _INT8_INSTRUCTIONS if name in flags),
-    )
-
-
-def _usable_cores() -> int:
-    """What the scheduler grants, which in a container is less than what the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

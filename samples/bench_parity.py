@@ -19,7 +19,6 @@ All go by turns; reported are medians of the wall and the processor time, and th
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,11 +34,11 @@ from nxmi_export.artefact import CPU_MODEL, Artefact, read_artefact
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.checkpoint import read_tokenizer_files
 from nxmi_export.compression.layers import weights_made_once
-from nxmi_export.doctor import examine
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import load_dataset, task_named
 from nxmi_export.parity import Stage
 from nxmi_export.parity.logits import logits_of
+from nxmi_export.processor import this_processor
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.ladder import Ladder
 
@@ -78,7 +77,7 @@ def main() -> None:
         result["whole"] = measured(whole_ways(artefact, request), PLAIN, arguments.rounds)
     result |= {
         "rounds": arguments.rounds,
-        "machine": f"{examine().processor.model}, {platform.machine()}",
+        "machine": str(this_processor()),
         "threads": torch.get_num_threads(),
         "versions": {each: version(each) for each in ("torch", "onnxruntime")},
     }

@@ -30,10 +30,10 @@ from nxmi_export.backends import Feeds
 from nxmi_export.backends.onnxruntime_library import session_options
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.bench.batches import batch_for
-from nxmi_export.doctor import examine
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Timer, Turn, samples
 from nxmi_export.output_files import atomic_file
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.export import ExportRequest, export
 from samples.random_bert import write_random_bert
@@ -101,7 +101,7 @@ def measure(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
             )
     return {
         "cells": cells,
-        "processor": examine().processor.model,
+        "processor": str(this_processor()),
         "versions": {each: version(each) for each in ("onnxruntime", "numpy")},
     }
 

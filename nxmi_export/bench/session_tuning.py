@@ -19,7 +19,6 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import ValidationError
 
-from nxmi_export import doctor
 from nxmi_export.artefact.manifest import TimedOptions, TimedShape, Tuning
 from nxmi_export.backends import Feeds
 from nxmi_export.backends.onnxruntime_options import WITHOUT_FUSIONS
@@ -30,6 +29,7 @@ from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Timer, Turn, samples
 from nxmi_export.output_files import atomic_file
 from nxmi_export.parity.logits import Float32Array, different_rows
+from nxmi_export.processor import this_processor
 
 __all__ = ["CANDIDATES", "ROUNDS", "tune_session"]
 
@@ -74,7 +74,7 @@ def tune_session(
     for graph in others:
         contest.challenge(graph, contest.options)
     tuning = Tuning(
-        processor=_processor(),
+        processor=str(this_processor()),
         onnxruntime=version("onnxruntime"),
         timed=tuple(contest.timed),
         graph=contest.graph,
@@ -163,7 +163,7 @@ def _key(graphs: Mapping[str, Path], shapes: Sequence[Workload]) -> str:
     facts = {
         "graphs": {name: _structure(path) for name, path in graphs.items()},
         "shapes": [str(each) for each in shapes],
-        "processor": _processor(),
+        "processor": str(this_processor()),
         "onnxruntime": version("onnxruntime"),
         "candidates": [dict(each) for each in CANDIDATES],
         "rounds": ROUNDS,
@@ -180,12 +180,6 @@ def _structure(path: Path) -> list[list[Any]]:
 
 def _shape(value: ir.Value | None) -> str:
     return "" if value is None else f"{value.dtype}{value.shape}"
-
-
-def _processor() -> str:
-    # No requirements and no driver: only the processor is asked for.
-    found = doctor.examine(requirements=(), look_for_driver=lambda: None).processor
-    return f"{found.model}, {found.cores} cores, {', '.join(found.int8_instructions)}"
 
 
 def _read(entry: Path) -> Tuning | None:

@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from nxmi_export import doctor
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
 from nxmi_export.errors import CapabilityMissing, UsageError
 from nxmi_export.latency.gemm_graph import UNSIGNED, gemm_graph, gemm_input
 from nxmi_export.latency.interleaved import OnRound, Timer, timings, worst_spread
 from nxmi_export.latency.shapes import LinearShape
 from nxmi_export.latency.table import KINDS, Gemm, Kind, LatencyTable
+from nxmi_export.processor import this_processor
 
 __all__ = ["ROUNDS", "measure_onnxruntime"]
 
@@ -57,7 +57,7 @@ def measure_onnxruntime(
     return LatencyTable(
         {gemm: _net(gemm, found[gemm].seconds, empty) for gemm in gemms},
         "measured",
-        f"onnxruntime on {_processor()}",
+        f"onnxruntime on {this_processor()}",
         {
             "rows": rows,
             "onnxruntime": onnxruntime.__version__,
@@ -68,12 +68,6 @@ def measure_onnxruntime(
             "float": "float32",
         },
     )
-
-
-def _processor() -> str:
-    # No requirements and no driver: only the processor is asked for.
-    processor = doctor.examine(requirements=(), look_for_driver=lambda: None).processor
-    return f"{processor.model}, {processor.cores} cores"
 
 
 def _timer(gemm: Gemm, threads: int | None, rng: np.random.Generator) -> Timer:

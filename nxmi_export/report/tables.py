@@ -76,9 +76,8 @@ def diagnosis_table(diagnosis: Diagnosis) -> Table:
     for heading in ("what", "status", "found", "to do"):
         table.add_column(heading, overflow="fold")
     cpu, driver = diagnosis.processor, diagnosis.driver
-    sets = ", ".join(cpu.int8_instructions) or "no INT8 instructions"
     table.add_row("python", "[green]ok[/]", f"{diagnosis.python} on {diagnosis.platform}", "")
-    table.add_row("processor", "[green]ok[/]", f"{cpu.model}, {cpu.cores} cores, {sets}", "")
+    table.add_row("processor", "[green]ok[/]", str(cpu), "")
     if driver is None:
         found, todo = "no NVIDIA driver", "engines can be built ahead of time, not run"
         table.add_row("GPU", "[yellow]missing[/]", found, todo)

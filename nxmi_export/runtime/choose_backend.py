@@ -1,8 +1,8 @@
 """What `bench` and `parity` stored beside an artefact in, which library to run it with out.
 
-A faster one is taken where both speak for it: times of these files, from a processor that
-multiplies as this one does, and a report of these files that passed with it on the processor of the
-times, both of the release of OpenVINO that is installed. What cannot be read speaks for nothing.
+A faster one is taken where both speak for it: times of these files from this processor, and a
+report of these files that passed with it on this processor, both of the release of OpenVINO that is
+installed. What cannot be read speaks for nothing.
 The reason is kept, for a log to say.
 """
 
@@ -18,6 +18,7 @@ from nxmi_export.artefact_files import BENCH, CERTIFICATE
 from nxmi_export.backends.names import Backend
 from nxmi_export.backends.openvino_library import products
 from nxmi_export.errors import CapabilityMissing
+from nxmi_export.processor import this_processor
 from nxmi_export.runtime.served_files import ServedFiles
 
 __all__ = ["BENCH_SCHEMA", "PARITY_SCHEMA", "Chosen", "choose_backend"]
@@ -57,6 +58,9 @@ def choose_backend(served: ServedFiles) -> Chosen:
     there = _at(bench, "contenders", "openvino", "products")
     if here != there:
         told = f"OpenVINO was timed with {there} products, and takes {here} ones on this processor"
+        return Chosen(Backend.ONNXRUNTIME, told)
+    if _at(bench, "environment", "processor") != str(this_processor()):
+        told = f"{BENCH} was measured on another processor than {this_processor()}"
         return Chosen(Backend.ONNXRUNTIME, told)
     release = version(Backend.OPENVINO)
     if _at(bench, "environment", Backend.OPENVINO) != release:

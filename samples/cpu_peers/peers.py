@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from nxmi_export.doctor import examine
 from nxmi_export.output_files import atomic_directory
+from nxmi_export.processor import this_processor
 from samples.cpu_peers.environment import python_of
 from samples.cpu_peers.models import TASK, TEXTS, calibration_of, dense_of, onnx_of
 from samples.cpu_peers.place import HERE, Failed, Place, run_program
@@ -108,4 +108,4 @@ def _command(peer: Peer, python: Path, model: str, place: Place, made: Path) -> 
 
 def _processor() -> str:
     """Which of optimum's settings are for this one: with VNNI instructions, or without."""
-    return "avx512_vnni" if "avx512_vnni" in examine().processor.int8_instructions else "avx2"
+    return "avx512_vnni" if "avx512_vnni" in this_processor().int8_instructions else "avx2"

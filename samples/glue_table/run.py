@@ -1,7 +1,6 @@
 """One cell in, its trained model and its result out."""
 
 import json
-import platform
 import shutil
 import statistics
 import subprocess
@@ -17,9 +16,9 @@ from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import RunOptions, fine_tune, restore
-from nxmi_export.doctor import examine
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Recipe, TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.data import TaskData
@@ -78,7 +77,7 @@ def run_cell(cell: Cell, place: Place) -> dict[str, Any]:
         **run(cell, place),
         "precision": PRECISION,
         "threads": torch.get_num_threads(),
-        "machine": f"{examine().processor.model}, {platform.machine()}",
+        "machine": str(this_processor()),
         "commit": _commit(),
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
     }

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,8 @@ from typing import Any
 import yaml
 
 from nxmi_export.artefact import read_artefact
-from nxmi_export.doctor import examine
 from nxmi_export.output_files import atomic_file
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import preset
 from samples.cell_table import read_result
 from samples.parity_table.cells import Cell
@@ -85,7 +84,7 @@ def _measured(cell: Cell, place: Place) -> dict[str, Any]:
         "processor_seconds": round(processor, 1),
         "peak_mb": peak,
         "checkpoint_sha256": manifest.source.sha256,
-        "machine": f"{examine().processor.model}, {platform.machine()}",
+        "machine": str(this_processor()),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "versions": {name: version(name) for name in ("torch", "transformers", "onnxruntime")},
     }

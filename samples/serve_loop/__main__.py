@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import nxmi_export
 import samples.serve_loop
-from nxmi_export.doctor import examine
 from nxmi_export.glue import load_dataset, task_named
+from nxmi_export.processor import this_processor
 from samples.serve_loop.clients import serve
 from samples.serve_loop.load import Load
 from samples.serve_loop.memory import Growth
@@ -60,7 +59,7 @@ def _served(arguments: argparse.Namespace) -> dict[str, Any]:
             "task": task.name,
             "threads": arguments.threads,
             **serve(model, load, clients=arguments.clients, seconds=60 * arguments.minutes),
-            "machine": f"{examine().processor.model}, {platform.machine()}",
+            "machine": str(this_processor()),
             "versions": {
                 each: version(each) for each in (str(model.backend), "tokenizers", "numpy")
             },

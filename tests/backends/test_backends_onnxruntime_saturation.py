@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 
-from nxmi_export import doctor
 from nxmi_export.backends import onnxruntime_saturation
 from nxmi_export.backends.onnxruntime_saturation import (
     integer_products_are_exact,
@@ -14,6 +13,7 @@ from nxmi_export.backends.onnxruntime_saturation import (
     saturates_here,
 )
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.processor import this_processor
 from tests.backends.product_graphs import LARGEST, K, floats_by_integers, largest_product
 
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
@@ -64,7 +64,7 @@ def test_the_operator_of_integer_products_keeps_its_sums_where_it_is_told_to() -
 
 
 @pytest.mark.skipif(
-    bool(VNNI & set(doctor.examine().processor.int8_instructions)),
+    bool(VNNI & set(this_processor().int8_instructions)),
     reason="this processor adds in 32 bits whatever it is told",
 )
 def test_untold_it_loses_them_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

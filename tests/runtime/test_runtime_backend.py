@@ -17,13 +17,14 @@ from nxmi_export.backends.names import Backend
 from nxmi_export.backends.openvino_session import OpenVinoRunner
 from nxmi_export.errors import ArtefactError, CapabilityMissing, UsageError
 from nxmi_export.parity import document
+from nxmi_export.processor import Processor, this_processor
 from nxmi_export.runtime import choose_backend as choosing
 from nxmi_export.runtime.choose_backend import Chosen, choose_backend
 from nxmi_export.runtime.served_files import ServedFiles
 from tests.pipeline.parity_project import Project
 
 TEXTS = ["a fine film", "the plot is dull"]
-PROCESSOR = "a processor, 2 cores"
+PROCESSOR = str(this_processor())
 UNTIMED = "no bench.json of these files is stored"
 UNPROVED = "no parity report of these files passed with OpenVINO where it was timed"
 RELEASE = version("openvino")
@@ -208,6 +209,18 @@ def test_without_a_report_that_speaks_for_openvino_it_is_onnxruntime(
     change: Change | None, store: Callable[..., Chosen]
 ) -> None:
     assert store(report=change) == Chosen(Backend.ONNXRUNTIME, UNPROVED)
+
+
+def test_another_processor_was_neither_timed_nor_judged(
+    store: Callable[..., Chosen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Processor("Imaginary Xeon", 4, ("avx2", "avx512_vnni"))
+    monkeypatch.setattr(choosing, "this_processor", lambda: here)
+    told = (
+        "bench.json was measured on another processor than Imaginary Xeon, 4 cores, avx2, "
+        "avx512_vnni"
+    )
+    assert store() == Chosen(Backend.ONNXRUNTIME, told)
 
 
 def test_another_release_was_neither_timed_nor_judged(
