@@ -27,7 +27,7 @@ from transformers import BertConfig
 
 from nxmi_export.artefact import CPU_MODEL, Artefact, is_artefact, read_artefact
 from nxmi_export.backends import Feeds
-from nxmi_export.backends.onnxruntime_library import session_options
+from nxmi_export.backends.onnxruntime_options import session_options
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.bench.batches import batch_for
 from nxmi_export.latency import Workload

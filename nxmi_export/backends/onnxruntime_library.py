@@ -1,10 +1,9 @@
-"""onnxruntime itself: found or refused, how its sessions are set up, and what they refuse.
+"""onnxruntime itself: found or refused, its sessions opened, and what they refuse.
 
 Reads no graph, so that whoever serves a model needs no library that does.
 """
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,14 +16,9 @@ __all__ = [
     "find_onnxruntime",
     "open_session",
     "refusals",
-    "session_options",
     "unfit_batch",
     "unloadable",
 ]
-
-# Lets a model given as bytes find its external weights beside the file it came from.
-_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
-_FATAL_ONLY = 4  # onnxruntime's log severity; refusals reach the caller as exceptions.
 
 
 def find_onnxruntime() -> ModuleType:
@@ -38,33 +32,6 @@ def find_onnxruntime() -> ModuleType:
             found=str(error),
             remedy="run `pip install onnxruntime`",
         ) from error
-
-
-def session_options(
-    ort: ModuleType,
-    folder: Path,
-    *,
-    optimize: bool,
-    threads: int | None,
-    entries: Mapping[str, str],
-) -> Any:
-    """`onnxruntime.SessionOptions` for a file in `folder`, with further configuration `entries`.
-
-    `optimize` allows every fusion or none; `threads` bounds those of one operator, None leaves the
-    choice to onnxruntime.
-    """
-    options = ort.SessionOptions()
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    options.log_severity_level = _FATAL_ONLY
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
-    # Else its threads spin on after a run, on the processors of whatever runs next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    for key, value in entries.items():
-        options.add_session_config_entry(key, value)
-    return options
 
 
 def open_session(ort: ModuleType, model: bytes | str, options: Any) -> Any:

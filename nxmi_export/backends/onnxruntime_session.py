@@ -20,10 +20,9 @@ from nxmi_export.backends.onnxruntime_library import (
     find_onnxruntime,
     open_session,
     refusals,
-    session_options,
     unloadable,
 )
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS, session_options
 from nxmi_export.backends.onnxruntime_refusal import unfit_batch
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.errors import ArtefactError, UsageError
@@ -119,10 +118,11 @@ class OnnxRuntimeRunner:
 
 
 def exact_options(path: Path) -> dict[str, str]:
-    """The entries with which onnxruntime 1.32 computes the products that the file states.
+    """The entries with which onnxruntime 1.32 computes the products that the file states anywhere.
 
-    Whoever opens the file by other means sets them too. A file that cannot be read needs none: it
-    is for the session to refuse.
+    `session_options` leaves out those that this processor does not need. Whoever opens the file by
+    other means sets them too. A file that cannot be read needs none: it is for the session to
+    refuse.
     """
     try:
         model = spell_out_products(ir.load(path))

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS, needed_here
 from nxmi_export.errors import CapabilityMissing, UsageError
 from nxmi_export.latency.gemm_graph import UNSIGNED, gemm_graph, gemm_input
 from nxmi_export.latency.interleaved import OnRound, Timer, timings, worst_spread
@@ -134,7 +134,8 @@ def _options(threads: int | None) -> Any:
         options.intra_op_num_threads = threads
     # Else the threads of the linear before spin on the processors that this one needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    for key, value in {**EXACT_PRODUCTS, **FLOAT_PRODUCTS}.items():  # as a deployed model runs
+    # As a deployed model runs.
+    for key, value in needed_here({**EXACT_PRODUCTS, **FLOAT_PRODUCTS}).items():
         options.add_session_config_entry(key, value)
     return options
 

@@ -16,7 +16,7 @@ from nxmi_export.doctor import Diagnosis
 __all__ = ["artefact_table", "diagnosis_table", "inspection_table", "megabytes"]
 
 _REASONS = {
-    **dict.fromkeys(EXACT_PRODUCTS, "or x86 without VNNI saturates"),
+    **dict.fromkeys(EXACT_PRODUCTS, "where x86 would saturate"),
     **dict.fromkeys(FLOAT_PRODUCTS, "or floats are rounded to 8 bits"),
 }
 _FORMS = {

@@ -11,10 +11,10 @@ from nxmi_export.backends.onnxruntime_library import (
     find_onnxruntime,
     open_session,
     refusals,
-    session_options,
     unfit_batch,
     unloadable,
 )
+from nxmi_export.backends.onnxruntime_options import session_options
 from nxmi_export.encoding.batches import Feeds
 from nxmi_export.errors import ArtefactError
 

@@ -11,7 +11,8 @@ from packaging.version import Version
 import passes
 from nxmi_export.artefact import CPU_MODEL, MODEL
 from nxmi_export.artefact.manifest import Tuning
-from nxmi_export.backends.onnxruntime_saturation import integer_products_are_exact
+from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
+from nxmi_export.backends.onnxruntime_saturation import keeps_sums
 from nxmi_export.bench.session_tuning import tune_session
 from nxmi_export.lowering import LoweredGraph, lower, onnxruntime_passes
 
@@ -73,7 +74,7 @@ def _other_forms(
     if Version(version("onnxruntime")) >= _HAS_ATTENTION:
         steps = onnxruntime_passes(patterns, fused_attention=True)
         _keep_changed(forms, ATTENTION, folder, steps, work_dir)
-    if integer_products_are_exact():
+    if keeps_sums({}) or keeps_sums(EXACT_PRODUCTS):
         steps = onnxruntime_passes(
             patterns, fused_attention=ATTENTION in forms, integer_products=True
         )

@@ -4,6 +4,10 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnx.parser
+import onnx_ir as ir
+
+from passes.spell_out_products import CONTRIB
+from passes.spell_out_products import PRODUCT as INTEGER_PRODUCT
 
 LARGEST, K, N = 127, 64, 32
 
@@ -58,3 +62,28 @@ def floats_by_integers() -> onnx.ModelProto:
         onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
     )
     return model
+
+
+def largest_integer_product() -> ir.Model:
+    """Codes of shape (rows, 64) in, the sums of 64 channels out; all codes as large as they get.
+
+    What lies as `largest_product.onnx` in the package: save this there to make it anew.
+    """
+    codes = ir.val("codes", ir.DataType.UINT8, ("rows", K))
+    sums = ir.val("sums", ir.DataType.FLOAT, ("rows", K))
+    arrays = {
+        "weight": np.full((K, K), LARGEST, np.int8),
+        "codes_scale": np.ones((), np.float32),
+        "weight_scale": np.ones(K, np.float32),
+        "codes_point": np.full((), 128, np.uint8),
+        "weight_point": np.zeros(K, np.int8),
+    }
+    stored = [ir.Value(name=name, const_value=ir.tensor(each)) for name, each in arrays.items()]
+    node = ir.node(
+        INTEGER_PRODUCT, [codes, *stored], domain=CONTRIB, outputs=[sums], name="product"
+    )
+    versions = {"": 20, CONTRIB: 1}
+    graph = ir.Graph(
+        [codes], [sums], nodes=[node], initializers=stored, opset_imports=versions, name="product"
+    )
+    return ir.Model(graph, ir_version=10)

@@ -1,22 +1,34 @@
-"""Where onnxruntime's default kernels lose sums, and which files can meet them."""
+"""Where onnxruntime's default kernels lose sums, and what its sessions are told then."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+import onnxruntime
 import pytest
 
-from nxmi_export.backends import onnxruntime_saturation
+from nxmi_export.backends import onnxruntime_options, onnxruntime_saturation
+from nxmi_export.backends.onnxruntime_options import (
+    EXACT_PRODUCTS,
+    FLOAT_PRODUCTS,
+    needed_here,
+    session_options,
+)
 from nxmi_export.backends.onnxruntime_saturation import (
-    integer_products_are_exact,
-    may_saturate,
+    PRODUCT,
+    keeps_sums,
+    loses_sums,
     saturates_here,
 )
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.errors import CapabilityMissing
 from nxmi_export.processor import this_processor
-from tests.backends.product_graphs import LARGEST, K, floats_by_integers, largest_product
+from tests.backends.product_graphs import LARGEST, K, largest_integer_product, largest_product
 
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
+BOTH = {**EXACT_PRODUCTS, **FLOAT_PRODUCTS}
 
 
 def test_default_products_are_wrong_where_this_processor_saturates_and_nowhere_else(
@@ -33,45 +45,75 @@ def test_default_products_are_wrong_where_this_processor_saturates_and_nowhere_e
     np.testing.assert_array_equal(exact, np.float32(LARGEST * LARGEST * K))
 
 
-@pytest.mark.parametrize(
-    "model",
-    [largest_product(signed=False), floats_by_integers()],
-    ids=["codes by codes", "floats by codes"],
-)
-def test_stored_int8_matrices_may_saturate(tmp_path: Path, model: onnx.ModelProto) -> None:
-    path = tmp_path / "product.onnx"
-    onnx.save(model, path)
-    assert may_saturate(path)
-
-
-def test_uint8_weights_and_floats_do_not(tmp_path: Path) -> None:
-    path = tmp_path / "product.onnx"
-    model = largest_product(signed=False)
-    for tensor in model.graph.initializer:
-        if tensor.name in {"weight_codes", "weight_point"}:
-            tensor.data_type = onnx.TensorProto.UINT8
-    onnx.save(model, path)
-    assert not may_saturate(path)
-
-
-def test_a_file_that_cannot_be_read_is_left_to_the_session(tmp_path: Path) -> None:
-    (tmp_path / "product.onnx").write_bytes(b"no model")
-    assert not may_saturate(tmp_path / "product.onnx")
+def test_the_file_that_is_run_holds_the_largest_codes() -> None:
+    assert onnx.load(PRODUCT) == ir.to_proto(largest_integer_product())
 
 
 def test_the_operator_of_integer_products_keeps_its_sums_where_it_is_told_to() -> None:
-    assert integer_products_are_exact()
+    assert keeps_sums(EXACT_PRODUCTS)
+    assert not loses_sums(EXACT_PRODUCTS)
 
 
 @pytest.mark.skipif(
     bool(VNNI & set(this_processor().int8_instructions)),
     reason="this processor adds in 32 bits whatever it is told",
 )
-def test_untold_it_loses_them_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime_saturation, "EXACT_PRODUCTS", {})
-    assert not integer_products_are_exact()
+def test_untold_it_loses_them_without_instructions_for_it() -> None:
+    assert saturates_here()
+    assert not keeps_sums({})
 
 
-def test_a_release_without_the_operator_has_no_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime_saturation, "PRODUCT", "ProductOfTomorrow")
-    assert not integer_products_are_exact()
+def test_a_release_without_the_operator_neither_keeps_nor_loses_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = onnx.load(PRODUCT)
+    unknown.graph.node[0].op_type = "ProductOfTomorrow"
+    monkeypatch.setattr(onnxruntime_saturation, "PRODUCT", tmp_path / "unknown.onnx")
+    onnx.save(unknown, tmp_path / "unknown.onnx")
+    onnxruntime_saturation._are_exact.cache_clear()
+    assert (keeps_sums({}), loses_sums({})) == (False, False)
+    onnxruntime_saturation._are_exact.cache_clear()
+
+
+@pytest.fixture
+def loses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Say which sessions of this processor lose sums: default ones, and those told not to."""
+
+    def state(*, default: bool, told: bool = False) -> None:
+        monkeypatch.setattr(onnxruntime_options, "saturates_here", lambda: default)
+        monkeypatch.setattr(onnxruntime_options, "loses_sums", lambda entries: told)
+
+    return state
+
+
+@pytest.mark.parametrize(
+    ("saturates", "expected"), [(True, BOTH), (False, dict(FLOAT_PRODUCTS))], ids=["yes", "no"]
+)
+def test_slower_kernels_are_taken_where_sums_would_be_lost_and_nowhere_else(
+    saturates: bool, expected: Mapping[str, str], loses: Callable[..., None], tmp_path: Path
+) -> None:
+    loses(default=saturates)
+    assert needed_here(BOTH) == expected
+    options = session_options(onnxruntime, tmp_path, optimize=True, threads=1, entries=BOTH)
+    for key, value in expected.items():
+        assert options.get_session_config_entry(key) == value
+    for key in BOTH.keys() - expected.keys():
+        with pytest.raises(RuntimeError, match=key):
+            options.get_session_config_entry(key)
+
+
+def test_a_session_that_is_told_nothing_of_integers_is_told_no_more(
+    loses: Callable[..., None],
+) -> None:
+    loses(default=True, told=True)
+    assert needed_here(FLOAT_PRODUCTS) == FLOAT_PRODUCTS
+
+
+def test_sums_that_are_lost_either_way_are_an_error(loses: Callable[..., None]) -> None:
+    loses(default=True, told=True)
+    with pytest.raises(CapabilityMissing) as caught:
+        needed_here(EXACT_PRODUCTS)
+    assert str(caught.value) == (
+        "onnxruntime: expected exact sums of integer products on this processor, found others, "
+        "with the options for them and without; use another release of onnxruntime"
+    )

@@ -170,7 +170,7 @@ def test_the_table_says_what_the_choice_was_worth(tuned: Project) -> None:
         "which was fastest here" in text
     )
     assert "portable graph, 1.25x (1x64) as fast here as the portable graph with every" in text
-    assert "set session.x64quantprecision to 1, or x86 without VNNI saturates" in text
+    assert "set session.x64quantprecision to 1, where x86 would saturate" in text
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_release_without_exact_products_is_not_offered_them(
 ) -> None:
     timed: list[dict[str, set[str]]] = []
     monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", _choosing("portable", timed))
-    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.integer_products_are_exact", lambda: False)
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.keeps_sums", lambda entries: False)
     model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
     export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
     assert list(timed[0]) == ["portable", "attention"]
