@@ -1,7 +1,8 @@
 """Operations and a processor's peak rates in, the least time that a forward pass can take out.
 
-The limit is that of products alone: linears at the peak of INT8 products, attention at that of
-float32, everything between them for nothing. No model reaches it.
+The limit is that of products alone: linears at the rate of large INT8 products on onnxruntime's exact
+kernels, attention at that of float32, everything between them for nothing. No model reaches it on
+these kernels. Kernels that saturate may pass it, and so may another library's.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Operations a second of the fastest large linear.
+    """Operations a second of the fastest large linear on onnxruntime, exactly.
 
     INT8 means codes of activations times codes of weights, with the quantizer of its input.
     """

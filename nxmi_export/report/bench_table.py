@@ -60,8 +60,8 @@ def limits_told(document: Mapping[str, Any]) -> str:
     rates = {name: rate / _GIGA for name, rate in peaks["operations_per_second"].items()}
     return (
         f"limit: linears at {rates['int8']:.0f} billion INT8 operations a second and attention at "
-        f"{rates['float32']:.0f} billion in float32, which large products reach here, and nothing "
-        "else; the share that the median run reaches"
+        f"{rates['float32']:.0f} billion in float32, which large products reach here on "
+        "onnxruntime's exact kernels, and nothing else; the share that the median run reaches"
     )
 
 
