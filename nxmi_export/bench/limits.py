@@ -1,8 +1,8 @@
 """Operations and a processor's peak rates in, the least time that a forward pass can take out.
 
-The limit is that of products alone: linears at the rate of large INT8 products on onnxruntime's exact
-kernels, attention at that of float32, everything between them for nothing. No model reaches it on
-these kernels. Kernels that saturate may pass it, and so may another library's.
+The limit is that of products alone: linears at the rate of large INT8 products on onnxruntime's
+exact kernels, attention at that of float32, everything between them for nothing. No model reaches
+it on these kernels. Kernels that saturate may pass it, and so may another library's.
 """
 
 from dataclasses import dataclass

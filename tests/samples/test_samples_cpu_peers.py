@@ -9,8 +9,10 @@ import numpy as np
 import openvino
 import pytest
 
+from nxmi_export.processor import Processor
 from nxmi_export.workflow.bench.other_files import EXACT
 from samples.cell_table import read_result
+from samples.cpu_peers import __main__ as cpu_peers
 from samples.cpu_peers import environment, peers, place
 from samples.cpu_peers.__main__ import RESULTS, main
 from samples.cpu_peers.aims import sentences
@@ -187,9 +189,11 @@ def test_cells_are_named_as_they_are_listed() -> None:
         cell_named("minilm_3")
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(RESULTS.glob("*/*.json")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 def test_the_stored_results_are_whole(path: Path) -> None:
-    found = read_result(path.stem, RESULTS)
+    found = read_result(path.stem, path.parent)
     assert found is not None
     assert found["cell"] == vars(cell_named(path.stem))
     assert [each["rounds"] >= 6 for each in found["bench"]["workloads"]] == [True] * 3
@@ -282,7 +286,12 @@ def test_the_requirements_are_pinned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "told"), [("--list", "bert-base_2"), ("--print", "**BERT-base, random weights, ")]
+    ("option", "told"),
+    [
+        ("--list", "bert-base_2"),
+        ("--print", "### Processors with avx2\n\n"),
+        ("--print", "**BERT-base, random weights, "),
+    ],
 )
 def test_what_there_is_is_listed_and_printed(
     option: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -290,6 +299,17 @@ def test_what_there_is_is_listed_and_printed(
     monkeypatch.setattr(sys, "argv", ["cpu_peers", option])
     main()
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("instructions", "name"), [(("avx2", "avx512_vnni"), "avx512_vnni"), ((), "none")]
+)
+def test_results_lie_with_those_of_processors_like_it(
+    instructions: tuple[str, ...], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Processor("Imaginary Xeon", 2, instructions)
+    monkeypatch.setattr(cpu_peers, "this_processor", lambda: here)
+    assert cpu_peers.results_here() == RESULTS / name
 
 
 def test_data_are_needed_to_run(
