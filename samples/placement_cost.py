@@ -4,8 +4,9 @@
     python -m samples.placement_cost --print    # the table of the last run, in Markdown
 
 Weights are random: time does not depend on them. Every placement is exported with autotuning, so
-each runs in the form that is fastest for it. Operators are those of onnxruntime's own profile, each
-with the first tenth of its times; they are summed over the graph.
+each runs on onnxruntime in the form that is fastest for it; OpenVINO takes turns with it on the
+portable file. Operators are those of onnxruntime's own profile, each with the first tenth of its
+times; they are summed over the graph.
 """
 
 import argparse
@@ -25,10 +26,12 @@ import onnxruntime
 from rich.console import Console
 from transformers import BertConfig
 
-from nxmi_export.artefact import CPU_MODEL, Artefact, is_artefact, read_artefact
-from nxmi_export.backends import Feeds
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, is_artefact, read_artefact
+from nxmi_export.backends import Feeds, Runner
+from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_options import session_options
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.openvino_session import OpenVinoRunner
 from nxmi_export.bench.batches import batch_for
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Timer, Turn, samples
@@ -46,6 +49,7 @@ MODELS = {
     "minilm": BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536),
 }
 PLACEMENTS = (Placement.LINEAR, Placement.ATTENTION, Placement.SPARSE)
+LIBRARIES = (Backend.ONNXRUNTIME, Backend.OPENVINO)
 THREADS = (1, 2)
 SHAPES = (Workload(1, 128), Workload(8, 128))
 PROFILED = SHAPES[-1]
@@ -102,7 +106,7 @@ def measure(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     return {
         "cells": cells,
         "processor": str(this_processor()),
-        "versions": {each: version(each) for each in ("onnxruntime", "numpy")},
+        "versions": {each: version(each) for each in (*LIBRARIES, "numpy")},
     }
 
 
@@ -122,32 +126,40 @@ def _form(artefact: Artefact) -> str:
     return tuning.graph
 
 
-def _times(artefacts: Mapping[Placement, Artefact], threads: int) -> dict[str, dict[str, float]]:
-    """Medians in seconds, by shape and placement."""
-    times: dict[str, dict[str, float]] = {}
+def _times(
+    artefacts: Mapping[Placement, Artefact], threads: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Medians in seconds, by library, shape and placement."""
+    times: dict[str, dict[str, dict[str, float]]] = {each: {} for each in LIBRARIES}
     with ExitStack() as stack:
         runners = {
-            each: stack.enter_context(
-                OnnxRuntimeRunner(
-                    found.path(CPU_MODEL),
-                    optimize=True,
-                    threads=threads,
-                    entries=found.manifest.session_options,
-                )
-            )
-            for each, found in artefacts.items()
+            (library, placement): stack.enter_context(_runner(library, found, threads))
+            for library in LIBRARIES
+            for placement, found in artefacts.items()
         }
         for shape in SHAPES:
             timers = {each: _timer(runner, shape) for each, runner in runners.items()}
             rounds = samples(timers, ROUNDS, turn=Turn(untimed=1, timed=1), warm_up=1)
-            times[str(shape)] = {
-                str(each): statistics.median(run for runs in found for run in runs)
-                for each, found in rounds.items()
-            }
+            for (library, placement), found in rounds.items():
+                median = statistics.median(run for runs in found for run in runs)
+                times[library].setdefault(str(shape), {})[str(placement)] = median
     return times
 
 
-def _timer(runner: OnnxRuntimeRunner, shape: Workload) -> Timer:
+def _runner(
+    library: Backend, artefact: Artefact, threads: int
+) -> OnnxRuntimeRunner | OpenVinoRunner:
+    if library is Backend.OPENVINO:
+        return OpenVinoRunner(artefact.path(MODEL), threads=threads)
+    return OnnxRuntimeRunner(
+        artefact.path(CPU_MODEL),
+        optimize=True,
+        threads=threads,
+        entries=artefact.manifest.session_options,
+    )
+
+
+def _timer(runner: Runner, shape: Workload) -> Timer:
     feeds = _feeds(shape, runner.input_names)
 
     def run() -> float:
@@ -201,13 +213,13 @@ def _by_node(events: list[dict[str, Any]]) -> Iterator[tuple[str, list[float]]]:
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Ratios to `linear` of the same run, then where the difference lies."""
-    lines = ["| model | threads | batch x tokens | " + " | ".join(PLACEMENTS) + " |"]
-    lines.append("|---|---|---|" + "---|" * len(PLACEMENTS))
+    lines = ["| model | threads | batch x tokens | library | " + " | ".join(PLACEMENTS) + " |"]
+    lines.append("|---|---|---|---|" + "---|" * len(PLACEMENTS))
     for cell in found["cells"]:
-        for shape, times in cell["times"].items():
-            base = times[Placement.LINEAR]
-            row = [f"{times[each] * 1e3:.1f} ms ({times[each] / base:.2f}x)" for each in PLACEMENTS]
-            lines.append(f"| {cell['model']} | {cell['threads']} | {shape} | {' | '.join(row)} |")
+        for library, shapes in cell["times"].items():
+            for shape, times in shapes.items():
+                place = f"{cell['model']} | {cell['threads']} | {shape} | {library}"
+                lines.append(f"| {place} | {' | '.join(_row(times))} |")
     for cell in found["cells"]:
         lines += [
             "",
@@ -216,6 +228,12 @@ def markdown(found: Mapping[str, Any]) -> str:
         ]
         lines += _operator_lines(cell)
     return "\n".join(lines)
+
+
+def _row(times: Mapping[str, float]) -> Iterator[str]:
+    base = times[Placement.LINEAR]
+    for each in PLACEMENTS:
+        yield f"{times[each] * 1e3:.1f} ms ({times[each] / base:.2f}x)"
 
 
 def _operator_lines(cell: Mapping[str, Any]) -> Iterator[str]:
