@@ -124,6 +124,17 @@ def test_the_fastest_is_chosen(graph: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert chosen.seconds == pytest.approx(0.8, rel=0.02)
 
 
+@pytest.mark.parametrize(("pace", "won"), [(0.002, True), (2.0, False)], ids=["fast", "slow"])
+def test_small_gains_are_found_by_more_rounds_where_they_take_little_time(
+    pace: float, won: bool, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gains = {"": 1.0, **{each[WITHOUT_FUSIONS]: 0.995 for each in CANDIDATES}}
+    machine = Machine({(key, rows): pace * each for key, each in gains.items() for rows in (1, 4)})
+    first = _tune(graph, monkeypatch, machine).timed[0]
+    assert first.won == won
+    assert all((each.low > 1) == won for each in first.shapes.values())
+
+
 def test_another_graph_is_chosen_where_it_is_faster_and_gives_the_same_bits(
     graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +228,7 @@ def test_other_processors_releases_and_shapes_have_entries_of_their_own(
     cache = tmp_path / "cache"
     cache.mkdir()
     _tune(graph, monkeypatch, Machine({}), cache=cache)
-    monkeypatch.setattr(session_tuning, "_processor", lambda: "another")
+    monkeypatch.setattr(session_tuning, "this_processor", lambda: "another")
     assert _tune(graph, monkeypatch, Machine({}), cache=cache).processor == "another"
     monkeypatch.setattr(session_tuning, "version", lambda name: "99")
     assert _tune(graph, monkeypatch, Machine({}), cache=cache).onnxruntime == "99"
