@@ -5,6 +5,7 @@ alike. A turn begins with a run that does not count: it finds the processors sti
 the threads of the one before, and the caches full of its weights.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -183,6 +184,7 @@ def _measured(
         gpu=None if gpu is None else latency(list(chain.from_iterable(gpu))),
         speedup=_speedup(found.get((baseline, False)), call),
         gpu_speedup=_speedup(found.get((baseline, True)), gpu),
+        round_seconds=tuple(map(statistics.median, call)),
     )
 
 

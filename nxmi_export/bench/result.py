@@ -28,6 +28,8 @@ class Measured:
     # The largest distance of a logit from that of the same file with exact products; None where
     # that did not run, or there is no such contender.
     from_exact: float | None = None
+    # The median of `call` in every round, in order: what others took in the same rounds compares.
+    round_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def _measured(found: Measured, examples: int, limits: Limits | None) -> dict[str
         "speedup": None if found.speedup is None else asdict(found.speedup),
         "gpu_speedup": None if found.gpu_speedup is None else asdict(found.gpu_speedup),
         "logits_from_exact": _distance(found.from_exact),
+        "round_seconds": list(found.round_seconds),
     }
 
 

@@ -81,7 +81,7 @@ def _times_faster(
 ) -> Callable[[Shape], float | None]:
     def figure(shape: Shape) -> float | None:
         other, ours = than(shape), side(shape)
-        return None if other is None or ours is None else other.seconds / ours.seconds
+        return None if other is None or ours is None else ours.times_faster_than(other)
 
     return figure
 

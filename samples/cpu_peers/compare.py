@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nxmi_export.bench.latency_statistics import speedup
 from nxmi_export.workflow.bench.contenders import OPENVINO
 from nxmi_export.workflow.bench.other_files import EXACT
 from samples.cpu_peers.peers import PEERS, Peer
 
-__all__ = ["OURS", "Fastest", "Shape", "files_of", "shapes_of"]
+__all__ = ["OURS", "Fastest", "Shape", "files_of", "run_of", "shapes_of"]
 
 OURS = ("onnxruntime", "onnxruntime-portable", OPENVINO)
 PYTORCH = "pytorch"
@@ -27,6 +28,13 @@ class Fastest:
     key: str
     seconds: float  # median
     of_limit: float | None
+    rounds: tuple[float, ...] = ()  # seconds in each; none for results from before they were kept
+
+    def times_faster_than(self, other: "Fastest") -> float:
+        """The median of what both took in the same rounds, so that what disturbed both cancels."""
+        if self.rounds and len(self.rounds) == len(other.rounds):
+            return speedup(*([[each] for each in side.rounds] for side in (other, self))).median
+        return other.seconds / self.seconds
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,12 @@ def _exact(found: Mapping[str, Any], names: list[str]) -> list[str]:
     return [name + EXACT if name + EXACT in found else name for name in names]
 
 
+def run_of(key: str, found: Mapping[str, Any]) -> Fastest:
+    """What `bench` stored of a contender that ran."""
+    rounds = tuple(found.get("round_seconds", ()))
+    return Fastest(key, found["call"]["p50"], found["of_int8_limit"], rounds)
+
+
 def _fastest(found: Mapping[str, Any], keys: list[str] | tuple[str, ...]) -> Fastest | None:
-    ran = [
-        Fastest(key, found[key]["call"]["p50"], found[key]["of_int8_limit"])
-        for key in keys
-        if key in found and found[key]["ran"]
-    ]
+    ran = [run_of(key, found[key]) for key in keys if key in found and found[key]["ran"]]
     return min(ran, key=lambda each: each.seconds, default=None)

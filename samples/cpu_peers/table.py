@@ -8,7 +8,7 @@ from nxmi_export.report.bench_table import limits_told
 from samples.cell_table import read_result
 from samples.cpu_peers.aims import sentences
 from samples.cpu_peers.cells import MODELS, Cell, cells
-from samples.cpu_peers.compare import Shape, shapes_of
+from samples.cpu_peers.compare import Shape, run_of, shapes_of
 from samples.cpu_peers.peers import PEERS
 
 __all__ = ["markdown"]
@@ -18,9 +18,10 @@ _ELSEWHERE = ("tensorrt", "tensorrt-dense-kernels")
 _BUSY_CORES = 0.1  # that others use, beyond which the times are theirs too
 _READING = (
     "Each entry: median ms (times as fast as PyTorch float32, times as fast as the best exact peer "
-    "on onnxruntime, share of the INT8 limit). Files run as their library runs them by default; "
-    "“exact products” is the same file with kernels that neither saturate nor round, and the last "
-    "column how far the logits of the default run are from it, on the batches that are timed."
+    "on onnxruntime, share of the INT8 limit); ratios are medians over the rounds of both. Files "
+    "run as their library runs them by default; “exact products” is the same file with kernels "
+    "that neither saturate nor round, and the last column how far the logits of the default run "
+    "are from it, on the batches that are timed."
 )
 
 
@@ -64,21 +65,19 @@ def _cell(cell: Cell, result: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _row(bench: Mapping[str, Any], key: str, shapes: list[Shape]) -> list[str]:
     found = [each["results"][key] for each in bench["workloads"]]
-    entries = [_entry(each, shape) for each, shape in zip(found, shapes, strict=True)]
+    entries = [_entry(key, each, shape) for each, shape in zip(found, shapes, strict=True)]
     gaps = [each["logits_from_exact"] for each in found if each.get("logits_from_exact")]
     strange = [gap for gap in gaps if isinstance(gap, str)]  # not a number
     return [*entries, strange[0] if strange else f"{max(gaps):.2g}" if gaps else ""]
 
 
-def _entry(found: Mapping[str, Any], shape: Shape) -> str:
+def _entry(key: str, found: Mapping[str, Any], shape: Shape) -> str:
     if not found["ran"]:
         return f"not run: {_plain(found['reason'])}"
-    seconds = found["call"]["p50"]
-    sides = (shape.pytorch, shape.onnxruntime_exact)
-    ratios = [f"{side.seconds / seconds:.2f}×" if side else "–" for side in sides]
-    limit = found["of_int8_limit"]
-    share = "–" if limit is None else f"{limit:.0%}"
-    return f"{1e3 * seconds:.4g} ({', '.join((*ratios, share))})"
+    run, sides = run_of(key, found), (shape.pytorch, shape.onnxruntime_exact)
+    ratios = [f"{run.times_faster_than(side):.2f}×" if side else "–" for side in sides]
+    share = "–" if run.of_limit is None else f"{run.of_limit:.0%}"
+    return f"{1e3 * run.seconds:.4g} ({', '.join((*ratios, share))})"
 
 
 def _plain(text: str) -> str:

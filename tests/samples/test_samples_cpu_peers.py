@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from samples.cpu_peers import environment, peers, place
 from samples.cpu_peers.__main__ import RESULTS, main
 from samples.cpu_peers.aims import sentences
 from samples.cpu_peers.cells import Cell, cell_named, cells
-from samples.cpu_peers.compare import shapes_of
+from samples.cpu_peers.compare import Fastest, shapes_of
 from samples.cpu_peers.environment import python_of
 from samples.cpu_peers.make_onnxruntime import DYNAMIC, STATIC, quantize_both
 from samples.cpu_peers.peers import PEERS, made_by
@@ -45,7 +47,11 @@ LIMIT = 14.0  # ms
 OPTIMUM_FAILED = "no environment for requirements-optimum.txt: no | space"
 
 
-def result(cell: Cell, milliseconds: dict[str, float | None] | None = None) -> dict[str, Any]:
+def result(
+    cell: Cell,
+    milliseconds: dict[str, float | None] | None = None,
+    rounds: Mapping[str, list[float]] = MappingProxyType({}),
+) -> dict[str, Any]:
     given = MILLISECONDS if milliseconds is None else milliseconds
     results = {
         key: {"ran": False, "reason": "no plan"}
@@ -55,6 +61,7 @@ def result(cell: Cell, milliseconds: dict[str, float | None] | None = None) -> d
             "call": {"p50": each / 1e3},
             "of_int8_limit": LIMIT / each,
             "logits_from_exact": OFF.get(key),
+            "round_seconds": rounds.get(key, []),
         }
         for key, each in given.items()
     }
@@ -100,6 +107,17 @@ def test_a_peer_that_may_lose_sums_is_exact_only_where_it_is_told_to_be() -> Non
     assert (shape.openvino_any and shape.openvino_any.key) == "nncf.xml"
     assert (shape.ours_openvino and shape.ours_openvino.key) == "openvino"
     assert (shape.ours and shape.ours.key) == "onnxruntime"
+
+
+def test_what_disturbed_a_round_cancels_in_its_ratio() -> None:
+    ours = Fastest("ours", 2.0, None, (1.0, 2.0, 2.0, 4.0, 2.0))
+    other = Fastest("other", 3.0, None, (1.5, 3.0, 3.0, 6.0, 9.0))
+    assert ours.times_faster_than(other) == 1.5
+    # Without rounds, or of another run, medians are all there is.
+    assert ours.times_faster_than(Fastest("other", 5.0, None)) == 2.5
+    assert ours.times_faster_than(Fastest("other", 5.0, None, (5.0,))) == 2.5
+    (shape,) = shapes_of(result(Cell("minilm", 2), rounds={"pytorch": [0.2, 0.3, 0.1]}))
+    assert (shape.pytorch and shape.pytorch.rounds) == (0.2, 0.3, 0.1)
 
 
 def test_where_no_kernel_loses_sums_default_runs_are_exact() -> None:
