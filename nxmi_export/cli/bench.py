@@ -15,6 +15,7 @@ from nxmi_export.glue import task_named
 
 if TYPE_CHECKING:
     # It loads libraries, and --help should not.
+    from nxmi_export.bench.result import BenchResult
     from nxmi_export.workflow.bench import BenchRequest
 
 __all__ = ["bench_command"]
@@ -139,12 +140,18 @@ def _run(artefact: Artefact, request: "BenchRequest", path: Path, *, as_json: bo
     from nxmi_export.report.bench_table import bench_notes, bench_tables
     from nxmi_export.workflow.bench import EngineProfile, bench, profile_engine
 
+    identity = _identity(artefact)
+
+    def keep(result: "BenchResult") -> dict[str, Any]:
+        document = {"artefact": identity, **result.as_json()}
+        write_json(path, document)
+        write_text(path.with_suffix(".svg"), bench_chart(document))
+        return document
+
     with bars() as move:
-        result = bench(artefact, request, on_progress=move)
+        result = bench(artefact, request, on_progress=move, on_times=keep)
         profile = profile_engine(artefact, request)
-    document = {"artefact": _identity(artefact), **result.as_json()}
-    write_json(path, document)
-    write_text(path.with_suffix(".svg"), bench_chart(document))
+    document = keep(result)
     if isinstance(profile, EngineProfile):
         write_json(path.with_name(PROFILE), profile.layers)
     if as_json:

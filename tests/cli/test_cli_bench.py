@@ -1,5 +1,6 @@
 import json
 import shutil
+import statistics
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from nxmi_export.backends.tensorrt_engine.device import open_device
 from nxmi_export.bench import SCHEMA, Contender, Memory, NotRun, measure_peaks
 from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.latency import LinearShape
-from nxmi_export.workflow.bench import BenchRequest, contenders, other_files
+from nxmi_export.workflow.bench import BenchRequest, contenders, other_files, run
 from nxmi_export.workflow.bench.memory import Processes
 from nxmi_export.workflow.bench.memory_process import Question
 from tests.cli.command_lines import Command, Outcome
@@ -210,6 +211,22 @@ def test_json_is_the_content_of_the_file(
     outcome = nxmi_export("bench", artefact, *QUICK, "-o", path, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads(outcome.out) == json.loads(path.read_text())
+
+
+def test_times_are_kept_where_measuring_memory_ends_the_run(
+    nxmi_export: Command, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object, **others: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "measure_memory", interrupted)
+    assert nxmi_export("bench", artefact, *TIMES).code == 130
+    document = json.loads((artefact / "bench.json").read_text())
+    assert document["memory"] == {"measured": False, "reason": "the run ended before"}
+    times = document["workloads"][0]["results"]["onnxruntime"]
+    assert len(times["round_seconds"]) == 3
+    assert statistics.median(times["round_seconds"]) == pytest.approx(times["call"]["p50"], rel=0.5)
+    assert (artefact / "bench.svg").is_file()
 
 
 @pytest.mark.parametrize("saturates", [False, True])

@@ -1,6 +1,6 @@
 """An artefact and a request in, every contender measured on every shape out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -49,11 +49,17 @@ class EngineProfile:
     layers: list[dict[str, Any]]
 
 
-def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress) -> BenchResult:
+def bench(
+    artefact: Artefact,
+    request: BenchRequest,
+    *,
+    on_progress: OnProgress,
+    on_times: Callable[[BenchResult], object] = lambda result: None,
+) -> BenchResult:
     """Measure everything that can run; raises UsageError for an unknown baseline.
 
     `threads` holds for this process while it measures, and is given back. Memory comes last, so
-    that its processes disturb no time.
+    that its processes disturb no time; `on_times` hears before of everything else, to keep it.
     """
     taking_part = contenders(artefact, request)
     texts = texts_to_time(artefact, request.texts) if request.texts else ()
@@ -71,17 +77,12 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
         found = measure(
             taking_part, (*request.workloads, *texts), settings, on_progress=on_progress
         )
-    memory = (
-        measure_memory(artefact, request, taking_part, found, on_progress=on_progress)
-        if request.memory
-        else "it was not asked for"
-    )
-    return BenchResult(
+    result = BenchResult(
         contenders=taking_part,
         baseline=request.baseline,
         workloads=found if isinstance(peaks, str) else _limited(artefact, found, peaks),
         peaks=peaks,
-        memory=memory,
+        memory="the run ended before" if request.memory else "it was not asked for",
         settings={
             "rounds": request.rounds,
             "seconds": request.seconds,
@@ -92,6 +93,13 @@ def bench(artefact: Artefact, request: BenchRequest, *, on_progress: OnProgress)
             "cuda_graph": request.cuda_graph,
         },
         environment=_environment(),
+    )
+    if not request.memory:
+        return result
+    on_times(result)
+    return replace(
+        result,
+        memory=measure_memory(artefact, request, taking_part, found, on_progress=on_progress),
     )
 
 
