@@ -36,7 +36,7 @@ PROPERTIES: Mapping[str, Any] = MappingProxyType(
     {
         "INFERENCE_PRECISION_HINT": "f32",  # bf16 or f16 where the processor is fast at it
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,  # 32: floats that meet stored integers are rounded
-        "NUM_STREAMS": 1,  # one call runs at a time, on all threads
+        "NUM_STREAMS": 1,  # calls that run at a time; the threads are shared out to them
         # Else each process of a launch holds the same processors.
         "ENABLE_CPU_PINNING": False,
     }
@@ -76,14 +76,19 @@ def products() -> Products:
     return _exact_products()
 
 
-def properties_of(kind: Products, threads: int | None = None) -> dict[str, Any]:
-    """`PROPERTIES`, those of products in `kind`, and how many threads; None: OpenVINO's choice."""
+def properties_of(kind: Products, threads: int | None = None, calls: int = 1) -> dict[str, Any]:
+    """`PROPERTIES`, those of products in `kind`, and how many `threads` each of `calls` has.
+
+    None leaves the number of threads to OpenVINO, which counts those of all calls together.
+    """
     chosen = dict(PROPERTIES) | ({} if kind == "int8" else dict(_FLOAT_PRODUCTS))
-    return chosen | threads_of(threads)
+    return (
+        chosen | {"NUM_STREAMS": calls} | threads_of(None if threads is None else calls * threads)
+    )
 
 
 def threads_of(count: int | None) -> dict[str, Any]:
-    """The property that bounds the threads of a call; none for None, OpenVINO's own choice."""
+    """The property that bounds the threads of all calls; none for None, OpenVINO's own choice."""
     return {} if count is None else {"INFERENCE_NUM_THREADS": count}
 
 

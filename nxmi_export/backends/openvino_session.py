@@ -1,7 +1,6 @@
 """An ONNX file in, a `Runner` that executes it with OpenVINO on the CPU out."""
 
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ from nxmi_export.backends.openvino_library import (
     properties_of,
     refusals,
 )
+from nxmi_export.backends.openvino_requests import Requests
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.errors import ArtefactError
 
@@ -24,14 +24,15 @@ __all__ = ["OpenVinoRunner"]
 class OpenVinoRunner:
     """Runs the graph at `path`, with every fusion of OpenVINO.
 
-    `threads` bounds the threads of one call, None leaves the choice to OpenVINO; calls of several
-    callers follow each other. No float is rounded that the graph does not round, and integer sums
-    are exact: `products` says whether this processor adds codes, or the floats that they mean.
+    `threads` bounds the threads of one call, None leaves the choice to OpenVINO; `calls` is how
+    many run at the same time, each on threads of its own, where there are processors for them. No
+    float is rounded that the graph does not round, and integer sums are exact: `products` says
+    whether this processor adds codes, or the floats that they mean.
 
     Raises ArtefactError for a missing or damaged file, CapabilityMissing without OpenVINO.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, calls: int = 1) -> None:
         openvino = find_openvino()
         if not path.is_file():
             raise ArtefactError(
@@ -49,7 +50,8 @@ class OpenVinoRunner:
             model = reader.convert(reader.load(str(path)))
             shapes = {each.get_any_name(): each.get_partial_shape() for each in model.outputs}
             bounds = Bounds.of(model)
-            compiled = core().compile_model(model, "CPU", properties_of(self.products, threads))
+            properties = properties_of(self.products, threads, calls)
+            compiled = core().compile_model(model, "CPU", properties)
         except self._refusals as error:
             raise ArtefactError(
                 path,
@@ -59,8 +61,7 @@ class OpenVinoRunner:
             ) from error
         self._bounds = bounds
         self._compiled: Any | None = compiled
-        self._request: Any | None = compiled.create_infer_request()
-        self._turn = Lock()  # a request has one set of tensors
+        self._requests: Requests | None = Requests(compiled, calls)
         self.input_names = tuple(each.get_any_name() for each in compiled.inputs)
         self.output_shapes: dict[str, Any] = shapes  # `openvino.PartialShape` by name
 
@@ -75,13 +76,13 @@ class OpenVinoRunner:
         Raises ShapeError for a batch on which the graph fails, or that looks up beyond its tables.
         """
         check_feeds(self, feeds)
-        request = self._request
-        if request is None:
+        requests = self._requests  # kept, so that a call that has begun outlives the end
+        if requests is None:
             # Like a read from a closed file: the caller's mistake, not a user's.
             raise ValueError(f"{self.name}: run() after the runner was closed")
         self._bounds.check(self.name, feeds)
         try:
-            with self._turn:
+            with requests.borrowed() as request:
                 arrays = list(request.infer(dict(feeds)).to_tuple())
         except self._refusals as error:
             raise unfit(
@@ -111,4 +112,4 @@ class OpenVinoRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._compiled = self._request = None
+        self._compiled = self._requests = None

@@ -18,6 +18,7 @@ __all__ = [
     "largest_gap",
     "logits_of",
     "margins",
+    "median_gap",
     "non_finite_rows",
 ]
 
@@ -72,6 +73,13 @@ def largest_gap(reference: Float32Array, candidate: Float32Array) -> float:
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which is the answer
         gaps = np.abs(candidate.astype(np.float64) - reference)
     return float(gaps.max())
+
+
+def median_gap(reference: Float32Array, candidate: Float32Array) -> float:
+    """Of the examples' max |Δlogit|; not finite where one of the arrays is not."""
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(candidate.astype(np.float64) - reference).max(axis=1)
+    return float(np.median(gaps))
 
 
 def different_rows(reference: Float32Array, candidate: Float32Array) -> NDArray[np.intp]:

@@ -10,15 +10,12 @@ both must agree on it, which a mask that was read as a length does not (see `lef
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
-
-from nxmi_export.backends import Feeds, Outputs
-from nxmi_export.backends.torch_eager import TorchRunner
+from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.encoding import Batch, EncodedDataset
-from nxmi_export.glue import predict
 from nxmi_export.parity.explanation import Explanation
 from nxmi_export.parity.graph_quantizers import GraphQuantizer, open_graph, pair_quantizers
-from nxmi_export.parity.logits import Float32Array, changed
+from nxmi_export.parity.left_padding import few_lengths, to_the_left
+from nxmi_export.parity.logits import Float32Array
 from nxmi_export.parity.noise import LogitNoise
 from nxmi_export.parity.replay import logits_with_visits
 from nxmi_export.parity.rounding_ties import (
@@ -29,17 +26,15 @@ from nxmi_export.parity.rounding_ties import (
 from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
 from nxmi_export.parity.tie_replay import TieReplay
 
-__all__ = ["replay_shapes", "to_the_left"]
-
-LEFT_EXAMPLES = 4  # padded on the left, in one batch; more of them show the same mask
+__all__ = ["replay_shapes"]
 
 
 def replay_shapes(observed: Observed, data: EncodedDataset, parity: ShapeParity) -> ShapeParity:
-    """`parity` of `observed`'s candidate over `data`, its settings with replays, and padding left.
+    """`parity` of `observed`'s candidate over `data`, its settings with replays.
 
     In each setting every changed example is replayed, the one whose logits moved most, and the
-    shortest, which has the most padding. Codes alone are read, so that memory is those of one
-    batch. Raises ArtefactError for a file that cannot be read.
+    shortest, which has the most padding; of padding on the left all that ran. Codes alone are read,
+    so that memory is those of one batch. Raises ArtefactError for a file that cannot be read.
     """
     pairing = pair_quantizers(observed.model, open_graph(observed.onnx_path).graph)
     if pairing.complaint:
@@ -49,74 +44,44 @@ def replay_shapes(observed: Observed, data: EncodedDataset, parity: ShapeParity)
         )
     quantizers = pairing.require(observed.onnx_path)
     with observed.open(quantizers, floats=False) as runner:
-        settings: list[ShapeSetting] = []
-        for setting in parity.settings:
-            wanted = _wanted(data, setting)
-            replays: list[Explanation] = []
-            for together in data.cut(setting.batch_size):
-                rows = [row for row, index in enumerate(together) if int(index) in wanted]
-                if not rows:
-                    continue
-                batch = data.batch(together, setting.pad_to)
-                outputs = runner.run(batch.feeds)
-                alone = (data.padded([batch.indices[row]], None) for row in rows)
-                told = None if setting.logits is None else setting.logits[batch.indices]
-                replays += _replays(observed, quantizers, batch, rows, outputs, alone, told)
-            settings.append(replace(setting, replays=tuple(replays)))
-        batch = to_the_left(_spread_lengths(data))
-        outputs = runner.run(batch.feeds)
-    return replace(parity, settings=(*settings, _left(observed, quantizers, data, batch, outputs)))
+        settings = tuple(
+            replace(setting, replays=tuple(_setting(observed, quantizers, data, setting, runner)))
+            for setting in parity.settings
+        )
+    return replace(parity, settings=settings)
 
 
-def to_the_left(batch: Batch) -> Batch:
-    """The same examples, their padding before their tokens and no longer behind them."""
-    mask = batch.feeds["attention_mask"]
-    shifts = mask.shape[1] - mask.sum(axis=1)
-    feeds = {
-        name: np.stack([np.roll(row, shift) for row, shift in zip(ids, shifts, strict=True)])
-        for name, ids in batch.feeds.items()
-    }
-    return Batch(batch.indices, feeds)
-
-
-def _left(
+def _setting(
     observed: Observed,
     quantizers: Mapping[str, tuple[GraphQuantizer, ...]],
     data: EncodedDataset,
-    batch: Batch,
-    outputs: Outputs,
-) -> ShapeSetting:
-    """Against PyTorch over the same feeds, in the model's own order of labels."""
-    free = TorchRunner(observed.model, tuple(batch.feeds)).run(batch.feeds)["logits"]
-    rows = list(range(len(batch.indices)))
-    padded = ({name: ids[[row]] for name, ids in batch.feeds.items()} for row in rows)
-    replays = tuple(_replays(observed, quantizers, batch, rows, outputs, padded, None))
-    order = list(observed.label_order or range(free.shape[1]))
-    task = data.dataset.task
-    before, after = (predict(task, each[:, order]) for each in (free, outputs["logits"]))
-    moved = np.flatnonzero(changed(task, before, after))
-    gap = float(np.abs(outputs["logits"].astype(np.float64) - free).max())
-    return ShapeSetting(
-        batch_size=len(rows),
-        pad_to=None,
-        changed=len(moved),
-        largest_logit_gap=gap,
-        changed_examples=tuple(int(batch.indices[row]) for row in moved),
-        left=True,
-        replays=replays,
-    )
+    setting: ShapeSetting,
+    runner: Runner,
+) -> Iterator[Explanation]:
+    if setting.left:
+        batch = to_the_left(few_lengths(data))
+        rows = list(range(len(batch.indices)))
+        padded = ({name: ids[[row]] for name, ids in batch.feeds.items()} for row in rows)
+        told = None if setting.logits is None else setting.logits[batch.indices]
+        yield from _replays(
+            observed, quantizers, batch, rows, runner.run(batch.feeds), padded, told
+        )
+        return
+    wanted = _wanted(data, setting)
+    for together in data.cut(setting.batch_size):
+        rows = [row for row, index in enumerate(together) if int(index) in wanted]
+        if not rows:
+            continue
+        batch = data.batch(together, setting.pad_to)
+        outputs = runner.run(batch.feeds)
+        alone = (data.padded([batch.indices[row]], None) for row in rows)
+        told = None if setting.logits is None else setting.logits[batch.indices]
+        yield from _replays(observed, quantizers, batch, rows, outputs, alone, told)
 
 
 def _wanted(data: EncodedDataset, setting: ShapeSetting) -> set[int]:
     wanted = {int(data.by_length()[0]), *setting.changed_examples}
     return wanted if setting.furthest is None else wanted | {setting.furthest}
-
-
-def _spread_lengths(data: EncodedDataset) -> Batch:
-    """Examples from the shortest to the longest, padded to the latter."""
-    order = data.by_length()
-    places = np.unique(np.linspace(0, len(order) - 1, LEFT_EXAMPLES).astype(np.int64))
-    return data.batch(order[places])
 
 
 def _replays(
@@ -126,7 +91,7 @@ def _replays(
     rows: list[int],
     outputs: Outputs,
     feeds_of_rows: Iterable[Feeds],
-    reported: Float32Array | None,  # of the batch, in the task's order; None: this very run
+    reported: Float32Array | None,  # of the batch, in the task's order; None: not known
 ) -> Iterator[Explanation]:
     model, name = observed.model, observed.candidate.name
     noise = LogitNoise.of_model(model)

@@ -20,6 +20,7 @@ from nxmi_export.parity.logits import (
     changed,
     largest_gap,
     logits_of,
+    median_gap,
     non_finite_rows,
 )
 
@@ -37,6 +38,7 @@ class ShapeSetting:
     changed_examples: tuple[int, ...] = ()
     furthest: int | None = None  # the example whose logits moved most
     left: bool = False  # padded before the tokens, and compared with PyTorch over the same feeds
+    median_logit_gap: float | None = None  # of the examples; None: not measured
     replays: tuple[Explanation, ...] = ()  # of changed examples and others (`replay_shapes`)
     # (examples, outputs), which a replay must repeat; None: nothing is to be replayed
     logits: Float32Array | None = field(default=None, repr=False, compare=False)
@@ -60,6 +62,7 @@ class ShapeParity:
     name: str  # of the runner
     examples: int
     settings: tuple[ShapeSetting, ...]  # without the first, which the others are compared with
+    observable: bool = True  # False: it shows no codes, and nothing is replayed
 
 
 def shape_parity(
@@ -96,6 +99,7 @@ def shape_parity(
                 gap,
                 moved,
                 _furthest(reference, logits),
+                median_logit_gap=median_gap(reference, logits),
                 logits=logits,
             )
         )

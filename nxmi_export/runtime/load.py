@@ -41,12 +41,12 @@ def load(
     `backend` is the library to run it with, "auto" the fastest by the bench.json beside it, if a
     parity report there passed with it, or else onnxruntime; `backend_reason` of the model says why.
     `file` is the ONNX file to run, by default the one that was made for the library. `threads` are
-    those of one operator, for all callers together, None leaves the choice to the library: take 1
-    where as many callers predict at once as there are processors, and all processors for one caller
-    that waits. A batch holds at most `batch_tokens` tokens, padding included, and at most
-    `batch_size` texts. Texts are truncated to `max_length` tokens, by default to those of training,
-    or else to as many as the model has positions. Load after a fork, not before: threads do not
-    survive one.
+    those of one operator, for all callers together in onnxruntime, for each call in OpenVINO; None
+    leaves the choice to the library: take 1 where as many callers predict at once as there are
+    processors, and all processors for one caller that waits. A batch holds at most `batch_tokens`
+    tokens, padding included, and at most `batch_size` texts. Texts are truncated to `max_length`
+    tokens, by default to those of training, or else to as many as the model has positions. Load
+    after a fork, not before: threads do not survive one.
 
     Raises ArtefactError for a directory, manifest or file that cannot be used, UsageError for a
     number or name that cannot be, CapabilityMissing without the library or tokenizers.

@@ -9,6 +9,7 @@ import pytest
 
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.openvino_kernels import LinearKernels, products_told
+from nxmi_export.backends.openvino_requests import Requests
 from nxmi_export.backends.openvino_session import OpenVinoRunner
 from nxmi_export.errors import ArtefactError, CapabilityMissing, ShapeError, UsageError
 
@@ -242,12 +243,22 @@ class _Request:
         return (self._answer,)
 
 
+class _Compiled:
+    """A compiled model that hands out these requests, one after the other."""
+
+    def __init__(self, *requests: object) -> None:
+        self._requests = list(requests)
+
+    def create_infer_request(self) -> object:
+        return self._requests.pop(0)
+
+
 def test_a_batch_on_which_openvino_fails_is_refused(
     encoder_path: Path, batch: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = RuntimeError("Exception from src/core.cpp:1:\nCheck 'a == b' failed at x\nNo room.\n")
     with OpenVinoRunner(encoder_path, threads=1) as runner:
-        monkeypatch.setattr(runner, "_request", _Request(refusal))
+        monkeypatch.setattr(runner, "_requests", Requests(_Compiled(_Request(refusal)), 1))
         with pytest.raises(ShapeError) as caught:
             runner.run(batch)
     assert str(caught.value) == (
@@ -260,7 +271,8 @@ def test_logits_of_more_or_fewer_examples_than_were_asked_are_refused(
     encoder_path: Path, batch: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with OpenVinoRunner(encoder_path, threads=1) as runner:
-        monkeypatch.setattr(runner, "_request", _Request(np.zeros((1, 2), np.float32)))
+        one = _Request(np.zeros((1, 2), np.float32))
+        monkeypatch.setattr(runner, "_requests", Requests(_Compiled(one), 1))
         with pytest.raises(ShapeError) as caught:
             runner.run(batch)
     assert str(caught.value) == (

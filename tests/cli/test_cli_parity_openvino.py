@@ -12,6 +12,7 @@ from nxmi_export import load
 from nxmi_export.artefact import BENCH, read_artefact
 from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.names import Backend
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.openvino_library import products
 from nxmi_export.backends.openvino_session import OpenVinoRunner
 from nxmi_export.cli.parity_again import commands_again
@@ -52,6 +53,10 @@ def test_the_rung_is_run_over_the_dev_set_and_shown(
     (step,) = (each for each in split["steps"] if each["candidate"] == "openvino")
     assert 0 < step["comparison"]["largest_logit_gap"] < 0.05
     assert step["statistics"]["compared"] is True
+    shapes = split["shapes"][-1]
+    assert (shapes["name"], shapes["observable"], shapes["examples"]) == (name, False, 24)
+    assert [each["left"] for each in shapes["settings"]].count(True) == 1
+    assert all(0 <= each["largest_logit_gap"] < 0.05 for each in shapes["settings"])
     checks = {each["name"]: each["ok"] for each in split["checks"]}
     assert checks["OpenVINO"]
     assert checks["score within 0.5 points on OpenVINO"]
@@ -101,6 +106,51 @@ def test_answers_that_onnxruntime_does_not_give_fail_the_gate(
         "changed 24 of 24 predictions of PyTorch, compressed without an explanation, where 1 may"
         in " ".join(split["failures"])
     )
+
+
+def _as_a_length(feeds: Feeds) -> Feeds:
+    """The mask as a backend sees it that takes all padding to be on the right."""
+    mask = feeds["attention_mask"]
+    lengths = mask.sum(axis=1, keepdims=True)
+    return {**feeds, "attention_mask": (np.arange(mask.shape[1]) < lengths).astype(mask.dtype)}
+
+
+def test_a_mask_that_openvino_reads_as_a_length_fails_the_gate(
+    nxmi_export: Command, sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: OpenVinoRunner, feeds: Feeds) -> Outputs:
+        return real(self, _as_a_length(feeds))
+
+    real = OpenVinoRunner.run
+    monkeypatch.setattr(OpenVinoRunner, "run", run)
+    outcome = _parity(nxmi_export, sst2, tmp_path, "--backend", "openvino")
+    assert outcome.code == 1
+    split = _split(tmp_path)
+    (failure,) = split["failures"]
+    assert failure.startswith(
+        f"OpenVINO, {products()} products in batches of 8 padded on the left "
+    )
+    assert [each["name"] for each in split["checks"] if not each["ok"]] == ["OpenVINO"]
+
+
+def test_a_mask_that_the_deployed_session_alone_reads_as_a_length_fails_the_gate(
+    nxmi_export: Command, sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay's session has more outputs, and other fusions."""
+
+    def run(self: OnnxRuntimeRunner, feeds: Feeds) -> Outputs:
+        names = [each.name for each in self._session.get_outputs()]
+        return real(self, feeds if len(names) > 1 else _as_a_length(feeds))
+
+    real = OnnxRuntimeRunner.run
+    monkeypatch.setattr(OnnxRuntimeRunner, "run", run)
+    outcome = _parity(nxmi_export, sst2, tmp_path)
+    assert outcome.code == 1
+    split = _split(tmp_path)
+    assert [each["name"] for each in split["checks"] if not each["ok"]] == [
+        "batch sizes and padding"
+    ]
+    assert all(" padded on the left " in each for each in split["failures"])
 
 
 def test_what_bench_and_parity_store_decides_what_a_server_runs(

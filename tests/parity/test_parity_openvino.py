@@ -10,6 +10,7 @@ from nxmi_export.parity import (
     Gate,
     ParityResult,
     RungResult,
+    ShapeParity,
     Stage,
     Step,
     compare,
@@ -17,6 +18,7 @@ from nxmi_export.parity import (
     score_statistics,
     verdict,
 )
+from nxmi_export.parity.shapes import ShapeSetting
 from nxmi_export.parity.statistics import Terms
 from nxmi_export.report.junit import junit_xml
 from nxmi_export.report.markdown_summary import markdown_summary
@@ -38,7 +40,10 @@ def ran(openvino: RungResult, terms: Terms | None = None) -> ParityResult:
         statistics=score_statistics(reference, openvino, terms),
     )
     rungs = {**result.rungs, Stage.OPENVINO: openvino}
-    return replace(result, rungs=rungs, steps=(*result.steps, step))
+    shapes = ShapeParity(openvino.name, 32, (ShapeSetting(8, None, 0, 0.0),), observable=False)
+    return replace(
+        result, rungs=rungs, steps=(*result.steps, step), shapes=(*result.shapes, shapes)
+    )
 
 
 def failures(result: ParityResult, gate: Gate) -> list[tuple[str, str]]:
@@ -108,6 +113,43 @@ def test_logits_that_are_not_finite_fail() -> None:
         "them example 3."
     )
     assert ("OpenVINO", "OpenVINO cannot be compared with compressed PyTorch.") in told
+
+
+@pytest.mark.parametrize(("changed", "ok"), [(1, True), (2, False)])
+def test_padding_on_the_left_may_change_one_prediction_or_the_share(changed: int, ok: bool) -> None:
+    result = ran(with_wrong(0, NAME))
+    *others, found = result.shapes
+    left = ShapeSetting(8, None, changed, 0.5, tuple(range(changed)), left=True)
+    shapes = (*others, replace(found, settings=(*found.settings, left)))
+    sentence = (
+        "OpenVINO, int8 products in batches of 8 padded on the left changed 2 of 32 predictions."
+    )
+    expected = [] if ok else [("OpenVINO", sentence)]
+    assert failures(replace(result, shapes=shapes), Gate()) == expected
+
+
+@pytest.mark.parametrize(("examples", "ok"), [(32, False), (15, True)])
+def test_shapes_that_move_half_of_the_examples_beyond_the_dev_set_fail(
+    examples: int, ok: bool
+) -> None:
+    result = ran(with_wrong(0, NAME))
+    *others, found = result.shapes
+    left = ShapeSetting(8, None, 0, 0.5, left=True, median_logit_gap=0.25)
+    shapes = (*others, replace(found, examples=examples, settings=(left,)))
+    sentence = (
+        "OpenVINO, int8 products in batches of 8 padded on the left moved the logits of half of 32 "
+        "examples by 0.25 or more, where none of the dev set lies more than 0 from pytorch."
+    )
+    told = failures(replace(result, shapes=shapes), Gate())
+    assert told == ([] if ok else [("OpenVINO", sentence)])
+
+
+def test_shapes_that_were_not_compared_fail_unless_the_gate_lets_them() -> None:
+    result = ran(with_wrong(0, NAME))
+    result = replace(result, shapes=result.shapes[:-1])
+    sentence = "Batch sizes and padded lengths were not compared on OpenVINO."
+    assert failures(result, Gate()) == [("OpenVINO", sentence)]
+    assert failures(result, Gate(require_shapes=False)) == []
 
 
 def test_a_rung_that_was_compared_with_nothing_fails() -> None:

@@ -5,7 +5,7 @@ are, and never are two of them in memory. The processes of a launch share its ba
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from nxmi_export.parity import (
     shape_parity,
     shared_logits,
 )
+from nxmi_export.parity.left_padding import few_lengths, left_padding, mixed_lengths
 from nxmi_export.workflow.parity.engine_rung import engine_runner
 from nxmi_export.workflow.parity.ladder import NAMES, OF_THE_FIRST, Ladder, spread
 from nxmi_export.workflow.parity.request import OnProgress
@@ -31,7 +32,7 @@ __all__ = ["Climbed", "climb", "dev_splits_to_climb", "named"]
 
 _BATCH_SIZES = (8, 1, 32)  # the first is what the others are compared with
 _PADDED = (64, 128, 256)  # and the position table's whole length
-_SHAPED = (Stage.WRITTEN, Stage.OPTIMIZED)
+_SHAPED = (Stage.WRITTEN, Stage.OPTIMIZED, Stage.OPENVINO)
 # Compression is meant to change the model; OpenVINO and an engine show no codes to replay.
 _WITHOUT_PROBES = (Stage.DENSE, Stage.OPENVINO, Stage.ENGINE)
 
@@ -143,10 +144,17 @@ def _shapes(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> None
     each.shaped = sample
     longest, limit = int(sample.lengths.max()), ladder.artefact.manifest.position_limit
     lengths = {length for length in (*_PADDED, limit) if longest < length <= limit}
-    each.shapes[stage] = shape_parity(
+    found = shape_parity(
         runner,
         sample,
         batch_sizes=_BATCH_SIZES,
         pad_to=sorted(lengths),
         on_setting=partial(each.on_progress, f"shapes, {NAMES[stage]}"),
     )
+    observable = stage in ladder.observable
+    # All of them where no replay can say of a few what they are worth.
+    batches = [few_lengths(sample)] if observable else mixed_lengths(sample, _BATCH_SIZES[0])
+    task = each.data.dataset.task
+    pytorch = ladder.for_task(task, Stage.COMPRESSED, ladder.backend(Stage.COMPRESSED))
+    left = left_padding(runner, pytorch, sample, batches)
+    each.shapes[stage] = replace(found, settings=(*found.settings, left), observable=observable)

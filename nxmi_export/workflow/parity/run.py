@@ -168,7 +168,9 @@ def _result(
 def _shapes(ladder: Ladder, climbed: Climbed) -> Iterator[ShapeParity]:
     for stage, found in climbed.shapes.items():
         assert climbed.shaped is not None  # it is what was found in shapes
-        yield replay_shapes(ladder.observed(stage, climbed.rungs), climbed.shaped, found)
+        if found.observable:
+            found = replay_shapes(ladder.observed(stage, climbed.rungs), climbed.shaped, found)
+        yield found
 
 
 def _codes(ladder: Ladder, climbed: Climbed) -> tuple[CodeAgreement, ...]:

@@ -14,6 +14,7 @@ from deployment_faults import (
 )
 from parity_models import (
     BATCH_TOKENS,
+    INPUTS,
     LAYER,
     POSITIONS,
     Exported,
@@ -23,6 +24,7 @@ from parity_models import (
 )
 
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.errors import UsageError
 from nxmi_export.parity import (
@@ -36,6 +38,7 @@ from nxmi_export.parity import (
     run_rung,
     shape_parity,
 )
+from nxmi_export.parity.left_padding import few_lengths, left_padding
 
 SELF = LAYER.format(0) + ".attention.self"
 SAMPLE = 8
@@ -57,7 +60,9 @@ def _shaped(observed: Observed, data: EncodedDataset) -> ShapeParity:
     sample = data.select(np.arange(12))
     with OnnxRuntimeRunner(observed.onnx_path, optimize=observed.optimized, threads=1) as runner:
         found = shape_parity(runner, sample, batch_sizes=(4, 1), pad_to=(POSITIONS,))
-    return replay_shapes(observed, sample, found)
+        pytorch = TorchRunner(observed.model, INPUTS)
+        left = left_padding(runner, pytorch, sample, [few_lengths(sample)])
+    return replay_shapes(observed, sample, replace(found, settings=(*found.settings, left)))
 
 
 @pytest.mark.parametrize("optimized", [False, True])
@@ -92,7 +97,7 @@ def test_replays_of_other_logits_than_a_shape_has_shown_explain_nothing(
     shown = replace(
         setting, changed=12, changed_examples=tuple(range(12)), logits=setting.logits + 5
     )
-    (replayed, _) = replay_shapes(observed, sample, replace(found, settings=(shown,))).settings
+    (replayed,) = replay_shapes(observed, sample, replace(found, settings=(shown,))).settings
     assert (replayed.unexplained, len(replayed.replays)) == (12, 12)
     assert all("lie 5 from those it gives when" in each.reason for each in replayed.replays)
 
