@@ -80,11 +80,19 @@ class TimedOptions(_Record):
     """One way to run the model on onnxruntime, next to the fastest way before it."""
 
     # "portable": opset 20; "attention": float attention as one operator of opset 23; "products":
-    # that where there is any, and quantized linears as onnxruntime's own operator.
+    # quantized linears as onnxruntime's own operator; "attention+products": both.
     graph: str
     options: dict[str, str]  # configuration entries of the session
     shapes: dict[str, TimedShape]  # by batch x tokens
     won: bool  # whether it became the fastest way
+
+
+class RefusedWay(_Record):
+    """One way that was not timed to its end, as it cannot be taken."""
+
+    graph: str
+    options: dict[str, str]
+    reason: str
 
 
 class Tuning(_Record):
@@ -95,6 +103,7 @@ class Tuning(_Record):
     timed: tuple[TimedOptions, ...]  # in this order, beginning against the portable graph as it is
     graph: str  # the chosen one, which `model.cpu.onnx` is
     options: dict[str, str]  # the chosen ones
+    refused: tuple[RefusedWay, ...] = ()
 
 
 class Manifest(_Record):

@@ -19,16 +19,17 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import ValidationError
 
-from nxmi_export.artefact.manifest import TimedOptions, TimedShape, Tuning
+from nxmi_export.artefact.manifest import RefusedWay, TimedOptions, TimedShape, Tuning
 from nxmi_export.backends import Feeds
 from nxmi_export.backends.onnxruntime_options import WITHOUT_FUSIONS
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.bench.batches import batch_for
 from nxmi_export.bench.latency_statistics import speedup
+from nxmi_export.errors import ArtefactError
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Timer, Turn, samples
 from nxmi_export.output_files import atomic_file
-from nxmi_export.parity.logits import Float32Array, different_rows
+from nxmi_export.parity.logits import Float32Array, different_rows, largest_gap, median_gap
 from nxmi_export.processor import this_processor
 
 __all__ = ["CANDIDATES", "ROUNDS", "tune_session"]
@@ -50,37 +51,44 @@ def tune_session(
     *,
     vocabulary: int,
     position_limit: int,
+    built_on: Mapping[str, str] = MappingProxyType({}),
     cache: Path | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Tuning:
     """Let the ways to run one of `graphs` challenge the fastest so far, in this order.
 
     The first graph with every fusion begins; `CANDIDATES` challenge it, then the other graphs with
-    the options that are fastest by then. A challenger wins that is faster on one shape and slower
+    the options that are fastest by then; one that is `built_on` another only where that one leads.
+    A challenger wins that is faster on one shape and slower
     on none, beyond chance: by the 95 % intervals of `speedup`, of more rounds where a few cannot
     tell, as on a machine that does something else as well. Two sessions are loaded at a time.
-    Graphs that do not give the bits of the first when both run as written are left out. `cache` is
+    Graphs that do not give the bits of the first when both run as written are left out, and so is,
+    with the reason, what onnxruntime does not open, or what its kernels answer otherwise than as
+    written beyond the ties that the fastest so far meets as well (`_Contest.trusted`). `cache` is
     a folder that keeps results for graphs of the same operators and sizes, this processor and this
-    release of onnxruntime; an entry that does not read counts as none. Raises ArtefactError for a
-    graph that does not open.
+    release of onnxruntime; an entry that does not read counts as none. Raises ArtefactError where
+    the first graph does not open.
     """
     shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
-    first, *others = graphs = _equal(graphs, shapes[-1], vocabulary)
+    graphs, expected, refused = _equal(graphs, shapes[-1], vocabulary)
+    first, *others = graphs
     entry = None if cache is None else cache / f"{_key(graphs, shapes)}.json"
     known = None if entry is None else _read(entry)
     if known is not None:
         return known
-    contest = _Contest(graphs, shapes, vocabulary, clock, graph=first)
+    contest = _Contest(graphs, shapes, vocabulary, clock, expected, graph=first, refused=refused)
     for options in CANDIDATES:
         contest.challenge(first, options)
     for graph in others:
-        contest.challenge(graph, contest.options)
+        if built_on.get(graph, contest.graph) == contest.graph:
+            contest.challenge(graph, contest.options)
     tuning = Tuning(
         processor=str(this_processor()),
         onnxruntime=version("onnxruntime"),
         timed=tuple(contest.timed),
         graph=contest.graph,
         options=dict(contest.options),
+        refused=tuple(contest.refused),
     )
     if entry is not None:
         _write(entry, tuning)
@@ -95,24 +103,55 @@ class _Contest:
     shapes: Sequence[Workload]
     vocabulary: int
     clock: Callable[[], float]
+    expected: Float32Array  # logits of a padded batch of the last shape, as written
     graph: str
     options: Mapping[str, str] = field(default_factory=dict)
     timed: list[TimedOptions] = field(default_factory=list)
+    refused: list[RefusedWay] = field(default_factory=list)
 
     def challenge(self, graph: str, options: Mapping[str, str]) -> None:
-        """Time both by turns on every shape."""
-        with (
-            OnnxRuntimeRunner(
-                self.graphs[self.graph], optimize=True, entries=self.options
-            ) as holder,
-            OnnxRuntimeRunner(self.graphs[graph], optimize=True, entries=options) as challenger,
-        ):
-            found = {str(shape): self._timed(holder, challenger, shape) for shape in self.shapes}
+        """Time both by turns on every shape, unless the challenger cannot be taken."""
+        try:
+            with (
+                OnnxRuntimeRunner(
+                    self.graphs[self.graph], optimize=True, entries=self.options
+                ) as holder,
+                _opened(self.graphs[graph], optimize=True, entries=options) as challenger,
+            ):
+                self._trust(holder, challenger)
+                found = {
+                    str(shape): self._timed(holder, challenger, shape) for shape in self.shapes
+                }
+        except _Refused as refused:
+            way = RefusedWay(graph=graph, options=dict(options), reason=str(refused))
+            self.refused.append(way)
+            return
         faster = any(each.low > 1 for each in found.values())
         won = faster and all(each.high >= 1 for each in found.values())
         self.timed.append(TimedOptions(graph=graph, options=dict(options), shapes=found, won=won))
         if won:
             self.graph, self.options = graph, options
+
+    def _trust(self, holder: OnnxRuntimeRunner, challenger: OnnxRuntimeRunner) -> None:
+        """Refuse kernels that answer otherwise than the graph as written says.
+
+        Both meet ties of rounding, which sums in another order fall on either side of: each moves
+        some logits, an error moves all. So a challenger is refused whose typical example lies
+        further from what is written than four times the furthest of the holder's, and than a
+        thousandth of the largest logit.
+        """
+        expected = self.expected
+        own, found = (
+            runner.run(_padded(self.shapes[-1], runner.input_names, self.vocabulary))["logits"]
+            for runner in (holder, challenger)
+        )
+        known = max(4 * largest_gap(expected, own), 1e-3 * float(np.abs(expected).max()))
+        typical = median_gap(expected, found)
+        if not typical <= known:  # not a number either
+            raise _Refused(
+                f"its kernels move half of the logits by {typical:.2g} or more from those of the "
+                f"graph as written, where {known:.2g} is within what rounding explains"
+            )
 
     def _timed(
         self, holder: OnnxRuntimeRunner, challenger: OnnxRuntimeRunner, shape: Workload
@@ -138,20 +177,49 @@ class _Contest:
         )
 
 
-def _equal(graphs: Mapping[str, Path], shape: Workload, vocabulary: int) -> dict[str, Path]:
-    """Those that give the bits of the first on a padded batch, run as written."""
-    found: dict[str, Path] = {}
-    expected: Float32Array | None = None
-    for name, path in graphs.items():
-        with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
-            feeds = _batch(shape, runner.input_names, vocabulary)
-            for row, mask in enumerate(feeds["attention_mask"]):
-                mask[shape.sequence - row :] = 0
-            logits = runner.run(feeds)["logits"]
-        expected = logits if expected is None else expected
-        if not len(different_rows(expected, logits)):
-            found[name] = path
-    return found
+class _Refused(Exception):
+    """Why a way cannot be taken."""
+
+
+def _opened(path: Path, *, optimize: bool, **others: Any) -> OnnxRuntimeRunner:
+    try:
+        return OnnxRuntimeRunner(path, optimize=optimize, **others)
+    except ArtefactError as error:
+        raise _Refused(f"onnxruntime does not open it: {error.found}") from error
+
+
+def _equal(
+    graphs: Mapping[str, Path], shape: Workload, vocabulary: int
+) -> tuple[dict[str, Path], Float32Array, list[RefusedWay]]:
+    """Those that give the bits of the first on a padded batch, run as written, and these bits."""
+    first, *others = graphs
+    expected = _written(OnnxRuntimeRunner, graphs[first], shape, vocabulary)
+    found, refused = {first: graphs[first]}, []
+    for name in others:
+        try:
+            logits = _written(_opened, graphs[name], shape, vocabulary)
+            if len(different_rows(expected, logits)):
+                raise _Refused("it gives other logits than the portable graph, both as written")
+        except _Refused as error:
+            refused.append(RefusedWay(graph=name, options={}, reason=str(error)))
+        else:
+            found[name] = graphs[name]
+    return found, expected, refused
+
+
+def _written(
+    opened: Callable[..., OnnxRuntimeRunner], path: Path, shape: Workload, vocabulary: int
+) -> Float32Array:
+    with opened(path, optimize=False, threads=1) as runner:
+        return runner.run(_padded(shape, runner.input_names, vocabulary))["logits"]
+
+
+def _padded(shape: Workload, names: Sequence[str], vocabulary: int) -> Feeds:
+    """Every row but the first is shorter than the batch."""
+    feeds = _batch(shape, names, vocabulary)
+    for row, mask in enumerate(feeds["attention_mask"]):
+        mask[shape.sequence - row :] = 0
+    return feeds
 
 
 def _batch(shape: Workload, names: Sequence[str], vocabulary: int) -> Feeds:

@@ -23,6 +23,7 @@ _FORMS = {
     "portable": "the portable graph",
     "attention": "one operator for attention",
     "products": "one operator for a quantized linear and its bias",
+    "attention+products": "one operator for attention, and one for a quantized linear and its bias",
 }
 _STATUS_STYLE = {"ok": "green", "missing": "yellow", "too old": "bold red"}
 
@@ -43,6 +44,9 @@ def artefact_table(artefact: Artefact) -> Table:
         table.add_row("placement", str(manifest.recipe["placement"]))
     if manifest.tuning is not None:
         table.add_row("onnxruntime", escape(_chosen(manifest.tuning)))
+        for each in manifest.tuning.refused:
+            form = _FORMS.get(each.graph, each.graph)
+            table.add_row("onnxruntime", escape(f"not {form}: {each.reason}"))
     for key, value in manifest.session_options.items():
         table.add_row("onnxruntime", escape(f"set {key} to {value}, {_reason(manifest, key)}"))
     for name, record in manifest.files.items():

@@ -26,6 +26,8 @@ from nxmi_export.workflow.bench.request import BenchRequest
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.parity import ParityRequest, check_parity
 from nxmi_export.workflow.parity.records import session_mismatches
+from passes.errors import RefusedGraph
+from passes.fuse_attention import FuseAttention
 from passes.spell_out_products import PRODUCT
 from tests.pipeline.parity_project import Project
 from tests.tiny_models import write_model_file
@@ -57,7 +59,8 @@ def forms(tmp_path: Path) -> dict[str, Path]:
     written = {"portable": folder / CPU_MODEL}
     for form, choice in (
         ("attention", {"fused_attention": True}),
-        ("products", {"fused_attention": True, "integer_products": True}),
+        ("products", {"integer_products": True}),
+        ("attention+products", {"fused_attention": True, "integer_products": True}),
     ):
         graph = lower(ir.load(folder / MODEL), onnxruntime_passes({}, **choice)).model
         written[form] = folder / f"{form}.onnx"
@@ -174,7 +177,12 @@ def test_the_table_says_what_the_choice_was_worth(tuned: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "last_pass"), [("attention", "FuseAttention"), ("products", "IntegerProducts")]
+    ("chosen", "last_pass"),
+    [
+        ("attention", "FuseAttention"),
+        ("products", "IntegerProducts"),
+        ("attention+products", "IntegerProducts"),
+    ],
 )
 def test_an_export_writes_the_graph_that_was_fastest(
     chosen: str, last_pass: str, sst2: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -184,11 +192,12 @@ def test_an_export_writes_the_graph_that_was_fastest(
     monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", _choosing(chosen, timed))
     model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
     artefact = export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
-    assert list(timed[0]) == ["portable", "attention", "products"]
-    assert "Attention" not in timed[0]["portable"]
-    assert "Softmax" not in timed[0]["attention"] | timed[0]["products"]
-    assert PRODUCT not in timed[0]["portable"] | timed[0]["attention"]
-    assert "DequantizeLinear" not in timed[0]["products"]
+    (forms,) = timed
+    assert list(forms) == ["portable", "attention", "products", "attention+products"]
+    assert "Attention" not in forms["portable"] | forms["products"]
+    assert "Softmax" not in forms["attention"] | forms["attention+products"]
+    assert PRODUCT not in forms["portable"] | forms["attention"]
+    assert "DequantizeLinear" not in forms["products"] | forms["attention+products"]
     assert _operators(artefact.path(CPU_MODEL)) == timed[0][chosen]
     assert {path.name for path in artefact.directory.glob("*.onnx")} == {MODEL, CPU_MODEL}
     assert artefact.manifest.ledgers["onnxruntime"][-1]["pass"] == last_pass
@@ -200,7 +209,7 @@ def test_an_export_writes_the_graph_that_was_fastest(
     assert run.splits[0].verdict.failures == ()
 
 
-@pytest.mark.parametrize("form", ["attention", "products"])
+@pytest.mark.parametrize("form", ["attention", "products", "attention+products"])
 def test_every_form_means_what_the_portable_graph_means(
     form: str, forms: Mapping[str, Path]
 ) -> None:
@@ -229,6 +238,30 @@ def test_a_release_without_exact_products_is_not_offered_them(
     model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
     export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
     assert list(timed[0]) == ["portable", "attention"]
+
+
+def test_a_form_that_cannot_be_made_is_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **others: Any) -> None:
+        raise RefusedGraph("a.MatMul", expected="two inputs", found="one", remedy="none")
+
+    timed: list[dict[str, set[str]]] = []
+    monkeypatch.setattr("nxmi_export.workflow.cpu_graph.tune_session", _choosing("portable", timed))
+    monkeypatch.setattr(FuseAttention, "call", refuse)
+    model = write_model_file(tmp_path / "model.pt", placement=Placement.LINEAR)
+    artefact = export(ExportRequest(str(model), tmp_path / "artefact", tune=True))
+    assert list(timed[0]) == ["portable", "products"]
+    tuning = artefact.manifest.tuning
+    assert tuning is not None
+    assert [(each.graph, each.reason) for each in tuning.refused] == [
+        ("attention", "a.MatMul: expected two inputs, found one; none")
+    ]
+    console = Console(width=200, color_system=None)
+    with console.capture() as shown:
+        console.print(artefact_table(artefact))
+    assert "not one operator for attention: a.MatMul: expected two inputs" in shown.get()
+    assert list(artefact.directory.parent.iterdir()) == [artefact.directory, model]
 
 
 def test_quantized_attention_is_no_operator_of_its_own(

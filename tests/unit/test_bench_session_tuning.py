@@ -16,6 +16,7 @@ from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.onnxruntime_options import WITHOUT_FUSIONS
 from nxmi_export.bench import session_tuning
 from nxmi_export.bench.session_tuning import CANDIDATES, tune_session
+from nxmi_export.errors import ArtefactError
 
 NEITHER = CANDIDATES[-1]
 SKIP = {WITHOUT_FUSIONS: "SkipLayerNormFusion"}
@@ -37,8 +38,12 @@ class Machine:
         self,
         seconds: Mapping[tuple[str, int], float],
         differing: frozenset[str] | set[str] = frozenset({"other"}),
+        kernels: Mapping[str, float] = MappingProxyType({}),
+        refused: frozenset[tuple[str, bool]] | set[tuple[str, bool]] = frozenset(),
     ) -> None:
         self.differing = differing  # graphs that give other bits
+        self.kernels = kernels  # by how much those of a graph move its logits
+        self.refused = refused  # graphs that do not open, and whether optimized
         self.seconds = dict(seconds)  # by fusions left out and rows; others take 1
         self.noise = np.random.default_rng(0)
         self.now = 0.0
@@ -56,8 +61,13 @@ class Machine:
         threads: int | None = None,
         entries: Mapping[str, str] = MappingProxyType({}),
     ) -> AbstractContextManager["Runner"]:
+        if (path.stem, optimize) in self.refused:
+            raise ArtefactError(
+                path, expected="a model", found="an unknown operator", remedy="update onnxruntime"
+            )
         logits = np.full((1, 2), path.stem in self.differing, np.float32)
         if optimize:
+            logits += np.float32(self.kernels.get(path.stem, 0))
             self.opened.append(dict(entries))
         graph = f"{path.stem} " if path.stem != "tiny" else ""
         return nullcontext(Runner(self, f"{graph}{entries.get(WITHOUT_FUSIONS, '')}", logits))
@@ -99,6 +109,7 @@ def _tune(
     *,
     others: Mapping[str, Path] = MappingProxyType({}),
     limit: int = 512,
+    built_on: Mapping[str, str] = MappingProxyType({}),
     cache: Path | None = None,
 ) -> Tuning:
     monkeypatch.setattr(session_tuning, "OnnxRuntimeRunner", machine.open)
@@ -106,6 +117,7 @@ def _tune(
         {"portable": graph, **others},
         vocabulary=8,
         position_limit=limit,
+        built_on=built_on,
         cache=cache,
         clock=machine.clock,
     )
@@ -146,6 +158,58 @@ def test_another_graph_is_chosen_where_it_is_faster_and_gives_the_same_bits(
     tuning = _tune(graph, monkeypatch, Machine(seconds), others={"other": other})
     assert {each.graph for each in tuning.timed} == {"portable"}
     assert tuning.graph == "portable"
+
+
+def test_a_graph_that_is_built_on_another_takes_part_where_that_one_leads(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {name: _save(tmp_path / f"{name}.onnx") for name in ("fused", "plain", "both")}
+    seconds = {(f"{name} ", rows): 0.8 for name in ("fused", "plain") for rows in (1, 4)}
+    seconds |= {("both ", rows): 0.7 for rows in (1, 4)}
+    built_on = {"plain": "portable", "both": "fused"}
+    tuning = _tune(graph, monkeypatch, Machine(seconds), others=others, built_on=built_on)
+    assert [each.graph for each in tuning.timed[-2:]] == ["fused", "both"]
+    assert tuning.graph == "both"
+    for rows in (1, 4):
+        del seconds["fused ", rows]
+    tuning = _tune(graph, monkeypatch, Machine(seconds), others=others, built_on=built_on)
+    assert [each.graph for each in tuning.timed[-2:]] == ["fused", "plain"]
+    assert tuning.graph == "plain"
+
+
+def test_kernels_that_answer_otherwise_than_as_written_are_refused(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = _save(tmp_path / "fused.onnx")
+    seconds = {("fused ", rows): 0.5 for rows in (1, 4)}
+    machine = Machine(seconds, kernels={"fused": 0.2, "tiny": 0.01})
+    tuning = _tune(graph, monkeypatch, machine, others={"fused": fused})
+    assert tuning.graph == "portable"
+    assert [(each.graph, each.reason) for each in tuning.refused] == [
+        (
+            "fused",
+            "its kernels move half of the logits by 0.2 or more from those of the graph as "
+            "written, where 0.04 is within what rounding explains",
+        )
+    ]
+    # As far as the others are moved too: ties.
+    machine = Machine(seconds, kernels={"fused": 0.2, "tiny": 0.1})
+    tuning = _tune(graph, monkeypatch, machine, others={"fused": fused})
+    assert (tuning.graph, tuning.refused) == ("fused", ())
+
+
+@pytest.mark.parametrize("optimize", [False, True], ids=["as written", "optimized"])
+def test_a_graph_that_does_not_open_is_refused_unless_it_is_the_first(
+    optimize: bool, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = _save(tmp_path / "fused.onnx")
+    machine = Machine({}, refused={("fused", optimize)})
+    tuning = _tune(graph, monkeypatch, machine, others={"fused": fused})
+    assert tuning.graph == "portable"
+    reasons = [(each.graph, each.reason) for each in tuning.refused]
+    assert reasons == [("fused", "onnxruntime does not open it: an unknown operator")]
+    with pytest.raises(ArtefactError, match="found an unknown operator"):
+        _tune(graph, monkeypatch, Machine({}, refused={("tiny", optimize)}))
 
 
 def test_a_timing_of_other_weights_chooses_no_graph_that_gives_other_bits(
