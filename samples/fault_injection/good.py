@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pyarrow as pa
 import torch
 from pyarrow import parquet
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from nxmi_export.artefact import CPU_MODEL, MODEL, Manifest, file_record
 from nxmi_export.checkpoint import read_tokenizer_files, write_checkpoint
 from nxmi_export.compression import (
     calibrate,
@@ -19,6 +21,7 @@ from nxmi_export.compression import (
 )
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import load_dataset, task_named
+from nxmi_export.lowering import lower, onnxruntime_passes
 from nxmi_export.recipe import Placement, Recipe
 from nxmi_export.workflow.export import ExportRequest, export
 from samples.fault_injection.projects import Base
@@ -35,6 +38,13 @@ _OPINIONS = (
 )
 _NEUTRAL = ("a", "acting", "film", "is", "plot", "that", "the", "this", "very", "with", "Paris")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+_PLACEMENTS = {
+    Base.ATTENTION: Placement.ATTENTION,
+    Base.LINEAR: Placement.LINEAR,
+    Base.PRODUCTS: Placement.LINEAR,
+}
 
 
 class SmallProjects:
@@ -64,7 +74,18 @@ class SmallProjects:
             folder.mkdir(exist_ok=True)
             write_small_checkpoint(folder / "model.pt", base, seed, self.data)
             export(ExportRequest(str(folder / "model.pt"), artefact, fp16=base is Base.FLOAT16))
+            if base is Base.PRODUCTS:
+                _fold_products(artefact)
         return artefact
+
+
+def _fold_products(artefact: Path) -> None:
+    """Give `model.cpu.onnx` the form that an export chooses where it measures it to be fastest."""
+    steps = onnxruntime_passes({}, fused_attention=True, integer_products=True)
+    ir.save(lower(ir.load(artefact / MODEL), steps).model, artefact / CPU_MODEL)
+    manifest = Manifest.read(artefact)
+    files = {**manifest.files, CPU_MODEL: file_record(artefact / CPU_MODEL)}
+    manifest.model_copy(update={"files": files}).write(artefact)
 
 
 def write_small_checkpoint(path: Path, base: Base, seed: int, data: Path) -> None:
@@ -89,7 +110,7 @@ def write_small_checkpoint(path: Path, base: Base, seed: int, data: Path) -> Non
             torch.nn.init.normal_(parameter, std=0.1)
         elif "LayerNorm" in name:  # new ones are one
             torch.nn.init.normal_(parameter, mean=1.0, std=0.1)
-    placement = Placement(base) if base in tuple(Placement) else Placement.SPARSE
+    placement = _PLACEMENTS.get(base, Placement.SPARSE)
     embeddings = "int8" if base is Base.TABLES else "dense"
     recipe = Recipe(placement=placement, embeddings=embeddings)
     insert_quantizers(model, recipe)

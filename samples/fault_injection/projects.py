@@ -5,8 +5,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from nxmi_export.artefact import FP16_MODEL, Manifest
+import onnx_ir as ir
+
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, Manifest
 from nxmi_export.glue import Task
+from passes.spell_out_products import has_products
 
 __all__ = ["Base", "Given", "Projects", "Unavailable"]
 
@@ -19,6 +22,7 @@ class Base(StrEnum):
     LINEAR = "linear"
     FLOAT16 = "sparse with a float16 file"
     TABLES = "sparse with INT8 tables"
+    PRODUCTS = "linear with integer products"  # the form that an export may find to be fastest
 
 
 class Unavailable(Exception):
@@ -64,6 +68,10 @@ class Given:
         if recipe.get("placement") == Base.SPARSE:
             kinds |= {Base.FLOAT16} if FP16_MODEL in manifest.files else set()
             kinds |= {Base.TABLES} if recipe.get("embeddings") == "int8" else set()
+        if recipe.get("placement") == Base.LINEAR and has_products(
+            ir.load(self.artefact / CPU_MODEL)
+        ):
+            kinds |= {Base.PRODUCTS}
         if base not in kinds:
             raise Unavailable(base)
         return self.artefact
