@@ -41,7 +41,7 @@ CANDIDATES: tuple[Mapping[str, str], ...] = tuple(
 """Configuration entries of a session, other than what onnxruntime does by itself."""
 
 ROUNDS = 7  # the interval of 95 % needs six
-PATIENCE = 5.0  # seconds within which as many rounds again are begun while it tells nothing
+PATIENCE = 10.0  # seconds within which as many rounds again are begun while it tells nothing
 _SHAPES = (Workload(1, 128), Workload(4, 64))  # one text, and a small batch as served
 _TURN = Turn(untimed=1, timed=1)
 
@@ -59,30 +59,43 @@ def tune_session(
 
     The first graph with every fusion begins; `CANDIDATES` challenge it, then the other graphs with
     the options that are fastest by then; one that is `built_on` another only where that one leads.
-    A challenger wins that is faster on one shape and slower
-    on none, beyond chance: by the 95 % intervals of `speedup`, of more rounds where a few cannot
-    tell, as on a machine that does something else as well. Two sessions are loaded at a time.
-    Graphs that do not give the bits of the first when both run as written are left out, and so is,
-    with the reason, what onnxruntime does not open, or what its kernels answer otherwise than as
-    written beyond the ties that the fastest so far meets as well (`_Contest.trusted`). `cache` is
+    A challenger wins that is faster on one shape and slower on none, beyond chance: by the 95 %
+    intervals of `speedup`, of more rounds where a few cannot tell, as on a machine that does
+    something else as well. Two sessions are loaded at a time. Left out, with the reason, are graphs
+    that do not open, or do not give the bits of the first when both run as written, and ways whose
+    kernels move logits further than ties of rounding do. `cache` is
     a folder that keeps results for graphs of the same operators and sizes, this processor and this
     release of onnxruntime; an entry that does not read counts as none. Raises ArtefactError where
     the first graph does not open.
     """
     shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
     graphs, expected, refused = _equal(graphs, shapes[-1], vocabulary)
-    first, *others = graphs
     entry = None if cache is None else cache / f"{_key(graphs, shapes)}.json"
-    known = None if entry is None else _read(entry)
-    if known is not None:
-        return known
-    contest = _Contest(graphs, shapes, vocabulary, clock, expected, graph=first, refused=refused)
+    tuning = None if entry is None else _read(entry)
+    if tuning is None:
+        tuning = _contest(graphs, shapes, vocabulary, clock, expected, built_on)
+        if entry is not None:
+            _write(entry, tuning)
+    return tuning.model_copy(update={"refused": (*refused, *tuning.refused)})
+
+
+def _contest(
+    graphs: Mapping[str, Path],
+    shapes: Sequence[Workload],
+    vocabulary: int,
+    clock: Callable[[], float],
+    expected: Float32Array,
+    built_on: Mapping[str, str],
+) -> Tuning:
+    """What came of all challenges; refused are those of them, of graphs that open as written."""
+    first, *others = graphs
+    contest = _Contest(graphs, shapes, vocabulary, clock, expected, graph=first)
     for options in CANDIDATES:
         contest.challenge(first, options)
     for graph in others:
         if built_on.get(graph, contest.graph) == contest.graph:
             contest.challenge(graph, contest.options)
-    tuning = Tuning(
+    return Tuning(
         processor=str(this_processor()),
         onnxruntime=version("onnxruntime"),
         timed=tuple(contest.timed),
@@ -90,9 +103,6 @@ def tune_session(
         options=dict(contest.options),
         refused=tuple(contest.refused),
     )
-    if entry is not None:
-        _write(entry, tuning)
-    return tuning
 
 
 @dataclass
@@ -108,6 +118,8 @@ class _Contest:
     options: Mapping[str, str] = field(default_factory=dict)
     timed: list[TimedOptions] = field(default_factory=list)
     refused: list[RefusedWay] = field(default_factory=list)
+    # How far from `expected` logits may be: set by the first holder, which is the first graph.
+    ties: float | None = None
 
     def challenge(self, graph: str, options: Mapping[str, str]) -> None:
         """Time both by turns on every shape, unless the challenger cannot be taken."""
@@ -137,20 +149,21 @@ class _Contest:
 
         Both meet ties of rounding, which sums in another order fall on either side of: each moves
         some logits, an error moves all. So a challenger is refused whose typical example lies
-        further from what is written than four times the furthest of the holder's, and than a
+        further from what is written than four times the furthest of the first graph's, and than a
         thousandth of the largest logit.
         """
-        expected = self.expected
         own, found = (
             runner.run(_padded(self.shapes[-1], runner.input_names, self.vocabulary))["logits"]
             for runner in (holder, challenger)
         )
-        known = max(4 * largest_gap(expected, own), 1e-3 * float(np.abs(expected).max()))
-        typical = median_gap(expected, found)
-        if not typical <= known:  # not a number either
+        if self.ties is None:
+            largest = float(np.abs(self.expected).max())
+            self.ties = max(4 * largest_gap(self.expected, own), 1e-3 * largest)
+        typical = median_gap(self.expected, found)
+        if not typical <= self.ties:  # not a number either
             raise _Refused(
                 f"its kernels move half of the logits by {typical:.2g} or more from those of the "
-                f"graph as written, where {known:.2g} is within what rounding explains"
+                f"graph as written, where {self.ties:.2g} is within what rounding explains"
             )
 
     def _timed(
