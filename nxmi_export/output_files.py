@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nxmi_export.errors import OutputError
@@ -39,7 +39,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with _output_errors(path):
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a path that cannot be, which was said above
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -137,9 +138,11 @@ def _replace_directory(source: Path, target: Path) -> None:
 def _restore(source: Path, target: Path) -> None:
     """What was put aside takes its place again if its successor did not."""
     old = _put_aside(source)
-    if old.is_dir() and source.is_dir():
-        os.replace(old, target)
-    shutil.rmtree(old, ignore_errors=True)
+    if os.path.isdir(old):  # False, and no error, for a path that cannot be
+        if os.path.isdir(source):
+            os.replace(old, target)
+        else:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _put_aside(source: Path) -> Path:

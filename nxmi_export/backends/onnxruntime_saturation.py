@@ -6,7 +6,6 @@ so lies beside this file, so that whoever serves a model needs no library that w
 """
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,11 @@ _ROWS = (1, 24)  # a single row has kernels of its own
 
 
 def saturates_here() -> bool:
-    """Whether default kernels lose sums on this processor.
+    """Whether default kernels lose sums on this processor, or are not known to keep them.
 
     Raises CapabilityMissing without onnxruntime.
     """
-    return loses_sums({})
+    return not keeps_sums({})
 
 
 def keeps_sums(entries: Mapping[str, str]) -> bool:
@@ -35,21 +34,33 @@ def keeps_sums(entries: Mapping[str, str]) -> bool:
 
     Raises CapabilityMissing without onnxruntime.
     """
-    return _are_exact(tuple(entries.items())) is True
+    return _answer(entries) is True
 
 
 def loses_sums(entries: Mapping[str, str]) -> bool:
     """Whether the operator is there and wrong in such a session; raises as `keeps_sums`."""
-    return _are_exact(tuple(entries.items())) is False
+    return _answer(entries) is False
 
 
-@cache
-def _are_exact(entries: tuple[tuple[str, str], ...]) -> bool | None:
-    """None where this release refuses the operator."""
+_known: dict[tuple[tuple[str, str], ...], bool] = {}  # by entries; of this process
+
+
+def _answer(entries: Mapping[str, str]) -> bool | None:
+    """None where this release refuses the operator, or could not run it now."""
+    key = tuple(sorted(entries.items()))
+    if key not in _known:
+        found = _are_exact(entries)
+        if found is None:
+            return None
+        _known[key] = found
+    return _known[key]
+
+
+def _are_exact(entries: Mapping[str, str]) -> bool | None:
     ort = find_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    for key, value in entries:
+    for key, value in entries.items():
         options.add_session_config_entry(key, value)
     model = PRODUCT.read_bytes()
     try:

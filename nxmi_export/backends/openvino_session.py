@@ -52,6 +52,7 @@ class OpenVinoRunner:
             bounds = Bounds.of(model)
             properties = properties_of(self.products, threads, calls)
             compiled = core().compile_model(model, "CPU", properties)
+            requests = Requests(compiled, calls)
         except self._refusals as error:
             raise ArtefactError(
                 path,
@@ -61,7 +62,7 @@ class OpenVinoRunner:
             ) from error
         self._bounds = bounds
         self._compiled: Any | None = compiled
-        self._requests: Requests | None = Requests(compiled, calls)
+        self._requests: Requests | None = requests
         self.input_names = tuple(each.get_any_name() for each in compiled.inputs)
         self.output_shapes: dict[str, Any] = shapes  # `openvino.PartialShape` by name
 
@@ -81,16 +82,16 @@ class OpenVinoRunner:
             # Like a read from a closed file: the caller's mistake, not a user's.
             raise ValueError(f"{self.name}: run() after the runner was closed")
         self._bounds.check(self.name, feeds)
-        try:
-            with requests.borrowed() as request:
+        with requests.borrowed() as request:
+            try:
                 arrays = list(request.infer(dict(feeds)).to_tuple())
-        except self._refusals as error:
-            raise unfit(
-                self.name,
-                feeds,
-                expected="a batch that every operator of the graph takes",
-                found=finding(error),
-            ) from error
+            except self._refusals as error:
+                raise unfit(
+                    self.name,
+                    feeds,
+                    expected="a batch that every operator of the graph takes",
+                    found=finding(error),
+                ) from error
         count = len(self.output_shapes)
         self._bounds.check_computed(self.name, feeds, arrays[count:])
         rows = len(next(iter(feeds.values())))

@@ -8,7 +8,8 @@ so the choice is one of speed alone, and is measured.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from nxmi_export.backends.onnxruntime_options import WITHOUT_FUSIONS
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.bench.batches import batch_for
 from nxmi_export.bench.latency_statistics import speedup
-from nxmi_export.errors import ArtefactError
+from nxmi_export.errors import ArtefactError, ShapeError
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Timer, Turn, samples
 from nxmi_export.output_files import atomic_file
@@ -41,7 +42,7 @@ CANDIDATES: tuple[Mapping[str, str], ...] = tuple(
 """Configuration entries of a session, other than what onnxruntime does by itself."""
 
 ROUNDS = 7  # the interval of 95 % needs six
-PATIENCE = 10.0  # seconds within which as many rounds again are begun while it tells nothing
+PATIENCE = 6.0  # seconds within which as many rounds again are begun while it tells nothing
 _SHAPES = (Workload(1, 128), Workload(4, 64))  # one text, and a small batch as served
 _TURN = Turn(untimed=1, timed=1)
 
@@ -71,31 +72,17 @@ def tune_session(
     shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
     graphs, expected, refused = _equal(graphs, shapes[-1], vocabulary)
     entry = None if cache is None else cache / f"{_key(graphs, shapes)}.json"
-    tuning = None if entry is None else _read(entry)
-    if tuning is None:
-        tuning = _contest(graphs, shapes, vocabulary, clock, expected, built_on)
-        if entry is not None:
-            _write(entry, tuning)
-    return tuning.model_copy(update={"refused": (*refused, *tuning.refused)})
-
-
-def _contest(
-    graphs: Mapping[str, Path],
-    shapes: Sequence[Workload],
-    vocabulary: int,
-    clock: Callable[[], float],
-    expected: Float32Array,
-    built_on: Mapping[str, str],
-) -> Tuning:
-    """What came of all challenges; refused are those of them, of graphs that open as written."""
     first, *others = graphs
-    contest = _Contest(graphs, shapes, vocabulary, clock, expected, graph=first)
+    contest = _Contest(graphs, shapes, vocabulary, clock, expected, graph=first, refused=refused)
+    known = None if entry is None else _read(entry)
+    if known is not None and contest.takes(known):
+        return known.model_copy(update={"refused": tuple(refused)})
     for options in CANDIDATES:
         contest.challenge(first, options)
     for graph in others:
         if built_on.get(graph, contest.graph) == contest.graph:
             contest.challenge(graph, contest.options)
-    return Tuning(
+    tuning = Tuning(
         processor=str(this_processor()),
         onnxruntime=version("onnxruntime"),
         timed=tuple(contest.timed),
@@ -103,6 +90,10 @@ def _contest(
         options=dict(contest.options),
         refused=tuple(contest.refused),
     )
+    # What was refused depends on weights, which an entry does not.
+    if entry is not None and not tuning.refused:
+        _write(entry, tuning)
+    return tuning
 
 
 @dataclass
@@ -121,19 +112,25 @@ class _Contest:
     # How far from `expected` logits may be: set by the first holder, which is the first graph.
     ties: float | None = None
 
+    def takes(self, known: Tuning) -> bool:
+        """Whether what was fastest for other weights can be taken for these."""
+        try:
+            with self._both(known.graph, known.options) as (_, challenger):
+                self._trust(challenger)
+        except _Refused:
+            return False
+        return True
+
     def challenge(self, graph: str, options: Mapping[str, str]) -> None:
         """Time both by turns on every shape, unless the challenger cannot be taken."""
+        found: dict[str, TimedShape] = {}
         try:
-            with (
-                OnnxRuntimeRunner(
-                    self.graphs[self.graph], optimize=True, entries=self.options
-                ) as holder,
-                _opened(self.graphs[graph], optimize=True, entries=options) as challenger,
-            ):
-                self._trust(holder, challenger)
-                found = {
-                    str(shape): self._timed(holder, challenger, shape) for shape in self.shapes
-                }
+            with self._both(graph, options) as (holder, challenger):
+                self._trust(challenger)
+                for shape in self.shapes:
+                    found[str(shape)] = timed = self._timed(holder, challenger, shape)
+                    if timed.high < 1:
+                        break  # it has lost
         except _Refused as refused:
             way = RefusedWay(graph=graph, options=dict(options), reason=str(refused))
             self.refused.append(way)
@@ -144,22 +141,43 @@ class _Contest:
         if won:
             self.graph, self.options = graph, options
 
-    def _trust(self, holder: OnnxRuntimeRunner, challenger: OnnxRuntimeRunner) -> None:
-        """Refuse kernels that answer otherwise than the graph as written says.
+    @contextmanager
+    def _both(
+        self, graph: str, options: Mapping[str, str]
+    ) -> Iterator[tuple[OnnxRuntimeRunner, OnnxRuntimeRunner]]:
+        """The fastest so far and a challenger, whose failures to open or run refuse it."""
+        with OnnxRuntimeRunner(
+            self.graphs[self.graph], optimize=True, entries=self.options
+        ) as holder:
+            if self.ties is None:
+                self.ties = self._ties(holder)
+            try:
+                with OnnxRuntimeRunner(
+                    self.graphs[graph], optimize=True, entries=options
+                ) as challenger:
+                    yield holder, challenger
+            except (ArtefactError, ShapeError) as error:
+                raise _Refused(f"onnxruntime does not run it: {error.found}") from error
 
-        Both meet ties of rounding, which sums in another order fall on either side of: each moves
-        some logits, an error moves all. So a challenger is refused whose typical example lies
-        further from what is written than four times the furthest of the first graph's, and than a
-        thousandth of the largest logit.
+    def _ties(self, first: OnnxRuntimeRunner) -> float:
+        """How far ties of rounding may move a typical logit.
+
+        Sums in another order fall on either side of a tie, which moves some logits; an error moves
+        most. So a typical example may lie four times as far from what is written as the furthest of
+        the first graph, at least a thousandth of the largest logit and at most a tenth.
         """
-        own, found = (
-            runner.run(_padded(self.shapes[-1], runner.input_names, self.vocabulary))["logits"]
-            for runner in (holder, challenger)
-        )
-        if self.ties is None:
-            largest = float(np.abs(self.expected).max())
-            self.ties = max(4 * largest_gap(self.expected, own), 1e-3 * largest)
-        typical = median_gap(self.expected, found)
+        largest = float(np.abs(self.expected).max())
+        gap = largest_gap(self.expected, self._padded_logits(first))
+        return min(max(4 * gap, 1e-3 * largest), 0.1 * largest) if np.isfinite(gap) else 0.0
+
+    def _padded_logits(self, runner: OnnxRuntimeRunner) -> Float32Array:
+        feeds = _padded(self.shapes[-1], runner.input_names, self.vocabulary)
+        return np.asarray(runner.run(feeds)["logits"], np.float32)
+
+    def _trust(self, challenger: OnnxRuntimeRunner) -> None:
+        """Refuse kernels that answer otherwise than the graph as written says (`_ties`)."""
+        typical = median_gap(self.expected, self._padded_logits(challenger))
+        assert self.ties is not None, "`_both` has measured it"
         if not typical <= self.ties:  # not a number either
             raise _Refused(
                 f"its kernels move half of the logits by {typical:.2g} or more from those of the "
@@ -174,7 +192,9 @@ class _Contest:
         times: dict[OnnxRuntimeRunner, list[list[float]]] = {side: [] for side in sides}
         end = self.clock() + PATIENCE
         while True:
-            found = samples(sides, ROUNDS, turn=_TURN, warm_up=0 if times[holder] else 1)
+            # As many again as there are: few looks, since each may take chance for a difference.
+            rounds_to_do = max(ROUNDS, len(times[holder]))
+            found = samples(sides, rounds_to_do, turn=_TURN, warm_up=0 if times[holder] else 1)
             for side, rounds in found.items():
                 times[side] += rounds
             ratio = speedup(times[holder], times[challenger])
@@ -194,37 +214,31 @@ class _Refused(Exception):
     """Why a way cannot be taken."""
 
 
-def _opened(path: Path, *, optimize: bool, **others: Any) -> OnnxRuntimeRunner:
-    try:
-        return OnnxRuntimeRunner(path, optimize=optimize, **others)
-    except ArtefactError as error:
-        raise _Refused(f"onnxruntime does not open it: {error.found}") from error
-
-
 def _equal(
     graphs: Mapping[str, Path], shape: Workload, vocabulary: int
 ) -> tuple[dict[str, Path], Float32Array, list[RefusedWay]]:
     """Those that give the bits of the first on a padded batch, run as written, and these bits."""
     first, *others = graphs
-    expected = _written(OnnxRuntimeRunner, graphs[first], shape, vocabulary)
+    expected = _written(graphs[first], shape, vocabulary)
     found, refused = {first: graphs[first]}, []
     for name in others:
         try:
-            logits = _written(_opened, graphs[name], shape, vocabulary)
-            if len(different_rows(expected, logits)):
-                raise _Refused("it gives other logits than the portable graph, both as written")
-        except _Refused as error:
-            refused.append(RefusedWay(graph=name, options={}, reason=str(error)))
+            logits = _written(graphs[name], shape, vocabulary)
+        except (ArtefactError, ShapeError) as error:
+            reason = f"onnxruntime does not run it: {error.found}"
         else:
-            found[name] = graphs[name]
+            if not len(different_rows(expected, logits)):
+                found[name] = graphs[name]
+                continue
+            reason = "it gives other logits than the portable graph, both as written"
+        refused.append(RefusedWay(graph=name, options={}, reason=reason))
     return found, expected, refused
 
 
-def _written(
-    opened: Callable[..., OnnxRuntimeRunner], path: Path, shape: Workload, vocabulary: int
-) -> Float32Array:
-    with opened(path, optimize=False, threads=1) as runner:
-        return runner.run(_padded(shape, runner.input_names, vocabulary))["logits"]
+def _written(path: Path, shape: Workload, vocabulary: int) -> Float32Array:
+    with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
+        logits = runner.run(_padded(shape, runner.input_names, vocabulary))["logits"]
+    return np.asarray(logits, np.float32)
 
 
 def _padded(shape: Workload, names: Sequence[str], vocabulary: int) -> Feeds:

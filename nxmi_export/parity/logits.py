@@ -1,5 +1,6 @@
 """A runner and an encoded dataset in, one row of logits per example out, and what they decide."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "Float32Array",
     "changed",
     "different_rows",
+    "gap_within",
     "largest_gap",
     "logits_of",
     "margins",
@@ -77,9 +79,14 @@ def largest_gap(reference: Float32Array, candidate: Float32Array) -> float:
 
 def median_gap(reference: Float32Array, candidate: Float32Array) -> float:
     """Of the examples' max |Δlogit|; not finite where one of the arrays is not."""
+    return gap_within(reference, candidate, 0.5)
+
+
+def gap_within(reference: Float32Array, candidate: Float32Array, share: float) -> float:
+    """What that share of the examples' max |Δlogit| stays within; not finite as `median_gap`."""
     with np.errstate(invalid="ignore"):
         gaps = np.abs(candidate.astype(np.float64) - reference).max(axis=1)
-    return float(np.median(gaps))
+    return float(np.quantile(gaps, share)) if np.isfinite(gaps).all() else math.nan
 
 
 def different_rows(reference: Float32Array, candidate: Float32Array) -> NDArray[np.intp]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from nxmi_export.parity.gate import Check, Gate
 from nxmi_export.parity.ladder import Stage
+from nxmi_export.parity.logits import gap_within
 from nxmi_export.parity.result import ParityResult
 from nxmi_export.parity.score_checks import non_inferiority
 from nxmi_export.parity.shapes import ShapeParity, ShapeSetting
@@ -13,6 +14,7 @@ __all__ = ["drift_checks", "engine_checks", "openvino_checks", "replay_failures"
 # The rungs whose codes can be read.
 _REPLAYED = (Stage.CAPTURED, Stage.WRITTEN, Stage.OPTIMIZED)
 _ENOUGH = 16  # examples of which a median says something
+_USUAL = 0.9  # of the dev set; the furthest of many examples is a tie that says little
 
 
 def replay_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
@@ -97,14 +99,20 @@ def openvino_checks(result: ParityResult, gate: Gate) -> Iterator[Check]:
         failures = _unobserved_failures(result, gate, Stage.OPENVINO, "OpenVINO")
         shapes = [each for each in result.shapes if not each.observable]
         told = (*_shapes_failures(shapes, gate, " on OpenVINO"), *_moved_failures(result, shapes))
-        yield Check("OpenVINO", (*failures, *told))
+        few = min((each.examples for each in shapes), default=_ENOUGH)
+        undecided = (
+            f"{few} examples are too few to say how far batch sizes and padding move a typical one "
+            f"on OpenVINO, where {_ENOUGH} can."
+        )
+        yield Check("OpenVINO", (*failures, *told), undecided if few < _ENOUGH else None)
         yield non_inferiority(result, gate, None, Stage.OPENVINO)
 
 
 def _moved_failures(result: ParityResult, found: Sequence[ShapeParity]) -> Iterator[str]:
-    """Shapes that move half of the examples further than any of the dev set lies from PyTorch.
+    """Shapes that move half of the examples further than nine in ten of the dev set lie away.
 
-    Ties do that to some; by chance to half of them in one run of a thousand, of `_ENOUGH` examples.
+    Away from PyTorch, as ties of rounding do. By chance half of `_ENOUGH` examples are among the
+    last tenth in fewer than one run of a thousand.
     """
     step = result.step(Stage.COMPRESSED, Stage.OPENVINO)
     for shapes in found:
@@ -112,12 +120,13 @@ def _moved_failures(result: ParityResult, found: Sequence[ShapeParity]) -> Itera
             median = setting.median_logit_gap
             if step is None or median is None or shapes.examples < _ENOUGH:
                 continue
-            largest = step.comparison.largest_logit_gap
-            if median > largest:
+            first, last = (result.rungs[each] for each in (Stage.COMPRESSED, Stage.OPENVINO))
+            usual = gap_within(first.logits, last.logits, _USUAL)
+            if not median <= usual:  # not a number either
                 yield (
                     f"{_where(shapes, setting)} moved the logits of half of {shapes.examples} "
-                    f"examples by {median:.2g} or more, where none of the dev set lies more than "
-                    f"{largest:.2g} from {step.comparison.reference}."
+                    f"examples by {median:.2g} or more, where nine in ten of the dev set lie "
+                    f"within {usual:.2g} of {step.comparison.reference}."
                 )
 
 

@@ -99,7 +99,12 @@ def proof_table(
         replays = [replay for each in shapes.settings for replay in each.replays]
         explained = sum(bool(each.explained) for each in replays)
         text = f"{len(shapes.settings)} batch sizes and lengths, at most {changed} changed"
-        text = f"{text} of {shapes.examples}; {explained} of {len(replays)} replays explained"
+        text = f"{text} of {shapes.examples}"
+        if shapes.observable:
+            text = f"{text}; {explained} of {len(replays)} replays explained"
+        else:
+            medians = [each.median_logit_gap or 0.0 for each in shapes.settings]
+            text = f"{text}; a typical logit moves by {max(medians, default=0.0):.2g} at most"
         table.add_row(f"shapes, {shapes.name}", text)
     for step in result.steps:
         if step.replayed:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,11 @@ class Chosen:
     reason: str
 
 
-def choose_backend(served: ServedFiles) -> Chosen:
-    """The fastest library whose speed and answers are known; onnxruntime where that is unknown."""
+def choose_backend(served: ServedFiles, threads: int | None) -> Chosen:
+    """The fastest library whose speed and answers are known; onnxruntime where that is unknown.
+
+    `threads` are those that `load` is asked for, for which alone times of as many speak.
+    """
     bench = _read(served.directory / BENCH)
     if not _is_of_these_models(bench, served):
         return Chosen(Backend.ONNXRUNTIME, f"no {BENCH} of these files is stored")
@@ -51,23 +54,36 @@ def choose_backend(served: ServedFiles) -> Chosen:
     if report is None:
         told = "no parity report of these files passed with OpenVINO where it was timed"
         return Chosen(Backend.ONNXRUNTIME, told)
+    other = _other_machine(bench, threads)
+    if other is not None:
+        return Chosen(Backend.ONNXRUNTIME, other)
+    told = f"OpenVINO is {speed:.2f} times as fast as onnxruntime in {BENCH}, and passed {report}"
+    return Chosen(Backend.OPENVINO, told)
+
+
+def _other_machine(bench: Any, threads: int | None) -> str | None:
+    """Why its times do not speak for this process; None where they do."""
+    if _at(bench, "environment", "processor") != str(this_processor()):
+        return f"{BENCH} was measured on another processor than {this_processor()}"
+    asked = _at(bench, "settings", "threads")  # words where it was asked for none
+    if (asked if isinstance(asked, int) else None) != threads:
+        than = f"{threads}" if threads else "the library's own choice"
+        return f"{BENCH} was measured with another number of threads than {than}"
+    for library in Backend:
+        try:
+            release = version(library)
+        except PackageNotFoundError:
+            continue  # which `products` says, with what to do, or the session
+        if _at(bench, "environment", library) != release:
+            return f"{BENCH} was measured with another {library} than {release}"
     try:
         here = products()
     except CapabilityMissing as missing:
-        return Chosen(Backend.ONNXRUNTIME, str(missing))
+        return str(missing)
     there = _at(bench, "contenders", "openvino", "products")
     if here != there:
-        told = f"OpenVINO was timed with {there} products, and takes {here} ones on this processor"
-        return Chosen(Backend.ONNXRUNTIME, told)
-    if _at(bench, "environment", "processor") != str(this_processor()):
-        told = f"{BENCH} was measured on another processor than {this_processor()}"
-        return Chosen(Backend.ONNXRUNTIME, told)
-    release = version(Backend.OPENVINO)
-    if _at(bench, "environment", Backend.OPENVINO) != release:
-        told = f"OpenVINO was timed in another release than {release}"
-        return Chosen(Backend.ONNXRUNTIME, told)
-    told = f"OpenVINO is {speed:.2f} times as fast as onnxruntime in {BENCH}, and passed {report}"
-    return Chosen(Backend.OPENVINO, told)
+        return f"OpenVINO was timed with {there} products, and takes {here} ones on this processor"
+    return None
 
 
 def _speed_of_openvino(bench: Any) -> float | None:

@@ -38,15 +38,17 @@ def load(
 ) -> TaskModel:
     """The model of an artefact, ready to predict; hashes of all files that it reads are checked.
 
-    `backend` is the library to run it with, "auto" the fastest by the bench.json beside it, if a
-    parity report there passed with it, or else onnxruntime; `backend_reason` of the model says why.
-    `file` is the ONNX file to run, by default the one that was made for the library. `threads` are
-    those of one operator, for all callers together in onnxruntime, for each call in OpenVINO; None
-    leaves the choice to the library: take 1 where as many callers predict at once as there are
-    processors, and all processors for one caller that waits. A batch holds at most `batch_tokens`
-    tokens, padding included, and at most `batch_size` texts. Texts are truncated to `max_length`
-    tokens, by default to those of training, or else to as many as the model has positions. Load
-    after a fork, not before: threads do not survive one.
+    `backend` is the library to run it with, "auto" the fastest by the bench.json beside it, if that
+    is of as many threads and a parity report there passed with it, or else onnxruntime;
+    `backend_reason` of the model says why. `file` is the ONNX file to run, by default the one that
+    was made for the library. `threads` are those of one operator, for all callers together in
+    onnxruntime, for each call in OpenVINO, where as many calls run at once as there are processors
+    for; None leaves the choice to the library, and OpenVINO then runs one call after the other:
+    take 1 where as many callers predict at once as there are processors, and all processors for one
+    caller that waits. A batch holds at most `batch_tokens` tokens, padding included, and at most
+    `batch_size` texts. Texts are truncated to `max_length` tokens, by default to those of training,
+    or else to as many as the model has positions. Load after a fork, not before: threads do not
+    survive one.
 
     Raises ArtefactError for a directory, manifest or file that cannot be used, UsageError for a
     number or name that cannot be, CapabilityMissing without the library or tokenizers.
@@ -61,7 +63,7 @@ def load(
         input_names=served.input_names,
         max_length=_length(served, max_length),
     )
-    chosen = _chosen(served, backend, file)
+    chosen = _chosen(served, backend, file, threads)
     return TaskModel(
         str(served.directory),
         encoder,
@@ -91,14 +93,14 @@ def _check_backend(name: str) -> None:
         )
 
 
-def _chosen(served: ServedFiles, name: str, file: str | None) -> Chosen:
+def _chosen(served: ServedFiles, name: str, file: str | None, threads: int | None) -> Chosen:
     if name != _AUTO:
         return Chosen(Backend(name), "it was asked for")
     if file is not None:
         return Chosen(
             Backend.ONNXRUNTIME, f"{file} was asked for, and only the default files are compared"
         )
-    return choose_backend(served)
+    return choose_backend(served, threads)
 
 
 def _columns(task: str | None) -> int | None:

@@ -48,6 +48,7 @@ class Shape:
     onnxruntime_exact: Fastest | None  # of the peers that run on it
     onnxruntime_any: Fastest | None  # the same, whatever they answer
     openvino_any: Fastest | None
+    openvino_exact: Fastest | None
 
 
 def shapes_of(result: Mapping[str, Any]) -> Iterator[Shape]:
@@ -66,6 +67,7 @@ def shapes_of(result: Mapping[str, Any]) -> Iterator[Shape]:
             _fastest(found, _exact(found, on_onnxruntime)),
             _fastest(found, _either(on_onnxruntime)),
             _fastest(found, _either(on_openvino)),
+            _fastest(found, _exact(found, on_openvino)),
         )
 
 

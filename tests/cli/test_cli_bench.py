@@ -296,7 +296,7 @@ def test_without_its_library_another_file_says_what_to_install(
         path = tmp_path / "other.xml"
         for suffix in (".xml", ".bin"):
             path.with_suffix(suffix).touch()
-    onnxruntime_saturation._are_exact.cache_clear()
+    monkeypatch.setattr(onnxruntime_saturation, "_known", {})
     monkeypatch.setitem(sys.modules, library, None)
     first, *_ = other_files.other_contenders(path, 1)
     with pytest.raises(first.refusals) as caught:

@@ -225,9 +225,11 @@ def test_openvino_agrees_with_onnxruntime(case: Case) -> None:
         found = run_rung(runner, data, batch_tokens=BATCH_TOKENS)
         linears = linear_kernels(path, runner)
     # All but those that a sum in another order moves across several ties: how many depends on the
-    # kernels of this processor, and an error of the graph moves every one.
-    close = np.isclose(found.logits, expected.logits, rtol=0, atol=2e-2).all(axis=1)
-    assert close.mean() > 0.8
+    # kernels of this processor (with AVX512-VNNI three of ALBERT's, whose one layer runs twice).
+    gaps = np.abs(found.logits - expected.logits).max(axis=1)
+    assert np.median(gaps) < 1e-3
+    assert (gaps > 2e-2).sum() <= (2 if case.model_type != "albert" else 4)
+    assert gaps.max() < 0.2
     # Every product is found again, those of a block that runs repeatedly as well.
     assert [each for each in linears if len(each.kernels) != each.products] == []
 

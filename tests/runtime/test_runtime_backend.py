@@ -27,7 +27,7 @@ TEXTS = ["a fine film", "the plot is dull"]
 PROCESSOR = str(this_processor())
 UNTIMED = "no bench.json of these files is stored"
 UNPROVED = "no parity report of these files passed with OpenVINO where it was timed"
-RELEASE = version("openvino")
+RELEASE, ONNXRUNTIME = version("openvino"), version("onnxruntime")
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -100,7 +100,10 @@ def store(copy: Project) -> Callable[..., Chosen]:
     """What is chosen where bench and parity stored this, each as it is changed or left out."""
 
     def choose(
-        *, times: Change | None = lambda _: None, report: Change | None = lambda _: None
+        *,
+        times: Change | None = lambda _: None,
+        report: Change | None = lambda _: None,
+        threads: int | None = 1,
     ) -> Chosen:
         served = ServedFiles.read(copy.artefact)
         for name, made, change in (
@@ -110,7 +113,7 @@ def store(copy: Project) -> Callable[..., Chosen]:
             if change is not None:
                 change(made)
                 (copy.artefact / name).write_text(json.dumps(made))
-        return choose_backend(served)
+        return choose_backend(served, threads)
 
     return choose
 
@@ -125,7 +128,8 @@ def _bench(served: ServedFiles) -> dict[str, Any]:
     return {
         "schema": bench.SCHEMA,
         "artefact": {"files": {k: v for k, v in served.hashes.items() if k[:6] == "model."}},
-        "environment": {"processor": PROCESSOR, "openvino": RELEASE},
+        "environment": {"processor": PROCESSOR, "openvino": RELEASE, "onnxruntime": ONNXRUNTIME},
+        "settings": {"threads": 1},
         "contenders": {"openvino": {"products": "float32"}},
         "workloads": [results(0.004, 0.002), results(0.0045, 0.004)],
         "texts": [],
@@ -226,9 +230,30 @@ def test_another_processor_was_neither_timed_nor_judged(
 def test_another_release_was_neither_timed_nor_judged(
     store: Callable[..., Chosen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "version", lambda name: "2027.1.0")
-    told = "OpenVINO was timed in another release than 2027.1.0"
-    assert store() == Chosen(Backend.ONNXRUNTIME, told)
+    for library, installed in (("openvino", RELEASE), ("onnxruntime", ONNXRUNTIME)):
+        now = {"openvino": RELEASE, "onnxruntime": ONNXRUNTIME, library: "2027.1.0"}
+        monkeypatch.setattr(choosing, "version", now.__getitem__)
+        told = f"bench.json was measured with another {library} than 2027.1.0"
+        assert store() == Chosen(Backend.ONNXRUNTIME, told)
+        now[library] = installed
+        assert store().backend is Backend.OPENVINO
+
+
+@pytest.mark.parametrize(
+    ("threads", "than"), [(2, "2"), (None, "the library's own choice")], ids=["2", "own choice"]
+)
+def test_times_of_other_threads_say_nothing(
+    threads: int | None, than: str, store: Callable[..., Chosen]
+) -> None:
+    told = f"bench.json was measured with another number of threads than {than}"
+    assert store(threads=threads) == Chosen(Backend.ONNXRUNTIME, told)
+
+
+def test_times_of_the_librarys_own_choice_speak_for_it(store: Callable[..., Chosen]) -> None:
+    def own_choice(made: dict[str, Any]) -> None:
+        made["settings"]["threads"] = "PyTorch 2, the others their own choice"
+
+    assert store(times=own_choice, threads=None).backend is Backend.OPENVINO
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema": 1}'])

@@ -65,7 +65,7 @@ class Machine:
             raise ArtefactError(
                 path, expected="a model", found="an unknown operator", remedy="update onnxruntime"
             )
-        logits = np.full((1, 2), path.stem in self.differing, np.float32)
+        logits = np.ones((1, 2), np.float32) + (path.stem in self.differing)
         if optimize:
             logits += np.float32(self.kernels.get(path.stem, 0))
             self.opened.append(dict(entries))
@@ -193,8 +193,38 @@ def test_kernels_that_answer_otherwise_than_as_written_are_refused(
         )
     ]
     # As far as the others are moved too: ties.
-    machine = Machine(seconds, kernels={"fused": 0.2, "tiny": 0.1})
+    machine = Machine(seconds, kernels={"fused": 0.09, "tiny": 0.1})
     tuning = _tune(graph, monkeypatch, machine, others={"fused": fused})
+    assert (tuning.graph, tuning.refused) == ("fused", ())
+
+
+@pytest.mark.parametrize("wrong", [0.9, np.inf])
+def test_where_the_first_graphs_own_kernels_are_wrong_nothing_is_taken(
+    wrong: float, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = _save(tmp_path / "fused.onnx")
+    seconds = {("fused ", rows): 0.5 for rows in (1, 4)}
+    machine = Machine(seconds, kernels={"fused": 0.5, "tiny": wrong})
+    tuning = _tune(graph, monkeypatch, machine, others={"fused": fused})
+    assert (tuning.graph, tuning.options, tuning.timed) == ("portable", {}, ())
+    assert len(tuning.refused) == len(CANDIDATES) + 1
+
+
+def test_what_was_fastest_for_other_weights_is_tried_with_these(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    others = {"fused": _save(tmp_path / "fused.onnx")}
+    seconds = {("fused ", rows): 0.5 for rows in (1, 4)}
+    tuning = _tune(graph, monkeypatch, Machine(seconds), others=others, cache=cache)
+    assert tuning.graph == "fused"
+    wrong = Machine(seconds, kernels={"fused": 0.2})
+    again = _tune(graph, monkeypatch, wrong, others=others, cache=cache)
+    assert again.graph == "portable"
+    assert [each.graph for each in again.refused] == ["fused"]
+    # That refusal was of those weights alone.
+    tuning = _tune(graph, monkeypatch, Machine(seconds), others=others, cache=cache)
     assert (tuning.graph, tuning.refused) == ("fused", ())
 
 
@@ -207,7 +237,7 @@ def test_a_graph_that_does_not_open_is_refused_unless_it_is_the_first(
     tuning = _tune(graph, monkeypatch, machine, others={"fused": fused})
     assert tuning.graph == "portable"
     reasons = [(each.graph, each.reason) for each in tuning.refused]
-    assert reasons == [("fused", "onnxruntime does not open it: an unknown operator")]
+    assert reasons == [("fused", "onnxruntime does not run it: an unknown operator")]
     with pytest.raises(ArtefactError, match="found an unknown operator"):
         _tune(graph, monkeypatch, Machine({}, refused={("tiny", optimize)}))
 

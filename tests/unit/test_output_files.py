@@ -278,6 +278,16 @@ def test_a_temporary_folder_goes_with_its_files(stop: BaseException | None, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["file/model.pt", f"{'n' * 300}"], ids=["below a file", "long"])
+@pytest.mark.parametrize("write", [_write_file, _write_directory])
+def test_a_place_that_cannot_be_is_an_output_error(
+    write: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(OutputError):
+        write(tmp_path / name)
+
+
 def _interrupted_after(call: Callable[..., object], count: int) -> Callable[..., object]:
     """The same call; Ctrl-C comes when it has just been made for the `count`-th time."""
     made = 0

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from nxmi_export.processor import Processor, this_processor
 
 CPUINFO = """processor\t: 0
@@ -27,6 +29,18 @@ def test_a_system_without_cpuinfo_still_names_its_processor(tmp_path: Path) -> N
     found = this_processor(tmp_path / "absent")
     assert found.model
     assert found.int8_instructions == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None), ("", None)]
+)
+def test_a_containers_share_of_the_processors_counts(
+    text: str, cores: int | None, tmp_path: Path
+) -> None:
+    cpu_max = tmp_path / "cpu.max"
+    all_of_them = this_processor(cpu_max=cpu_max).cores
+    cpu_max.write_text(text)
+    assert this_processor(cpu_max=cpu_max).cores == (cores or all_of_them)
 
 
 def test_instruction_sets_are_part_of_the_name() -> None:

@@ -94,9 +94,9 @@ def bench(
         },
         environment=_environment(),
     )
+    on_times(result)
     if not request.memory:
         return result
-    on_times(result)
     return replace(
         result,
         memory=measure_memory(artefact, request, taking_part, found, on_progress=on_progress),

@@ -156,5 +156,7 @@ def _shapes(ladder: Ladder, stage: Stage, runner: Runner, each: Climbed) -> None
     batches = [few_lengths(sample)] if observable else mixed_lengths(sample, _BATCH_SIZES[0])
     task = each.data.dataset.task
     pytorch = ladder.for_task(task, Stage.COMPRESSED, ladder.backend(Stage.COMPRESSED))
-    left = left_padding(runner, pytorch, sample, batches)
-    each.shapes[stage] = replace(found, settings=(*found.settings, left), observable=observable)
+    # Examples of one length have no padding to move, and such a run would show nothing.
+    padded = any(not batch.feeds["attention_mask"].all() for batch in batches)
+    left = (left_padding(runner, pytorch, sample, batches),) if padded else ()
+    each.shapes[stage] = replace(found, settings=(*found.settings, *left), observable=observable)
