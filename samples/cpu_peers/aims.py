@@ -1,8 +1,7 @@
 """Every measured cell in, a sentence for each aim out: met, missed or open, with its worst case."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from samples.cpu_peers.cells import MODELS, Cell, cells
@@ -21,7 +20,7 @@ class Aim:
     told: Callable[[float], str]
     models: tuple[str, ...] = tuple(MODELS)
     # Other comparisons, which decide nothing and are told.
-    beside: Mapping[str, Callable[[Shape], float | None]] = MappingProxyType({})
+    beside: Mapping[str, Callable[[Shape], float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,29 +110,25 @@ AIMS = (
         1.2,
         _times_faster(lambda shape: shape.onnxruntime_exact),
         _ratio,
-        beside=MappingProxyType(
-            {
-                "beside default runs as well, exact or not": _times_faster(
-                    lambda shape: shape.onnxruntime_any
-                )
-            }
-        ),
+        beside={
+            "beside default runs as well, exact or not": _times_faster(
+                lambda shape: shape.onnxruntime_any
+            )
+        },
     ),
     Aim(
         "At least 1.0× NNCF, both on OpenVINO",
         1.0,
         _times_faster(lambda shape: shape.openvino_any, lambda shape: shape.ours_openvino),
         _ratio,
-        beside=MappingProxyType(
-            {
-                "where NNCF's products are exact as well": _times_faster(
-                    lambda shape: shape.openvino_exact, lambda shape: shape.ours_openvino
-                ),
-                "the fastest of ours on either library": _times_faster(
-                    lambda shape: shape.openvino_any
-                ),
-            }
-        ),
+        beside={
+            "where NNCF's products are exact as well": _times_faster(
+                lambda shape: shape.openvino_exact, lambda shape: shape.ours_openvino
+            ),
+            "the fastest of ours on either library": _times_faster(
+                lambda shape: shape.openvino_any
+            ),
+        },
     ),
     Aim("At least 75 % of the INT8 limit on BERT-base", 0.75, _of_limit, _percent, ("bert-base",)),
     Aim("At least 60 % of the INT8 limit on MiniLM", 0.60, _of_limit, _percent, ("minilm",)),
