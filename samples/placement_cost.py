@@ -26,7 +26,7 @@ import onnxruntime
 from rich.console import Console
 from transformers import BertConfig
 
-from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, is_artefact, read_artefact
+from nxmi_export.artefact import CPU_MODEL, MODEL, Artefact, read_artefact
 from nxmi_export.backends import Feeds, Runner
 from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_options import session_options
@@ -39,6 +39,7 @@ from nxmi_export.output_files import atomic_file
 from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Placement
 from nxmi_export.workflow.export import ExportRequest, export
+from samples.made_with import is_as_made_now, note_what_made
 from samples.random_bert import write_random_bert
 
 __all__ = ["main", "markdown", "measure"]
@@ -112,11 +113,13 @@ def measure(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _exported(folder: Path, name: str, placement: Placement) -> Artefact:
     output = folder / f"{name}-{placement}.artefact"
-    if not is_artefact(output):
+    if not is_as_made_now(output):
         model = output.with_suffix(".pt")
-        model.parent.mkdir(parents=True, exist_ok=True)
-        write_random_bert(model, placement, MODELS[name])
-        export(ExportRequest(str(model), output, tune=True))
+        if not model.is_file():
+            model.parent.mkdir(parents=True, exist_ok=True)
+            write_random_bert(model, placement, MODELS[name])
+        export(ExportRequest(str(model), output, tune=True, overwrite=True))
+        note_what_made(output)
     return read_artefact(output)
 
 

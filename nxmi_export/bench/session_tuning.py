@@ -64,10 +64,10 @@ def tune_session(
     intervals of `speedup`, of more rounds where a few cannot tell, as on a machine that does
     something else as well. Two sessions are loaded at a time. Left out, with the reason, are graphs
     that do not open, or do not give the bits of the first when both run as written, and ways whose
-    kernels move logits further than ties of rounding do. `cache` is
-    a folder that keeps results for graphs of the same operators and sizes, this processor and this
-    release of onnxruntime; an entry that does not read counts as none. Raises ArtefactError where
-    the first graph does not open.
+    kernels move logits further than ties of rounding do. `cache` is a folder that keeps results for
+    graphs of the same operators and sizes, this processor and this release of onnxruntime; an entry
+    that does not read, or whose winner is left out with these weights, counts as none. Raises
+    ArtefactError where the first graph does not open.
     """
     shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
     graphs, expected, refused = _equal(graphs, shapes[-1], vocabulary)

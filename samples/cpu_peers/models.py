@@ -12,6 +12,7 @@ from nxmi_export.output_files import atomic_directory, atomic_file
 from nxmi_export.recipe import preset
 from samples.cpu_peers.place import Place, run_module
 from samples.fine_tune import TrainingData, encoded, train_split
+from samples.made_with import is_as_made_now, note_what_made
 from samples.other_tools import capture_dense
 
 __all__ = ["TASK", "TEXTS", "artefact_of", "calibration_of", "dense_of", "onnx_of"]
@@ -23,15 +24,16 @@ SEED = 0
 
 
 def artefact_of(model: str, place: Place) -> Artefact:
-    """Ours, made by the package's own commands where it is not there."""
+    """Ours, made by the package's own commands where it is not as they would make it now."""
     stem = place.models / f"{model}-{PLACEMENT}"
     directory = stem.with_suffix(".artefact")
-    if not directory.exists():
+    if not is_as_made_now(directory):
         file = stem.with_suffix(".pt")
         if not file.exists():
             place.models.mkdir(parents=True, exist_ok=True)
             _compress(model, place, file)
-        run_module("nxmi_export", "export", file, "-o", directory)
+        run_module("nxmi_export", "export", file, "-o", directory, "--overwrite")
+        note_what_made(directory)
     return read_artefact(directory)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nxmi_export.artefact import Artefact
 from nxmi_export.bench import model_files
 from nxmi_export.latency import Workload
 from nxmi_export.latency.interleaved import Turn
@@ -69,9 +70,16 @@ def measured(cell: Cell, place: Place, pace: Pace) -> dict[str, Any]:
     return {
         "cell": asdict(cell),
         "artefact": model_files(artefact),
+        "tuning": _tuning(artefact),
         "peers": {name: _told(each.facts, each.files, each.not_run) for name, each in made.items()},
         "bench": document,
     }
+
+
+def _tuning(artefact: Artefact) -> dict[str, Any] | None:
+    """Which form `model.cpu.onnx` has, and what its sessions are told."""
+    tuning = artefact.manifest.tuning
+    return None if tuning is None else {"graph": tuning.graph, "options": tuning.options}
 
 
 def _told(facts: Mapping[str, str], files: tuple[Path, ...], not_run: str | None) -> dict[str, Any]:

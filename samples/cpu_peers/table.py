@@ -56,7 +56,7 @@ def _cell(cell: Cell, result: Mapping[str, Any] | None) -> Iterator[str]:
                 empty = [""] * len(shapes)
                 yield f"| {name} | {' | '.join((f'not run: {_plain(reason)}', *empty))} |"
     yield ""
-    yield f"{limits_told(bench)}. {_disturbed(bench)}"
+    yield f"{limits_told(bench)}. {_disturbed(bench)}{_form(result.get('tuning'))}"
     for peer in PEERS:
         facts = result["peers"][peer.name]
         told = [facts[name] for name in ("with", "calibration", "processor") if name in facts]
@@ -83,6 +83,14 @@ def _entry(key: str, found: Mapping[str, Any], shape: Shape) -> str:
 def _plain(text: str) -> str:
     """Without what would end a cell."""
     return text.replace("|", "¦").replace("\n", " ")
+
+
+def _form(tuning: Mapping[str, Any] | None) -> str:
+    """Which form ours has; nothing for a result from before that was kept."""
+    if tuning is None:
+        return ""
+    options = [f"{key} = {value}" for key, value in tuning["options"].items()]
+    return f" The form of model.cpu.onnx: {', '.join((tuning['graph'], *options))}."
 
 
 def _disturbed(bench: Mapping[str, Any]) -> str:

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import statistics
@@ -10,11 +11,13 @@ import pytest
 from nxmi_export.artefact import read_artefact, sha256_of
 from nxmi_export.backends import onnxruntime_saturation
 from nxmi_export.backends.tensorrt_engine.device import open_device
-from nxmi_export.bench import SCHEMA, Contender, Memory, NotRun, measure_peaks
+from nxmi_export.bench import SCHEMA, Alone, Contender, Memory, NotRun, measure_peaks
+from nxmi_export.bench.latency_statistics import latency
+from nxmi_export.bench.result import Measured, WorkloadResult
 from nxmi_export.errors import ArtefactError, CapabilityMissing
-from nxmi_export.latency import LinearShape
+from nxmi_export.latency import LinearShape, Workload
 from nxmi_export.workflow.bench import BenchRequest, contenders, other_files, run
-from nxmi_export.workflow.bench.memory import Processes
+from nxmi_export.workflow.bench.memory import Processes, measure_memory
 from nxmi_export.workflow.bench.memory_process import Question
 from tests.cli.command_lines import Command, Outcome
 
@@ -227,6 +230,23 @@ def test_times_are_kept_where_measuring_memory_ends_the_run(
     assert len(times["round_seconds"]) == 3
     assert statistics.median(times["round_seconds"]) == pytest.approx(times["call"]["p50"], rel=0.5)
     assert (artefact / "bench.svg").is_file()
+
+
+def test_what_cannot_be_written_for_its_process_is_the_reason(artefact: Path) -> None:
+    def full(folder: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    each = Contender("dense", "dense", lambda: NotRun(""), {}, alone=Alone(written=full))
+    times = Measured(latency([0.1]), None, None, None)
+    shape = Workload(1, 4)
+    timed = WorkloadResult(shape, rounds=1, other_cores=None, results={"dense": times})
+    request = BenchRequest((shape,))
+    found = measure_memory(
+        read_artefact(artefact), request, [each], [timed], on_progress=lambda *_: None
+    )
+    assert found.results["dense"] == NotRun(
+        "what its process was to open could not be written: [Errno 28] No space left on device"
+    )
 
 
 @pytest.mark.parametrize("saturates", [False, True])

@@ -13,6 +13,7 @@ from nxmi_export.glue import task_named
 from samples.fault_injection.__main__ import RESULTS, SCHEMA, joined, main, measure
 from samples.fault_injection.controls import controls_of, void_reasons
 from samples.fault_injection.faults import FAULTS
+from samples.fault_injection.good import SmallProjects
 from samples.fault_injection.naming import Cause, Kind, drifted, is_named, refused, stored
 from samples.fault_injection.outcome import NO_RUNG
 from samples.fault_injection.projects import Base, Given, Unavailable
@@ -232,9 +233,18 @@ def test_a_few_faults_are_found_again(given: Given, tmp_path: Path) -> None:
         assert all(each["holds"] for each in row["premises"])
 
 
+def test_a_fault_in_an_integer_product_is_found_again(tmp_path: Path) -> None:
+    name = "integer product: bias off by 1 %"
+    results = measure(SmallProjects(tmp_path), tmp_path, only=[name])
+    assert void_reasons(results["controls"], results["faults"]) == []
+    (row,) = results["faults"]
+    for fact in ("answer", "rung", "detected", "named", "exit_code"):
+        assert row[fact] == ROWS[name][fact]
+
+
 def test_a_base_that_the_given_artefact_is_not_of_is_left_out(given: Given, tmp_path: Path) -> None:
     assert given.good(Base.SPARSE) == given.artefact
-    for base in (Base.LINEAR, Base.FLOAT16, Base.TABLES):
+    for base in (Base.LINEAR, Base.FLOAT16, Base.TABLES, Base.PRODUCTS):
         with pytest.raises(Unavailable):
             Site.copy(given, base, tmp_path)
     assert measure(given, tmp_path, ("float16",))["faults"] == []

@@ -17,6 +17,7 @@ from nxmi_export.artefact import Artefact
 from nxmi_export.bench import Contender, Memory, NotRun, WorkloadResult
 from nxmi_export.bench.measure import OnProgress
 from nxmi_export.bench.result import MemoryResult
+from nxmi_export.errors import NxmiError
 from nxmi_export.workflow.bench.memory_process import Question, read_answer
 from nxmi_export.workflow.bench.request import BenchRequest
 
@@ -91,7 +92,10 @@ def _memory_of(contender: Contender, artefact: Artefact, request: BenchRequest) 
         folder = Path(name)
         key, against = contender.key, request.against
         if alone.written is not None:
-            path = alone.written(folder)
+            try:
+                path = alone.written(folder)
+            except (NxmiError, OSError) as error:
+                return NotRun(f"what its process was to open could not be written: {error}")
             key, against = path.name, (path,)
         (workload,) = request.workloads
         return Processes().ask(
