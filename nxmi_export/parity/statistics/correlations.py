@@ -10,6 +10,7 @@ from nxmi_export.parity.statistics.pairs import Pairs
 
 __all__ = ["CorrelationDifference", "correlation_difference", "meng_test", "zou_limits"]
 
+_ROUNDING = 1e-12  # of a correlation: how its sums round depends on the processor
 FEWEST = 4  # examples: the variance of Fisher's z is 1 / (n − 3)
 
 
@@ -34,7 +35,7 @@ def correlation_difference(pairs: Pairs, confidence: float) -> CorrelationDiffer
     before = pearson(pairs.reference, pairs.labels)
     after = pearson(pairs.candidate, pairs.labels)
     between = pearson(pairs.reference, pairs.candidate)
-    if len(pairs) < FEWEST or 1 in (abs(before), abs(after)):
+    if len(pairs) < FEWEST or max(abs(before), abs(after)) > 1 - _ROUNDING:
         return None
     trio = (after, before, between)
     lower, upper = zou_limits(*trio, total=len(pairs), confidence=confidence)
