@@ -17,9 +17,10 @@ __all__ = ["is_as_made_now", "note_what_made"]
 def is_as_made_now(artefact: Path) -> bool:
     """Whether `note_what_made` says the same as it would now."""
     try:
-        return bool(json.loads(_place(artefact).read_text(encoding="utf-8")) == _facts())
+        noted = json.loads(_place(artefact).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return artefact.is_dir() and bool(noted == _facts())
 
 
 def note_what_made(artefact: Path) -> None:

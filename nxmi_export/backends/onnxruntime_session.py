@@ -32,7 +32,7 @@ from passes.quantizer_invariants import weight_zero_points_are_their_own
 from passes.quantizers import is_dequantize
 from passes.spell_out_products import has_products, spell_out_products
 
-__all__ = ["OnnxRuntimeRunner", "Products", "exact_options"]
+__all__ = ["OnnxRuntimeRunner", "Products", "exact_options", "rounds_floats"]
 
 Products: TypeAlias = Literal["exact", "default"]
 """Those that the file states, or whatever onnxruntime makes of them on this processor."""
@@ -134,6 +134,11 @@ def exact_options(path: Path) -> dict[str, str]:
     integers = EXACT_PRODUCTS if _sums_can_be_exact(model, stored) else {}
     floats = FLOAT_PRODUCTS if any(map(_multiplies_floats, stored)) else {}
     return {**integers, **floats}
+
+
+def rounds_floats(path: Path) -> bool:
+    """Whether onnxruntime by default rounds floats of the file that meet stored integers."""
+    return FLOAT_PRODUCTS.items() <= exact_options(path).items()
 
 
 def _entries(path: Path, entries: Mapping[str, str], products: Products) -> dict[str, str]:

@@ -70,7 +70,7 @@ def tune_session(
     ArtefactError where the first graph does not open.
     """
     shapes = [Workload(each.batch, min(each.sequence, position_limit)) for each in _SHAPES]
-    graphs, expected, refused = _equal(graphs, shapes[-1], vocabulary)
+    graphs, expected, refused = _equal(graphs, shapes, vocabulary)
     entry = None if cache is None else cache / f"{_key(graphs, shapes)}.json"
     first, *others = graphs
     contest = _Contest(graphs, shapes, vocabulary, clock, expected, graph=first, refused=refused)
@@ -104,7 +104,7 @@ class _Contest:
     shapes: Sequence[Workload]
     vocabulary: int
     clock: Callable[[], float]
-    expected: Float32Array  # logits of a padded batch of the last shape, as written
+    expected: Sequence[Float32Array]  # logits as written, of a padded batch of each shape
     graph: str
     options: Mapping[str, str] = field(default_factory=dict)
     timed: list[TimedOptions] = field(default_factory=list)
@@ -128,15 +128,15 @@ class _Contest:
             with self._both(graph, options) as (holder, challenger):
                 self._trust(challenger)
                 for shape in self.shapes:
-                    found[str(shape)] = timed = self._timed(holder, challenger, shape)
-                    if timed.high < 1:
+                    found[str(shape)] = latest = self._timed(holder, challenger, shape)
+                    if latest.high < 1:
                         break  # it has lost
         except _Refused as refused:
             way = RefusedWay(graph=graph, options=dict(options), reason=str(refused))
             self.refused.append(way)
             return
-        faster = any(each.low > 1 for each in found.values())
-        won = faster and all(each.high >= 1 for each in found.values())
+        timed = found.values()
+        won = any(each.low > 1 for each in timed) and all(each.high >= 1 for each in timed)
         self.timed.append(TimedOptions(graph=graph, options=dict(options), shapes=found, won=won))
         if won:
             self.graph, self.options = graph, options
@@ -166,17 +166,15 @@ class _Contest:
         most. So a typical example may lie four times as far from what is written as the furthest of
         the first graph, at least a thousandth of the largest logit and at most a tenth.
         """
-        largest = float(np.abs(self.expected).max())
-        gap = largest_gap(self.expected, self._padded_logits(first))
+        found = _padded_logits(first, self.shapes, self.vocabulary)
+        largest = max(float(np.abs(each).max()) for each in self.expected)
+        gap = max(map(largest_gap, self.expected, found))
         return min(max(4 * gap, 1e-3 * largest), 0.1 * largest) if np.isfinite(gap) else 0.0
-
-    def _padded_logits(self, runner: OnnxRuntimeRunner) -> Float32Array:
-        feeds = _padded(self.shapes[-1], runner.input_names, self.vocabulary)
-        return np.asarray(runner.run(feeds)["logits"], np.float32)
 
     def _trust(self, challenger: OnnxRuntimeRunner) -> None:
         """Refuse kernels that answer otherwise than the graph as written says (`_ties`)."""
-        typical = median_gap(self.expected, self._padded_logits(challenger))
+        found = _padded_logits(challenger, self.shapes, self.vocabulary)
+        typical = float(np.max(list(map(median_gap, self.expected, found))))
         assert self.ties is not None, "`_both` has measured it"
         if not typical <= self.ties:  # not a number either
             raise _Refused(
@@ -193,8 +191,8 @@ class _Contest:
         end = self.clock() + PATIENCE
         while True:
             # As many again as there are: few looks, since each may take chance for a difference.
-            rounds_to_do = max(ROUNDS, len(times[holder]))
-            found = samples(sides, rounds_to_do, turn=_TURN, warm_up=0 if times[holder] else 1)
+            done = len(times[holder])
+            found = samples(sides, max(ROUNDS, done), turn=_TURN, warm_up=0 if done else 1)
             for side, rounds in found.items():
                 times[side] += rounds
             ratio = speedup(times[holder], times[challenger])
@@ -202,12 +200,8 @@ class _Contest:
             assert ratio.high is not None, "it has both ends or none"
             if ratio.low > 1 or ratio.high < 1 or self.clock() >= end:
                 break
-        return TimedShape(
-            seconds=float(np.median(times[challenger])),
-            speedup=ratio.median,
-            low=ratio.low,
-            high=ratio.high,
-        )
+        median = float(np.median(times[challenger]))
+        return TimedShape(seconds=median, speedup=ratio.median, low=ratio.low, high=ratio.high)
 
 
 class _Refused(Exception):
@@ -215,19 +209,19 @@ class _Refused(Exception):
 
 
 def _equal(
-    graphs: Mapping[str, Path], shape: Workload, vocabulary: int
-) -> tuple[dict[str, Path], Float32Array, list[RefusedWay]]:
-    """Those that give the bits of the first on a padded batch, run as written, and these bits."""
+    graphs: Mapping[str, Path], shapes: Sequence[Workload], vocabulary: int
+) -> tuple[dict[str, Path], list[Float32Array], list[RefusedWay]]:
+    """Those that give the bits of the first on padded batches, run as written, and these bits."""
     first, *others = graphs
-    expected = _written(graphs[first], shape, vocabulary)
+    expected = _written(graphs[first], shapes, vocabulary)
     found, refused = {first: graphs[first]}, []
     for name in others:
         try:
-            logits = _written(graphs[name], shape, vocabulary)
+            logits = _written(graphs[name], shapes, vocabulary)
         except (ArtefactError, ShapeError) as error:
             reason = f"onnxruntime does not run it: {error.found}"
         else:
-            if not len(different_rows(expected, logits)):
+            if not any(map(len, map(different_rows, expected, logits))):
                 found[name] = graphs[name]
                 continue
             reason = "it gives other logits than the portable graph, both as written"
@@ -235,10 +229,17 @@ def _equal(
     return found, expected, refused
 
 
-def _written(path: Path, shape: Workload, vocabulary: int) -> Float32Array:
+def _written(path: Path, shapes: Sequence[Workload], vocabulary: int) -> list[Float32Array]:
     with OnnxRuntimeRunner(path, optimize=False, threads=1) as runner:
-        logits = runner.run(_padded(shape, runner.input_names, vocabulary))["logits"]
-    return np.asarray(logits, np.float32)
+        return _padded_logits(runner, shapes, vocabulary)
+
+
+def _padded_logits(
+    runner: OnnxRuntimeRunner, shapes: Sequence[Workload], vocabulary: int
+) -> list[Float32Array]:
+    names = runner.input_names
+    found = [runner.run(_padded(each, names, vocabulary))["logits"] for each in shapes]
+    return [np.asarray(each, np.float32) for each in found]
 
 
 def _padded(shape: Workload, names: Sequence[str], vocabulary: int) -> Feeds:

@@ -45,7 +45,8 @@ def write_cpu_graph(
 ) -> tuple[LoweredGraph, Tuning | None]:
     """The graph that was written, and what was measured; with None the portable one, untimed.
 
-    Raises LoweringFailed as `lower` does.
+    Raises LoweringFailed as `lower` does, CapabilityMissing where this processor loses sums of
+    integer products whatever onnxruntime is told.
     """
     on_stage("lowering for onnxruntime")
     portable = _write(folder, CPU_MODEL, onnxruntime_passes(patterns), work_dir)

@@ -15,6 +15,8 @@ def test_an_export_is_made_anew_where_anything_that_makes_it_is_another(
     artefact = tmp_path / "minilm.artefact"
     assert not is_as_made_now(artefact)
     note_what_made(artefact)
+    assert not is_as_made_now(artefact)  # the note alone is no artefact
+    artefact.mkdir()
     assert is_as_made_now(artefact)
     monkeypatch.setattr(made_with, changed, lambda *given: "another")
     assert not is_as_made_now(artefact)

@@ -12,7 +12,7 @@ from pathlib import Path
 from nxmi_export.artefact import sha256_of
 from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS
 from nxmi_export.backends.onnxruntime_saturation import saturates_here
-from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
+from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner, rounds_floats
 from nxmi_export.backends.openvino_ir import OpenVinoIrRunner, weights_of
 from nxmi_export.backends.openvino_library import products, properties_of, threads_of
 from nxmi_export.backends.stored_matrices import stores_int8_matrices
@@ -54,7 +54,7 @@ def _of_onnxruntime(path: Path, threads: int | None) -> Iterator[Contender]:
         )
     what, exact = f"onnxruntime, other file {path.name}", path.name + EXACT
     facts = {"file": path.name, "sha256": sha256_of(path)}
-    twice = _saturates() and stores_int8_matrices(path)
+    twice = (_saturates() and stores_int8_matrices(path)) or rounds_floats(path)
     yield Contender(
         path.name,
         what,
