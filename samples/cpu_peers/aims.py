@@ -43,12 +43,12 @@ def _sentence(aim: Aim, results: Mapping[Cell, Mapping[str, Any] | None]) -> str
     figures = [_Figure(value, where) for where, value in named if value is not None]
     if not figures:
         return f"{aim.what}: open, as nothing was measured."
-    worst = min(figures, key=lambda each: each.value)
+    worst, best = (take(figures, key=lambda each: each.value) for take in (min, max))
     reached = sum(each.value >= aim.least for each in figures)
     verdict = "missed" if reached < len(figures) else "open" if gaps else "met"
     parts = [
         f"{aim.what}: {verdict}",
-        f"{aim.told(worst.value)} at worst ({worst.where})",
+        f"{aim.told(worst.value)} at worst ({worst.where}), {aim.told(best.value)} at best",
         f"reached at {reached} of {len(figures)}",
         *_beside(aim, ran),
         *gaps,
@@ -60,7 +60,7 @@ def _beside(aim: Aim, ran: Mapping[Cell, Mapping[str, Any]]) -> Iterator[str]:
     for what, figure in aim.beside.items():
         values = [value for _, value in _figures(figure, ran) if value is not None]
         if values:
-            yield f"{what}, {aim.told(min(values))}"
+            yield f"{what}, {aim.told(min(values))} to {aim.told(max(values))}"
 
 
 def _figures(

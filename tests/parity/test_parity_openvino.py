@@ -18,6 +18,7 @@ from nxmi_export.parity import (
     score_statistics,
     verdict,
 )
+from nxmi_export.parity.replay_checks import openvino_checks
 from nxmi_export.parity.shapes import ShapeSetting
 from nxmi_export.parity.statistics import Terms
 from nxmi_export.report.junit import junit_xml
@@ -141,8 +142,14 @@ def test_shapes_that_move_half_of_the_examples_beyond_the_dev_set_fail(
         "examples by 0.25 or more, where nine in ten of the dev set lie within 0 of "
         "pytorch."
     )
-    told = failures(replace(result, shapes=shapes), Gate())
-    assert told == ([] if ok else [("OpenVINO", sentence)])
+    judged = replace(result, shapes=shapes)
+    assert failures(judged, Gate()) == ([] if ok else [("OpenVINO", sentence)])
+    (check, *_) = openvino_checks(judged, Gate())
+    few = (
+        "15 examples are too few to say how far batch sizes and padding move a typical one on "
+        "OpenVINO, where 16 can."
+    )
+    assert check.undecided == (few if ok else None)
 
 
 def test_shapes_that_were_not_compared_fail_unless_the_gate_lets_them() -> None:

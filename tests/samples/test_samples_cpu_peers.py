@@ -170,17 +170,17 @@ def test_every_aim_is_met_or_missed_with_its_worst_case() -> None:
     )
     assert sentences(found | {Cell("minilm", 1): slow}) == [
         "At least 4.0× PyTorch float32 on BERT-base: met; 5.00× at worst (bert-base, 2 threads, "
-        "8x128); reached at 2 of 2.",
+        "8x128), 5.00× at best; reached at 2 of 2.",
         "At least 1.2× the best exact peer on onnxruntime at every shape: missed; 1.10× at worst "
-        "(minilm, 1 thread, 8x128); reached at 3 of 4; beside default runs as well, exact or not, "
-        "0.82×.",
+        "(minilm, 1 thread, 8x128), 1.50× at best; reached at 3 of 4; beside default runs as well, "
+        "exact or not, 0.82× to 0.90×.",
         "At least 1.0× NNCF, both on OpenVINO: missed; 0.60× at worst (bert-base, 2 threads, "
-        "8x128); reached at 0 of 4; where NNCF's products are exact as well, 2.40×; the fastest of "
-        "ours on either library, 0.68×.",
+        "8x128), 0.60× at best; reached at 0 of 4; where NNCF's products are exact as well, 2.40× "
+        "to 2.40×; the fastest of ours on either library, 0.68× to 0.75×.",
         "At least 75 % of the INT8 limit on BERT-base: missed; 70% at worst (bert-base, 2 threads, "
-        "8x128); reached at 0 of 2.",
-        "At least 60 % of the INT8 limit on MiniLM: met; 64% at worst (minilm, 1 thread, 8x128); "
-        "reached at 2 of 2.",
+        "8x128), 70% at best; reached at 0 of 2.",
+        "At least 60 % of the INT8 limit on MiniLM: met; 64% at worst (minilm, 1 thread, 8x128), "
+        "70% at best; reached at 2 of 2.",
     ]
 
 
@@ -190,7 +190,7 @@ def test_an_aim_is_open_while_cells_or_sides_are_missing() -> None:
     first, *_, last = sentences(found)
     assert first == (
         "At least 4.0× PyTorch float32 on BERT-base: open; 5.00× at worst (bert-base, 1 thread, "
-        "8x128); reached at 1 of 1; bert-base, 2 threads, 8x128 lacks a side."
+        "8x128), 5.00× at best; reached at 1 of 1; bert-base, 2 threads, 8x128 lacks a side."
     )
     assert last == "At least 60 % of the INT8 limit on MiniLM: open, as nothing was measured."
 
