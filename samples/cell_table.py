@@ -2,11 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["list_names", "read_result", "table_parser"]
+__all__ = ["conditions", "list_names", "read_result", "table_parser"]
 
 
 def table_parser(description: str | None, models: str) -> argparse.ArgumentParser:
@@ -36,3 +37,15 @@ def read_result(name: str, results: Path) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def conditions(results: Collection[dict[str, Any] | None]) -> list[str]:
+    """How many of these cells were trained, and in what; one line more for each kind of machine."""
+    run = [result for result in results if result]
+    kinds = Counter(
+        f"{result['precision']}, OMP_NUM_THREADS={result['threads']}, {result['machine']}, "
+        f"torch {result['versions']['torch']}"
+        for result in run
+    )
+    told = [f"- {count} in {kind}" for kind, count in kinds.most_common()]
+    return [f"{len(run)} of {len(results)} cells were run.", *told]

@@ -25,7 +25,7 @@ from nxmi_export.workflow.compress.data import TaskData
 from samples.fine_tune import DENSE, PRECISION, new_minilm, progress_bar, save
 from samples.glue_table.cells import ABLATIONS, EPOCHS, Cell
 
-__all__ = ["Place", "run_cell"]
+__all__ = ["Place", "commit", "kept", "recipe_of", "run_cell", "trained_dense"]
 
 SNAPSHOT_SECONDS = 120.0
 HOLDOUT = 0.1  # of train, for choosing settings
@@ -58,16 +58,12 @@ class Place:
 def run_cell(cell: Cell, place: Place) -> dict[str, Any]:
     """Train the cell unless its result is there; an interrupted one goes on from its snapshot.
 
-    Exits where a result is there that was made with other settings than those of today.
+    Exits where a result is there that was made with other settings than those of today, or in
+    another precision than this machine's.
     """
-    asked = {"settings": _settings(cell, place)}
-    if cell.is_dense and cell.begins_on is not None:
-        asked["begun_on"] = asdict(cell.begins_on)
-    path = place.result_of(cell)
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {name: found.get(name) for name in asked} != asked:
-            raise SystemExit(f"{path}: made with other settings; delete it to run the cell again")
+    path, asked = place.result_of(cell), _asked(cell, place)
+    found = kept(path, asked)
+    if found is not None:
         return found
     run = _run_dense if cell.is_dense else _run_compressed
     result = {
@@ -75,15 +71,41 @@ def run_cell(cell: Cell, place: Place) -> dict[str, Any]:
         "evaluated_on": place.evaluate_on,
         **asked,
         **run(cell, place),
-        "precision": PRECISION,
         "threads": torch.get_num_threads(),
         "machine": str(this_processor()),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
     }
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result at `path`, None where there is none; exits where it was made otherwise."""
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    other = [name for name, value in asked.items() if found.get(name) != value]
+    if other:
+        raise SystemExit(
+            f"{path}: made with other {' and '.join(other)}; delete it to run the cell again"
+        )
+    return found
+
+
+def recipe_of(cell: Cell) -> Recipe:
+    """What a cell that is not dense is compressed by."""
+    mapping = _settings(cell, Place(Path(), Path(), Path()))
+    return Recipe.from_mapping(mapping, source=cell.name)
+
+
+def _asked(cell: Cell, place: Place) -> dict[str, Any]:
+    """What decides a cell's result and is written into it."""
+    asked = {"settings": _settings(cell, place), "precision": PRECISION}
+    if cell.is_dense and cell.begins_on is not None:
+        asked["begun_on"] = asdict(cell.begins_on)
+    return asked
 
 
 def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
@@ -118,24 +140,29 @@ def _initial(cell: Cell, place: Place) -> PreTrainedModel:
     model = new_minilm(task_named(cell.task), cell.seed)
     if cell.begins_on is not None:
         whole = replace(place, evaluate_on="dev")  # its train set shares nothing with this task's
-        before = restore(read_checkpoint(str(_trained(cell.begins_on, whole))))
+        before = restore(read_checkpoint(str(trained_dense(cell.begins_on, whole))))
         model.base_model.load_state_dict(before.base_model.state_dict())
     return model
 
 
-def _trained(dense: Cell, place: Place) -> Path:
-    """The folder of a dense model, which is trained where there is none."""
+def trained_dense(dense: Cell, place: Place) -> Path:
+    """The folder of a dense model, which is trained where there is none.
+
+    Exits where its result is there and was made otherwise: it would stand beside models that
+    this one's weights were not the beginning of.
+    """
     unchanged = replace(place, changes=None)
-    folder = unchanged.folder_of(dense) / "dense"
+    folder, result = unchanged.folder_of(dense) / "dense", unchanged.result_of(dense)
+    kept(result, _asked(dense, unchanged))
     if not folder.exists():
         # Its result alone does not help: weights are not kept in the repository.
-        unchanged.result_of(dense).unlink(missing_ok=True)
+        result.unlink(missing_ok=True)
         run_cell(dense, unchanged)
     return folder
 
 
 def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
-    source = _trained(replace(cell, method="dense"), place)
+    source = trained_dense(replace(cell, method="dense"), place)
     folder = place.folder_of(cell)
     folder.mkdir(parents=True, exist_ok=True)
     request = _request(cell, place, source, Recipe.model_validate(_settings(cell, place)))
@@ -224,7 +251,7 @@ def _median_step(log: Path) -> float | None:
     return round(statistics.median(gaps), 4) if gaps else None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the code, marked where the tree has changes; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     done = subprocess.run(

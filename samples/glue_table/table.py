@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from samples.cell_table import read_result
+from samples.cell_table import conditions, read_result
 from samples.glue_table.cells import TASKS, Cell, cells
 
 __all__ = ["markdown"]
@@ -30,7 +30,7 @@ def markdown(results: Path) -> str:
     for method in names:
         row = [_entry(found, task, method) for task in COLUMNS]
         lines.append(f"| {method} | " + " | ".join(row) + f" | {_average(found, method)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *conditions(found.values())])
 
 
 def _entry(found: Found, task: str, method: str) -> str:

@@ -5,7 +5,8 @@ r"""Run the table of searched configurations, or print what there is of it.
     python -m samples.search_table --print                          the table, in Markdown
 
 At 12.5 % of the float32 size, nominal and with metadata: one scheme everywhere, a random
-configuration, and the winners of both searches, each trained as `deploy` is in samples.glue_table.
+configuration, and the winners of both searches, each trained as `deploy` is in samples.glue_table,
+which trains the dense models, and `deploy` itself for the uniform one of the nominal size.
 Interrupt it at will. Each result is a JSON file in samples/results/search.
 """
 

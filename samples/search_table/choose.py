@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from nxmi_export.cli.search_display import live_display
 from nxmi_export.compression.training.processes import join_processes
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
-from nxmi_export.recipe import Recipe, preset
+from nxmi_export.recipe import Recipe
 from nxmi_export.search.space import Candidate, recipe_for, schemes_of
 from nxmi_export.workflow.search import SearchRequest, search_model
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.prepare import Problem, Ready
+from samples.glue_table import cells as glue
+from samples.glue_table.run import kept, recipe_of
 from samples.search_table.cells import BUDGETS, TARGET, Budget
 
 __all__ = ["Choice", "chosen"]
@@ -35,32 +38,44 @@ class Choice:
 def chosen(
     task: str, budget: Budget, *, model: Path, data: Path, folder: Path
 ) -> dict[str, Choice]:
-    """By kind; searched once and kept in `folder`, where an interrupted search goes on."""
-    kept = folder / "choices.json"
+    """By kind; searched once and kept in `folder`, where an interrupted search goes on.
+
+    Training is that of `deploy` in the GLUE table. Exits where what is kept was chosen for another
+    model, other examples or another recipe.
+    """
+    path = folder / "choices.json"
     request = SearchRequest(
         model=str(model),
         task=task_named(task),
         output=folder / "search",
-        recipe=preset("deploy"),
+        recipe=recipe_of(glue.Cell(task, "deploy")),
         target=TARGET,
         metadata=budget == "metadata",
         data_dir=data,
         resume=True,
+        overwrite=True,  # a search that ended before its choices were kept is read off its journal
     )
-    if not kept.exists():
-        outputs = Outputs(request.output)
-        if not outputs.result.exists():
-            search_model(request)
-        found = _winners(outputs) | _compared(request, budget)
-        with atomic_file(kept) as temporary:
+    problem = _problem(request)
+    searched = {"searched": problem.fingerprint}
+    found = kept(path, searched)
+    if found is None:
+        with live_display(shown=True, metric=request.task.primary_metric) as display:
+            search_model(request, display.hear)
+        kinds = _winners(Outputs(request.output)) | _compared(problem, budget)
+        found = {**searched, "kinds": kinds}
+        with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    entries: dict[str, dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8"))
     return {
         kind: Choice(
-            Recipe.from_mapping(entry["recipe"], source=kept), entry["divergence"], entry["metric"]
+            Recipe.from_mapping(entry["recipe"], source=path), entry["divergence"], entry["metric"]
         )
-        for kind, entry in entries.items()
+        for kind, entry in found["kinds"].items()
     }
+
+
+def _problem(request: SearchRequest) -> Problem:
+    with tempfile.TemporaryDirectory() as folder:
+        return Problem.open(request, Outputs(Path(folder)), join_processes(), lambda report: None)
 
 
 def _winners(outputs: Outputs) -> dict[str, dict[str, Any]]:
@@ -76,17 +91,14 @@ def _winners(outputs: Outputs) -> dict[str, dict[str, Any]]:
     }
 
 
-def _compared(request: SearchRequest, budget: Budget) -> dict[str, dict[str, Any]]:
+def _compared(problem: Problem, budget: Budget) -> dict[str, dict[str, Any]]:
     """What the winners are compared with, scored as they were."""
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = Outputs(Path(folder))
-        problem = Problem.open(request, outputs, join_processes(), lambda report: None)
-        ready = Ready.of(problem, lambda report: None)
+    ready = Ready.of(problem, lambda report: None)
     space = problem.spaces["component"]
 
     def entry(candidate: Candidate) -> dict[str, Any]:
         score = ready.scorer.score(schemes_of(space, candidate))
-        recipe = recipe_for(space, candidate, request.recipe)
+        recipe = recipe_for(space, candidate, problem.request.recipe)
         return {
             "recipe": recipe.as_mapping(),
             "divergence": score.divergence,

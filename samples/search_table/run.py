@@ -5,66 +5,113 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
+from nxmi_export.processor import this_processor
+from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from samples.fine_tune import PRECISION, progress_bar
 from samples.glue_table import cells as glue
-from samples.glue_table.run import SNAPSHOT_SECONDS, Place, run_cell
+from samples.glue_table.run import (
+    SNAPSHOT_SECONDS,
+    Place,
+    commit,
+    kept,
+    recipe_of,
+    run_cell,
+    trained_dense,
+)
 from samples.search_table.cells import Cell
 from samples.search_table.choose import Choice, chosen
 
 __all__ = ["run"]
 
 
+# Of a recipe, what the search decides.
+_SCHEMES = ("default", "schemes", "overrides")
+
+
 def run(cell: Cell, place: Place, results: Path) -> dict[str, Any]:
     """Search and train the cell unless its result is there; what was interrupted goes on.
 
-    `place` is that of the GLUE table, whose dense models are what is searched and compressed.
+    `place` is that of the GLUE table, whose dense models are what is searched and compressed, and
+    whose `deploy` is the uniform configuration of the nominal budget: it is trained there. Exits
+    where something that is kept was made with other settings.
     """
-    path = results / f"{cell.name}.json"
-    if not path.exists():
-        result = _trained(cell, place)
+    path, asked = results / f"{cell.name}.json", _asked(cell)
+    found = kept(path, asked)
+    if found is None:
+        found = {"cell": asdict(cell), **asked, **_trained(cell, place)}
         with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
+def _asked(cell: Cell) -> dict[str, Any]:
+    """What decides a cell's result, but for what the search finds."""
+    return {"settings": _without_schemes(recipe_of(_deploy(cell))), "precision": PRECISION}
+
+
+def _deploy(cell: Cell) -> glue.Cell:
+    return glue.Cell(cell.task, "deploy")
+
+
+def _without_schemes(recipe: Recipe) -> dict[str, Any]:
+    return {key: value for key, value in recipe.as_mapping().items() if key not in _SCHEMES}
+
+
 def _trained(cell: Cell, place: Place) -> dict[str, Any]:
-    dense = _dense(cell.task, place)
+    dense = trained_dense(glue.Cell(cell.task, glue.DENSE), place)
     folder = place.models / f"search_{cell.task}_{cell.budget}"
     choice = chosen(cell.task, cell.budget, model=dense, data=place.data, folder=folder)[cell.kind]
-    request = _request(cell, place, dense, choice)
-    account = request.output.with_name(f"{cell.kind}.compress.json")
-    if not account.exists():
-        with progress_bar(cell.name) as on_progress:
-            compress_model(request, on_progress)
-    facts = json.loads(account.read_text(encoding="utf-8"))
     return {
-        "cell": asdict(cell),
         "zero_shot": {"divergence": choice.divergence, "metric": choice.metric},
+        "recipe": choice.recipe.as_mapping(),
+        **_taken_or_compressed(cell, place, dense, choice),
+        "threads": torch.get_num_threads(),
+        "machine": str(this_processor()),
+        "commit": commit(),
+    }
+
+
+def _taken_or_compressed(cell: Cell, place: Place, dense: Path, choice: Choice) -> dict[str, Any]:
+    """The result of the GLUE table's cell where that is the same training, else of one run here."""
+    same = _deploy(cell)
+    if _every_scheme(choice.recipe) == _every_scheme(recipe_of(same)):
+        facts = run_cell(same, place)
+        taken = ("metric", "retention", "scores", "compression", "versions", "seconds")
+        return {"taken_from": same.name, "seed": same.seed, **{name: facts[name] for name in taken}}
+    request = _request(cell, place, dense, choice)
+    facts = _compressed(request)
+    return {
         "metric": facts["metrics"]["compressed"]["primary"],
         "retention": facts["metrics"]["retention"],
         "scores": facts["metrics"],
         "compression": facts["compression"],
-        "recipe": choice.recipe.as_mapping(),
         "seed": request.seed,
-        "precision": PRECISION,
         "versions": facts["versions"],
         "seconds": facts["seconds"],
     }
 
 
-def _dense(task: str, place: Place) -> Path:
-    """The dense model of the GLUE table, trained first where its weights are not here."""
-    cell = glue.Cell(task, glue.DENSE)
-    folder = place.folder_of(cell) / "dense"
-    if not folder.exists():
-        # Its result alone does not help: weights are not kept in the repository.
-        place.result_of(cell).unlink(missing_ok=True)
-        run_cell(cell, place)
-    return folder
+def _every_scheme(recipe: Recipe) -> set[str]:
+    """One alone where a recipe is uniform, however it says so."""
+    return {
+        str(each) for each in (recipe.default, *recipe.schemes.values(), *recipe.overrides.values())
+    }
+
+
+def _compressed(request: CompressRequest) -> dict[str, Any]:
+    """The account of the run; one that is there must be of the same recipe."""
+    path = request.output.with_name(f"{request.output.stem}.compress.json")
+    found = kept(path, {"recipe": request.recipe.as_mapping()})
+    if found is None:
+        with progress_bar(request.recipe_name) as on_progress:
+            compress_model(request, on_progress)
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _request(cell: Cell, place: Place, dense: Path, choice: Choice) -> CompressRequest:

@@ -7,7 +7,8 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from samples.search_table.cells import BUDGETS, KINDS, TASKS, Budget, Cell, Kind
+from samples.cell_table import conditions
+from samples.search_table.cells import BUDGETS, KINDS, TASKS, Budget, Cell, Kind, cells
 
 __all__ = ["markdown", "rank_correlation"]
 
@@ -30,7 +31,8 @@ def markdown(results: Path) -> str:
             average = _average(found, budget, kind)
             lines.append(f"| {budget} | {kind} | {' | '.join(row)} | {average} |")
     lines += ["", "Rank correlation of the divergence before training with the trained metric:", ""]
-    return "\n".join(lines + [f"- {task}: {rank_correlation(found, task)}" for task in TASKS])
+    lines += [f"- {task}: {rank_correlation(found, task)}" for task in TASKS]
+    return "\n".join([*lines, "", *conditions([found.get(cell) for cell in cells()])])
 
 
 def rank_correlation(found: Found, task: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nxmi_export.recipe import Recipe, preset
+from samples.fine_tune import PRECISION
 from samples.glue_table.cells import ABLATIONS, METHODS, TASKS, Cell, cell_named, cells
 from samples.glue_table.run import Place, _settings, run_cell
 from samples.glue_table.table import markdown
@@ -17,7 +18,14 @@ def place(tmp_path: Path) -> Place:
 
 
 def _write(place: Place, cell: Cell, metric: float, retention: float | None = None) -> None:
-    result = {"metric": metric, "settings": _settings(cell, place)}
+    result = {
+        "metric": metric,
+        "settings": _settings(cell, place),
+        "precision": PRECISION,
+        "threads": 1,
+        "machine": "a machine",
+        "versions": {"torch": "2"},
+    }
     if retention is not None:
         result["retention"] = retention
     place.result_of(cell).write_text(json.dumps(result))
@@ -59,6 +67,15 @@ def test_what_was_not_run_says_so(place: Place) -> None:
     assert _row(text, "asp")[5] == ""  # SST-2 was never planned
 
 
+def test_the_table_tells_where_its_cells_were_run(place: Place) -> None:
+    _write(place, Cell("mrpc", "deploy"), 0.8)
+    _write(place, Cell("rte", "deploy"), 0.7)
+    assert markdown(place.results).endswith(
+        f"\n\n2 of {len(list(cells()))} cells were run.\n"
+        f"- 2 in {PRECISION}, OMP_NUM_THREADS=1, a machine, torch 2"
+    )
+
+
 def test_seeds_become_a_mean_and_a_spread(place: Place) -> None:
     for seed, metric in enumerate((0.80, 0.82, 0.84)):
         _write(place, Cell("mrpc", "deploy", seed), metric, retention=metric / 0.8)
@@ -81,12 +98,23 @@ def test_a_finished_cell_is_not_run_again(place: Place) -> None:
 def test_a_result_of_other_settings_is_not_taken_for_the_cells(place: Place) -> None:
     cell = Cell("mrpc", "deploy")
     path = place.result_of(cell)
-    path.write_text(json.dumps({"metric": 0.8, "settings": preset("w4").as_mapping()}))
+    path.write_text(json.dumps({"settings": preset("w4").as_mapping(), "precision": "another"}))
     with pytest.raises(SystemExit) as refusal:
         run_cell(cell, place)
     assert str(refusal.value) == (
-        f"{path}: made with other settings; delete it to run the cell again"
+        f"{path}: made with other settings and precision; delete it to run the cell again"
     )
+
+
+def test_a_dense_result_of_another_precision_is_not_replaced(place: Place) -> None:
+    dense = Cell("mrpc", "dense")
+    _write(place, dense, 0.8)
+    path = place.result_of(dense)
+    text = json.dumps(json.loads(path.read_text()) | {"precision": "another"})
+    path.write_text(text)
+    with pytest.raises(SystemExit, match="made with other precision"):
+        run_cell(Cell("mrpc", "deploy"), place)
+    assert path.read_text() == text
 
 
 def test_runs_for_choosing_settings_have_files_of_their_own(tmp_path: Path) -> None:

@@ -6,19 +6,26 @@ from pathlib import Path
 import pytest
 
 from nxmi_export.glue import task_named
-from nxmi_export.recipe import preset
+from nxmi_export.recipe import Recipe, preset
 from samples.fine_tune import PRECISION
-from samples.glue_table.run import Place
+from samples.glue_table import cells as glue
+from samples.glue_table import run as glue_run
+from samples.glue_table.run import Place, recipe_of
 from samples.search_table import run as running
 from samples.search_table.cells import BUDGETS, KINDS, TARGET, TASKS, Cell, cell_named, cells
 from samples.search_table.choose import Choice, chosen
 from samples.search_table.table import markdown, rank_correlation
 from tests.cli.compress.compress_runs import write_dense, write_task
+from tests.tiny_models import tiny_model
 
 
 def _write(results: Path, cell: Cell, metric: float, divergence: float = 0.1) -> None:
     result = {
         "cell": {"task": cell.task, "budget": cell.budget, "kind": cell.kind},
+        **running._asked(cell),
+        "threads": 1,
+        "machine": "a machine",
+        "versions": {"torch": "2"},
         "zero_shot": {"divergence": divergence, "metric": 0.5},
         "metric": metric,
         "retention": metric / 0.8,
@@ -84,13 +91,65 @@ def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
     assert running.run(cell, place, tmp_path)["metric"] == 0.75
 
 
-def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"precision": "another"}, "precision"), ({"settings": {}}, "settings")],
+)
+def test_a_result_made_otherwise_is_not_taken_for_the_cells(
+    tmp_path: Path, changed: dict[str, object], named: str
+) -> None:
+    cell = Cell("mrpc", "nominal", "layer")
+    _write(tmp_path, cell, 0.75)
+    path = tmp_path / f"{cell.name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(SystemExit) as refusal:
+        running.run(cell, Place(tmp_path, tmp_path, tmp_path), tmp_path)
+    assert str(refusal.value) == (
+        f"{path}: made with other {named}; delete it to run the cell again"
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path, task: str) -> None:
+    cell = Cell(task, "metadata", "random")
+    deploy = recipe_of(glue.Cell(task, "deploy"))
+    assert running._asked(cell)["settings"]["training"] == deploy.training.model_dump(mode="json")
+    assert deploy.training.epochs == glue.EPOCHS[task]
     place = Place(tmp_path, tmp_path, tmp_path)
-    choice = Choice(preset("deploy"), 0.1, 0.8)
-    request = running._request(Cell("rte", "metadata", "random"), place, tmp_path, choice)
-    assert request.recipe.training == preset("deploy").training
+    request = running._request(cell, place, tmp_path, Choice(deploy, 0.1, 0.8))
     assert (request.seed, request.precision, request.resume) == (0, PRECISION, True)
-    assert request.output == tmp_path / "search_rte_metadata" / "random.pt"
+    assert request.output == tmp_path / f"search_{task}_metadata" / "random.pt"
+
+
+@pytest.mark.parametrize(
+    "schemes",
+    [{}, {"schemes": {"query": "2:4+int8"}}, {"overrides": {"*.query": "2:4+int8"}}],
+)
+def test_the_uniform_configuration_is_the_glue_tables_deploy(
+    tmp_path: Path, schemes: dict[str, object]
+) -> None:
+    place, same = Place(tmp_path, tmp_path, tmp_path), glue.Cell("mrpc", "deploy")
+    facts = {name: name for name in ("scores", "compression", "versions", "seconds")}
+    result = {**glue_run._asked(same, place), "metric": 0.8, "retention": 0.99, **facts}
+    place.result_of(same).write_text(json.dumps(result))
+    mapping = recipe_of(same).as_mapping() | schemes
+    choice = Choice(Recipe.from_mapping(mapping, source="test"), 0.1, 0.8)
+    cell = Cell("mrpc", "nominal", "uniform")
+    taken = running._taken_or_compressed(cell, place, tmp_path, choice)
+    assert taken == {
+        "taken_from": same.name, "seed": 0, "metric": 0.8, "retention": 0.99, **facts
+    }  # fmt: skip
+
+
+def test_an_account_of_another_recipe_is_not_taken_for_the_cells(tmp_path: Path) -> None:
+    place = Place(tmp_path, tmp_path, tmp_path)
+    choice = Choice(preset("w4"), 0.1, 0.8)
+    request = running._request(Cell("mrpc", "nominal", "random"), place, tmp_path, choice)
+    account = tmp_path / "search_mrpc_nominal" / "random.compress.json"
+    account.parent.mkdir()
+    account.write_text(json.dumps({"recipe": preset("deploy").as_mapping()}))
+    with pytest.raises(SystemExit, match="made with other recipe; delete it"):
+        running._compressed(request)
 
 
 @pytest.mark.slow
@@ -104,5 +163,13 @@ def test_the_configurations_of_a_budget_are_chosen_once(tmp_path: Path) -> None:
     # The winner is the best of all that keep the budget, which the others do.
     assert first["component"].divergence <= first["uniform"].divergence
     assert first["component"].divergence <= first["random"].divergence
-    model.rename(tmp_path / "elsewhere")
+    journal = folder / "search" / "search.jsonl"
+    written = journal.read_bytes()
     assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
+    # An interruption after the search: it is read off its journal.
+    (folder / "choices.json").unlink()
+    assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
+    assert journal.read_bytes() == written
+    other = write_dense(tmp_path / "other", tiny_model(seed=1))
+    with pytest.raises(SystemExit, match="made with other searched; delete it"):
+        chosen("mrpc", "metadata", model=other, data=data, folder=folder)
