@@ -9,10 +9,8 @@ import pytest
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import restore
+from samples.readme_tables import README, with_tables
 from tests.tiny_models import toy_dataset, write_hugging_face
-
-README = Path(__file__).parents[2] / "README.md"
-
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
@@ -42,3 +40,14 @@ def test_the_readme_compresses_a_model(
     checkpoint = read_checkpoint("model.pt")
     assert str(checkpoint.recipe and checkpoint.recipe.default) == "2:4+int8"
     restore(checkpoint)
+
+
+def test_the_readmes_tables_are_those_that_are_stored() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == with_tables(text), "python -m samples.readme_tables writes them"
+
+
+def test_a_readme_without_a_tables_marks_is_refused() -> None:
+    text = README.read_text(encoding="utf-8").replace("<!-- glue:end -->", "")
+    with pytest.raises(ValueError, match=r"glue:begin.* is there 0 times, not once"):
+        with_tables(text)

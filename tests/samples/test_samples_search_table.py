@@ -63,6 +63,21 @@ def test_an_average_needs_all_tasks(tmp_path: Path) -> None:
     assert "| 72.0, 90.0% | 96.7% |" in markdown(tmp_path)
 
 
+def test_searches_are_compared_task_by_task(tmp_path: Path) -> None:
+    gain = "- nominal: `layer` beside `uniform`, points on average: "
+    aim = "- nominal: the better search keeps at least 99.5% of dense on average: "
+    for task, metric in zip(TASKS, (0.81, 0.80, 0.82), strict=True):
+        assert f"{gain}not known yet" in markdown(tmp_path)
+        assert f"{aim}not known yet" in markdown(tmp_path)
+        for kind, other in (("uniform", 0.8), ("component", 0.7), ("layer", metric)):
+            _write(tmp_path, Cell(task, "nominal", kind), other)
+    text = markdown(tmp_path)
+    assert f"{gain}+1.0 (mrpc +1.0, stsb +0.0, rte +2.0)" in text
+    assert f"{aim}met" in text
+    _write(tmp_path, Cell("rte", "nominal", "layer"), 0.6)
+    assert f"{aim}missed" in markdown(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [
