@@ -1,1 +1,1 @@
-"""Searched configurations, trained: against uniform ones and a random one of the same size."""
+"""Searched configurations, trained: against uniform and random ones within the same budget."""

@@ -31,6 +31,11 @@ __all__ = ["run"]
 
 # Of a recipe, what the search decides.
 _SCHEMES = ("default", "schemes", "overrides")
+# What a cell has in common with one of the GLUE table.
+TAKEN = (
+    *("metric", "retention", "scores", "compression", "seconds"),
+    *("versions", "threads", "machine", "commit"),
+)
 
 
 def run(cell: Cell, place: Place, results: Path) -> dict[str, Any]:
@@ -67,22 +72,21 @@ def _trained(cell: Cell, place: Place) -> dict[str, Any]:
     folder = place.models / f"search_{cell.task}_{cell.budget}"
     choice = chosen(cell.task, cell.budget, model=dense, data=place.data, folder=folder)[cell.kind]
     return {
+        "searched": choice.searched,
         "zero_shot": {"divergence": choice.divergence, "metric": choice.metric},
+        "size": choice.size,
+        "schemes": dict(choice.schemes),
         "recipe": choice.recipe.as_mapping(),
         **_taken_or_compressed(cell, place, dense, choice),
-        "threads": torch.get_num_threads(),
-        "machine": str(this_processor()),
-        "commit": commit(),
     }
 
 
 def _taken_or_compressed(cell: Cell, place: Place, dense: Path, choice: Choice) -> dict[str, Any]:
     """The result of the GLUE table's cell where that is the same training, else of one run here."""
     same = _deploy(cell)
-    if _every_scheme(choice.recipe) == _every_scheme(recipe_of(same)):
-        facts = run_cell(same, place)
-        taken = ("metric", "retention", "scores", "compression", "versions", "seconds")
-        return {"taken_from": same.name, "seed": same.seed, **{name: facts[name] for name in taken}}
+    if set(choice.schemes.values()) == {str(recipe_of(same).default)}:
+        found = run_cell(same, place)
+        return {"taken_from": same.name, "seed": same.seed, **{name: found[name] for name in TAKEN}}
     request = _request(cell, place, dense, choice)
     facts = _compressed(request)
     return {
@@ -93,13 +97,9 @@ def _taken_or_compressed(cell: Cell, place: Place, dense: Path, choice: Choice) 
         "seed": request.seed,
         "versions": facts["versions"],
         "seconds": facts["seconds"],
-    }
-
-
-def _every_scheme(recipe: Recipe) -> set[str]:
-    """One alone where a recipe is uniform, however it says so."""
-    return {
-        str(each) for each in (recipe.default, *recipe.schemes.values(), *recipe.overrides.values())
+        "threads": torch.get_num_threads(),
+        "machine": str(this_processor()),
+        "commit": commit(),
     }
 
 

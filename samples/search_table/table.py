@@ -25,15 +25,16 @@ def markdown(results: Path) -> str:
     """Metric and retention of dense, by budget and kind; then the rank correlations."""
     found = _read(results)
     lines = [
-        "| 12.5 % | configuration | " + " | ".join(TASKS) + " | average retention |",
-        "|---|---|" + "---|" * (len(TASKS) + 1),
+        "| 12.5 % | configuration | " + " | ".join(TASKS) + " | average retention | size |",
+        "|---|---|" + "---|" * (len(TASKS) + 2),
     ]
     for budget in BUDGETS:
         for kind in KINDS:
             row = [_entry(found.get(Cell(task, budget, kind))) for task in TASKS]
             kept = _retention(found, budget, kind)
             average = "" if kept is None else f"{kept:.1%}"
-            lines.append(f"| {budget} | {kind} | {' | '.join(row)} | {average} |")
+            sizes = _sizes(found, budget, kind)
+            lines.append(f"| {budget} | {kind} | {' | '.join(row)} | {average} | {sizes} |")
     lines += ["", *_aims(found)]
     lines += ["", "Rank correlation of the divergence before training with the trained metric:", ""]
     lines += [f"- {task}: {rank_correlation(found, task)}" for task in TASKS]
@@ -64,11 +65,13 @@ def _gain(found: Found, budget: Budget, kind: Kind, other: Kind) -> str:
 
 def rank_correlation(found: Found, task: str) -> str:
     """Spearman's, positive where less divergence ends in a higher metric; with the honest n."""
-    pairs = [
-        (-each["zero_shot"]["divergence"], each["metric"])
+    # The same configuration, chosen twice, was trained to the same weights: it counts once.
+    configurations = {
+        json.dumps(each["schemes"], sort_keys=True): each
         for cell, each in found.items()
         if cell.task == task
-    ]
+    }
+    pairs = [(-each["zero_shot"]["divergence"], each["metric"]) for each in configurations.values()]
     if len(pairs) < FEWEST:
         return f"too few to tell (n = {len(pairs)})"
     expected, trained = zip(*pairs, strict=True)
@@ -89,9 +92,23 @@ def _retention(found: Found, budget: Budget, kind: Kind) -> float | None:
     return statistics.fmean(kept) if len(kept) == len(TASKS) else None
 
 
+def _sizes(found: Found, budget: Budget, kind: Kind) -> str:
+    """From the smallest of any task to the largest, as the budget counts them."""
+    results = (found.get(Cell(task, budget, kind)) for task in TASKS)
+    sizes = sorted(100 * each["size"] for each in results if each)
+    return " to ".join(dict.fromkeys(f"{each:.1f} %" for each in (*sizes[:1], *sizes[-1:])))
+
+
 def _read(results: Path) -> Found:
-    found = {}
+    """Exits where the configurations of one task and budget are of different searches."""
+    found, searches = {}, {}
     for path in sorted(results.glob("*.json")):
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found[Cell(**result["cell"])] = result
+        cell = Cell(**result["cell"])
+        if searches.setdefault((cell.task, cell.budget), result["searched"]) != result["searched"]:
+            raise SystemExit(
+                f"{path}: chosen by another search than others of {cell.task}, {cell.budget}; "
+                "delete those of the older search to run them again"
+            )
+        found[cell] = result
     return found

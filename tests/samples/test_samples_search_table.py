@@ -26,7 +26,10 @@ def _write(results: Path, cell: Cell, metric: float, divergence: float = 0.1) ->
         "threads": 1,
         "machine": "a machine",
         "versions": {"torch": "2"},
+        "searched": "once",
         "zero_shot": {"divergence": divergence, "metric": 0.5},
+        "size": 0.125,
+        "schemes": {"query": f"scheme of {cell.name}"},
         "metric": metric,
         "retention": metric / 0.8,
     }
@@ -51,16 +54,18 @@ def test_uniform_configurations_fill_their_budget_to_the_last_bit() -> None:
 
 def test_what_was_not_run_says_so(tmp_path: Path) -> None:
     text = markdown(tmp_path)
-    assert "| nominal | layer | not run | not run | not run |  |" in text
+    assert "| nominal | layer | not run | not run | not run |  |  |" in text
     assert "- mrpc: too few to tell (n = 0)" in text
 
 
 def test_an_average_needs_all_tasks(tmp_path: Path) -> None:
     for task in TASKS[:2]:
         _write(tmp_path, Cell(task, "nominal", "layer"), 0.8)
-    assert "| nominal | layer | 80.0, 100.0% | 80.0, 100.0% | not run |  |" in markdown(tmp_path)
+    assert "| nominal | layer | 80.0, 100.0% | 80.0, 100.0% | not run |  | 12.5 % |" in markdown(
+        tmp_path
+    )
     _write(tmp_path, Cell(TASKS[2], "nominal", "layer"), 0.72)
-    assert "| 72.0, 90.0% | 96.7% |" in markdown(tmp_path)
+    assert "| 72.0, 90.0% | 96.7% | 12.5 % |" in markdown(tmp_path)
 
 
 def test_searches_are_compared_task_by_task(tmp_path: Path) -> None:
@@ -93,10 +98,33 @@ def test_a_rank_correlation_is_positive_where_less_divergence_ended_better(
         Cell("mrpc", "nominal", kind): {
             "zero_shot": {"divergence": 0.1 * place},
             "metric": metric,
+            "schemes": {"query": kind},
         }
         for place, (kind, metric) in enumerate(zip(KINDS, metrics, strict=True), start=1)
     }
     assert rank_correlation(found, "mrpc") == expected
+
+
+def test_a_configuration_that_was_chosen_twice_counts_once() -> None:
+    found = {
+        Cell("mrpc", budget, kind): {
+            "zero_shot": {"divergence": 0.1 * place},
+            "metric": 0.9 - 0.1 * place,
+            "schemes": {"query": kind, "key": "int8"},
+        }
+        for budget in BUDGETS
+        for place, kind in enumerate(KINDS)
+    }
+    assert rank_correlation(found, "mrpc") == "+1.00 (n = 4, p = 0.00)"
+
+
+def test_a_table_of_two_searches_is_refused(tmp_path: Path) -> None:
+    for kind in KINDS:
+        _write(tmp_path, Cell("mrpc", "nominal", kind), 0.8)
+    path = tmp_path / "mrpc_nominal_uniform.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"searched": "again"}))
+    with pytest.raises(SystemExit, match=r"uniform.json: chosen by another search than others of"):
+        markdown(tmp_path)
 
 
 def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
@@ -131,34 +159,44 @@ def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path, t
     assert running._asked(cell)["settings"]["training"] == deploy.training.model_dump(mode="json")
     assert deploy.training.epochs == glue.EPOCHS[task]
     place = Place(tmp_path, tmp_path, tmp_path)
-    request = running._request(cell, place, tmp_path, Choice(deploy, 0.1, 0.8))
+    request = running._request(cell, place, tmp_path, _choice(deploy, "int4"))
     assert (request.seed, request.precision, request.resume) == (0, PRECISION, True)
     assert request.output == tmp_path / f"search_{task}_metadata" / "random.pt"
 
 
-@pytest.mark.parametrize(
-    "schemes",
-    [{}, {"schemes": {"query": "2:4+int8"}}, {"overrides": {"*.query": "2:4+int8"}}],
-)
+def _choice(recipe: Recipe, *schemes: str) -> Choice:
+    by_linear = {f"linear {place}": scheme for place, scheme in enumerate(schemes)}
+    return Choice(recipe, by_linear, 0.125, 0.1, 0.8, "once")
+
+
 def test_the_uniform_configuration_is_the_glue_tables_deploy(
-    tmp_path: Path, schemes: dict[str, object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, same = Place(tmp_path, tmp_path, tmp_path), glue.Cell("mrpc", "deploy")
-    facts = {name: name for name in ("scores", "compression", "versions", "seconds")}
-    result = {**glue_run._asked(same, place), "metric": 0.8, "retention": 0.99, **facts}
+    facts = {name: f"its {name}" for name in running.TAKEN}
+    result = {**glue_run._asked(same, place), **facts}
     place.result_of(same).write_text(json.dumps(result))
-    mapping = recipe_of(same).as_mapping() | schemes
-    choice = Choice(Recipe.from_mapping(mapping, source="test"), 0.1, 0.8)
-    cell = Cell("mrpc", "nominal", "uniform")
-    taken = running._taken_or_compressed(cell, place, tmp_path, choice)
-    assert taken == {
-        "taken_from": same.name, "seed": 0, "metric": 0.8, "retention": 0.99, **facts
-    }  # fmt: skip
+    recipe, cell = recipe_of(same), Cell("mrpc", "nominal", "uniform")
+    taken = running._taken_or_compressed(
+        cell, place, tmp_path, _choice(recipe, "2:4+int8", "2:4+int8")
+    )
+    assert taken == {"taken_from": same.name, "seed": 0, **facts}
+    compressed: list[object] = []
+
+    def instead(request: object) -> dict[str, object]:
+        compressed.append(request)
+        metrics = {"compressed": {"primary": 0.7}, "retention": 0.9}
+        return {"metrics": metrics, "compression": {}, "versions": {}, "seconds": 1.0}
+
+    monkeypatch.setattr(running, "_compressed", instead)
+    mixed = _choice(recipe, "2:4+int8", "int4")
+    assert running._taken_or_compressed(cell, place, tmp_path, mixed)["metric"] == 0.7
+    assert len(compressed) == 1
 
 
 def test_an_account_of_another_recipe_is_not_taken_for_the_cells(tmp_path: Path) -> None:
     place = Place(tmp_path, tmp_path, tmp_path)
-    choice = Choice(preset("w4"), 0.1, 0.8)
+    choice = _choice(preset("w4"), "2:4+int4")
     request = running._request(Cell("mrpc", "nominal", "random"), place, tmp_path, choice)
     account = tmp_path / "search_mrpc_nominal" / "random.compress.json"
     account.parent.mkdir()
@@ -168,13 +206,16 @@ def test_an_account_of_another_recipe_is_not_taken_for_the_cells(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_configurations_of_a_budget_are_chosen_once(tmp_path: Path) -> None:
+def test_the_configurations_of_a_budget_are_chosen_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = write_task(tmp_path / "glue", task_named("mrpc"), train=64)
     model = write_dense(tmp_path / "dense")
     folder = tmp_path / "search_mrpc_metadata"
     first = chosen("mrpc", "metadata", model=model, data=data, folder=folder)
     assert set(first) == set(KINDS)
-    assert {str(each) for each in first["uniform"].recipe.schemes.values()} == {"int4"}
+    assert set(first["uniform"].schemes.values()) == {"int4"}
+    assert all(each.size <= TARGET for each in first.values())
     # The winner is the best of all that keep the budget, which the others do.
     assert first["component"].divergence <= first["uniform"].divergence
     assert first["component"].divergence <= first["random"].divergence
@@ -186,5 +227,8 @@ def test_the_configurations_of_a_budget_are_chosen_once(tmp_path: Path) -> None:
     assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
     assert journal.read_bytes() == written
     other = write_dense(tmp_path / "other", tiny_model(seed=1))
-    with pytest.raises(SystemExit, match="made with other searched; delete it"):
+    # Threads are no reason to search again; another model is.
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
+    with pytest.raises(SystemExit, match="made with other model weights; delete it"):
         chosen("mrpc", "metadata", model=other, data=data, folder=folder)
