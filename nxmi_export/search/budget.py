@@ -7,7 +7,7 @@ from nxmi_export.search.limits import LatencyBudget, SizeBudget
 from nxmi_export.search.program import EXACT, QUICK, Effort, Program
 from nxmi_export.search.space import Candidate, SearchSpace
 
-__all__ = ["Budget", "LatencyBudget", "SizeBudget", "check_feasible", "feasible"]
+__all__ = ["Budget", "LatencyBudget", "SizeBudget", "check_feasible", "check_listable", "feasible"]
 
 MAX_LISTED = 2_000_000  # candidates to look at one by one; the solver has no such limit
 
@@ -47,15 +47,20 @@ def feasible(space: SearchSpace, budget: Budget) -> list[Candidate]:
 
     Raises UsageError where there are none, or more to look at than `MAX_LISTED`.
     """
+    check_listable(space)
+    check_feasible(space, budget)
+    return [candidate for candidate in space.candidates() if budget.admits(space, candidate)]
+
+
+def check_listable(space: SearchSpace) -> None:
+    """Raise UsageError where `feasible` would have more to look at than `MAX_LISTED`."""
     if space.size > MAX_LISTED:
         raise UsageError(
             f"search space per {space.granularity}",
             expected=f"at most {MAX_LISTED} candidates to look at one by one",
             found=f"{space.size:.3g}",
-            remedy="search per component or with fewer schemes, or let the solver choose",
+            remedy="give fewer schemes, or search per layer, where the solver chooses",
         )
-    check_feasible(space, budget)
-    return [candidate for candidate in space.candidates() if budget.admits(space, candidate)]
 
 
 def check_feasible(space: SearchSpace, budget: Budget) -> None:

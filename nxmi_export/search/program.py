@@ -7,11 +7,11 @@ may add columns and rows of their own: see `seconds_of`.
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import csr_array
 
 from nxmi_export.errors import InternalError
@@ -26,7 +26,7 @@ Coefficients = Mapping[int, float]  # by column; the others are 0
 # HiGHS stops within 1e-6 of the optimum and of every limit, absolutely. Costs and limits of this
 # size make that 1e-10 of them.
 SCALE = 1e4
-_OPTIMAL, _LIMIT, _INFEASIBLE = 0, 1, 2  # of scipy's OptimizeResult.status
+_OPTIMAL, _INFEASIBLE = 0, 2  # of scipy's OptimizeResult.status
 _MOST_PASSED = 20  # solutions at the edge of a limit, each of which costs one more solve
 
 
@@ -135,19 +135,16 @@ class Program:
         )
 
     def _solution(self, cost: Coefficients, rows: Sequence[Row]) -> Candidate | None:
-        result = milp(
-            _scaled(cost, self._count),
-            integrality=np.ones(self._count),
-            bounds=Bounds(0, 1),
-            constraints=_constraint(rows, self._count),
-            options=self.effort.options,
-        )
+        result = self._solved(cost, rows, self.effort)
+        if result.status not in (_OPTIMAL, _INFEASIBLE) and result.x is None:
+            # Whether anything keeps the rows is no matter of effort.
+            result = self._solved(cost, rows, replace(self.effort, nodes=None))
         if result.status == _INFEASIBLE:
             return None
         effort = self.effort
+        # Which status a full tree has depends on the release of scipy.
         nodes_done = effort.nodes is not None and (result.mip_node_count or 0) >= effort.nodes
-        good_enough = result.status == _LIMIT and nodes_done and result.x is not None
-        if result.status != _OPTIMAL and not good_enough:
+        if result.status != _OPTIMAL and not (nodes_done and result.x is not None):
             raise InternalError(
                 "solver of the search",
                 expected=f"the optimum within {effort.seconds:g} seconds",
@@ -160,6 +157,15 @@ class Program:
                 next(text for text, column in columns.items() if taken[column])
                 for columns in self._choices
             )
+        )
+
+    def _solved(self, cost: Coefficients, rows: Sequence[Row], effort: Effort) -> OptimizeResult:
+        return milp(
+            _scaled(cost, self._count),
+            integrality=np.ones(self._count),
+            bounds=Bounds(0, 1),
+            constraints=_constraint(rows, self._count),
+            options=effort.options,
         )
 
 

@@ -56,9 +56,9 @@ class Score:
     """Means over the slice, of which `examples` were scored; `metric` only where those are all.
 
     `divergence`: KL(dense ‖ candidate) of the class probabilities, in nats, or the squared
-    difference of a regression's outputs. Where the candidate was given up, its estimate from what
-    was seen, unbiased whatever the examples' chances (Des Raj, 1956). `metric`: the task's primary
-    metric.
+    difference of a regression's outputs. Where the candidate was given up, an estimate from what
+    was seen (Des Raj, 1956), too high on average, as what looks bad is what is given up; nothing
+    is ranked by it. `metric`: the task's primary metric.
     """
 
     examples: int

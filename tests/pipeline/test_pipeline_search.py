@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.glue import task_named
 from nxmi_export.latency import LatencyTable
-from nxmi_export.recipe import Recipe
+from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.budget import Budget, SizeBudget, feasible
 from nxmi_export.search.conditional import RADII
 from nxmi_export.search.latency_model import LatencyModel
@@ -284,7 +285,7 @@ def test_a_budget_that_only_layers_keep_is_searched_per_layer(
     assert result is not None
     assert result.winners.keys() == {"layer"}
     assert result.stops["layer"].error == 0.05  # nothing is left for another search
-    assert result.remarks[0].startswith("searched per layer alone, as per component nothing fits (")
+    assert result.remarks[0].startswith("searched per layer alone, as per component it cannot be (")
     assert result.measured
 
 
@@ -414,8 +415,8 @@ def test_another_search_cannot_be_resumed(finished: Finished, tmp_path: Path) ->
         search_model(request)
     assert str(error.value) == (
         f"{folder / 'search.jsonl'}: expected the journal of this search (seed 1), found that of "
-        "another (seed 0); resume with the settings it was made with, or pass --overwrite to "
-        "start anew"
+        "another (seed 0); resume with the settings it was made with, or pass --overwrite without "
+        "--resume to start anew"
     )
     with pytest.raises(OutputError) as refusal:
         search_model(dataclasses.replace(request, resume=False))
@@ -434,8 +435,55 @@ def test_a_journal_that_nobody_wrote_is_refused(finished: Finished, tmp_path: Pa
         search_model(dataclasses.replace(finished.request, output=folder, resume=True))
     assert str(error.value) == (
         f"{folder / 'search.jsonl'}, line 2: expected a line of the interrupted search, "
-        'found \'{"event": "score"}\'; pass --overwrite to start anew'
+        'found \'{"event": "score"}\'; pass --overwrite without --resume to start anew'
     )
+
+
+def test_a_finished_search_survives_that_another_cannot_be_resumed(
+    finished: Finished, tmp_path: Path
+) -> None:
+    folder = tmp_path / "found"
+    shutil.copytree(finished.request.output, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    request = dataclasses.replace(finished.request, output=folder, resume=True, overwrite=True)
+    with pytest.raises(UsageError, match=r"pass --overwrite without --resume to start anew$"):
+        search_model(dataclasses.replace(request, seed=1))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "overwrite", "told"),
+    [
+        ("notes.txt", True, "ranked: expected recipes of an earlier search or an unused name"),
+        ("mine.yaml", False, "expected a folder without a search in it, found recipes in ranked"),
+    ],
+)
+def test_somebodys_files_are_not_replaced_and_are_seen_before_the_search(
+    finished: Finished, tmp_path: Path, name: str, overwrite: bool, told: str
+) -> None:
+    ranked = tmp_path / "found" / "ranked"
+    ranked.mkdir(parents=True)
+    (ranked / name).write_text("somebody's")
+    request = dataclasses.replace(finished.request, output=ranked.parent, overwrite=overwrite)
+    reports: list[object] = []
+    with pytest.raises(OutputError, match=told):
+        search_model(request, reports.append)
+    assert not reports
+    assert (ranked / name).read_text() == "somebody's"
+
+
+def test_too_many_choices_per_component_are_seen_before_anything_is_computed(
+    finished: Finished, tmp_path: Path
+) -> None:
+    texts = "2:4 1:4 4:8 1:2 int8 int4 2:4+int8 2:4+int4 1:4+int8 1:4+int4 4:8+int8 4:8+int4"
+    schemes = tuple(map(Scheme.parse, texts.split()))
+    request = dataclasses.replace(
+        finished.request, output=tmp_path / "found", schemes=schemes, per="component"
+    )
+    reports: list[object] = []
+    with pytest.raises(UsageError, match=r"found 2\.99e\+06; give fewer schemes, or search per"):
+        search_model(request, reports.append)
+    assert not any(isinstance(each, LinearPrepared) for each in reports)
 
 
 @pytest.mark.slow

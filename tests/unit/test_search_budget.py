@@ -216,5 +216,5 @@ def test_a_space_too_large_to_list_is_left_to_the_solver() -> None:
         feasible(space, size(0.125))
     assert str(caught.value) == (
         "search space per layer: expected at most 2000000 candidates to look at one by one, "
-        "found 2.44e+08; search per component or with fewer schemes, or let the solver choose"
+        "found 2.44e+08; give fewer schemes, or search per layer, where the solver chooses"
     )

@@ -3,11 +3,13 @@
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import OptimizeResult, milp
 
 from nxmi_export.errors import InternalError, UsageError
 from nxmi_export.latency.encoder_shapes import encoder_shapes
@@ -15,7 +17,7 @@ from nxmi_export.latency.roofline import roofline
 from nxmi_export.recipe import Placement, Scheme
 from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
 from nxmi_export.search.latency_model import LatencyModel, LinearLatency
-from nxmi_export.search.program import QUICK, Effort, Program
+from nxmi_export.search.program import QUICK, Coefficients, Effort, Program, at_most
 from nxmi_export.search.size import size_of
 from nxmi_export.search.solve import Losses, Near, loss_of, solve
 from nxmi_export.search.space import Candidate, Group, SearchSpace
@@ -190,6 +192,69 @@ def test_a_loss_that_is_missing_is_refused() -> None:
         f"loss of {QUERY} as int4: expected a finite number, found none; "
         "measure it again, or leave the scheme out"
     )
+
+
+@dataclass
+class Knapsack:
+    """Random costs and limits that a mixture of options keeps better than any single ones."""
+
+    program: Program
+    costs: Coefficients
+    limits: list[Coefficients]
+
+    @classmethod
+    def of(cls, limits: int, effort: Effort) -> "Knapsack":
+        space = SearchSpace.of(tiny_model(num_hidden_layers=4), "layer")
+        program, rng = Program(space, effort=effort), np.random.default_rng(0)
+        columns = [column for each in program.choices for column in each.values()]
+        costs, *rest = (
+            dict(zip(columns, rng.random(len(columns)), strict=True)) for _ in range(limits + 1)
+        )
+        return cls(program, costs, rest)
+
+    @property
+    def most(self) -> float:
+        return 0.4 * len(self.program.choices)
+
+    def solved(self) -> Candidate | None:
+        return self.program.minimize(self.costs, [at_most(each, self.most) for each in self.limits])
+
+    def sum(self, candidate: Candidate, coefficients: Coefficients) -> float:
+        pairs = zip(self.program.choices, candidate.schemes, strict=True)
+        return sum(coefficients[columns[text]] for columns, text in pairs)
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
+    """Of every solve, whether it was proved and whether there is a solution."""
+    noted: list[tuple[bool, bool]] = []
+
+    def solve_and_note(*arguments: Any, **options: Any) -> OptimizeResult:
+        result = milp(*arguments, **options)
+        noted.append((result.status == 0, result.x is not None))
+        return result
+
+    monkeypatch.setattr("nxmi_export.search.program.milp", solve_and_note)
+    return noted
+
+
+def test_a_full_tree_ends_with_the_best_found_so_far(ended: list[tuple[bool, bool]]) -> None:
+    full = Knapsack.of(2, Effort(nodes=1))
+    best = full.solved()
+    assert ended == [(False, True)]
+    assert best is not None
+    assert full.solved() == best
+    assert all(full.sum(best, each) <= full.most * (1 + 1e-6) for each in full.limits)
+    near = Knapsack.of(2, Effort(gap=0.05)).solved()
+    assert near is not None
+    assert 0.95 * full.sum(near, full.costs) <= full.sum(best, full.costs)
+
+
+def test_a_full_tree_without_a_solution_is_no_proof_that_there_is_none(
+    ended: list[tuple[bool, bool]],
+) -> None:
+    assert Knapsack.of(8, Effort(nodes=1)).solved() is None
+    assert ended == [(False, False), (False, False)]  # the second time it is proved
 
 
 def test_running_out_of_time_is_an_error_and_no_answer() -> None:

@@ -156,7 +156,7 @@ def _entry(line: bytes, path: Path, number: int) -> Entry:
             f"{path}, line {number}",
             expected="a line of the interrupted search",
             found=reprlib.repr(line.decode(errors="replace")),
-            remedy="pass --overwrite to start anew",
+            remedy="pass --overwrite without --resume to start anew",
         )
     return dict(entry)
 
@@ -169,7 +169,8 @@ def _check_same(path: Path, header: Entry, wanted: Mapping[str, str]) -> None:
             path,
             expected=f"the journal of this search ({_told(different, wanted)})",
             found=f"that of another ({_told(different, found)})",
-            remedy="resume with the settings it was made with, or pass --overwrite to start anew",
+            remedy="resume with the settings it was made with, or pass --overwrite without "
+            "--resume to start anew",
         )
 
 

@@ -65,6 +65,7 @@ class Outputs:
         self._check_kinds()
         if not request.overwrite:
             self._check_unused(request.resume)
+        self._check_ranked(request)
 
     def begin(self, request: SearchRequest) -> None:
         """Forget an earlier search unless it is to be resumed.
@@ -89,6 +90,25 @@ class Outputs:
                     found="a folder",
                     remedy="choose another folder with -o",
                 )
+
+    def _check_ranked(self, request: SearchRequest) -> None:
+        """Before the search and not after it; recipes may be somebody's, whatever wrote them."""
+        if not self.ranked.exists():
+            return
+        if not self.ranked.is_dir() or not self.is_ours(self.ranked):
+            raise OutputError(
+                self.ranked,
+                expected="recipes of an earlier search or an unused name",
+                found="a folder of other files" if self.ranked.is_dir() else "a file",
+                remedy="choose another folder with -o, or delete it yourself",
+            )
+        if any(self.ranked.iterdir()) and not (request.overwrite or request.resume):
+            raise OutputError(
+                self.folder,
+                expected="a folder without a search in it",
+                found=f"recipes in {self.ranked.name}",
+                remedy="choose another with -o, or pass --overwrite to replace them",
+            )
 
     def _check_unused(self, resume: bool) -> None:
         if self.result.exists():

@@ -18,7 +18,7 @@ from nxmi_export.compression.training.processes import share, share_weights, tol
 from nxmi_export.errors import UsageError
 from nxmi_export.latency import LatencyTable
 from nxmi_export.recipe import Scheme
-from nxmi_export.search.budget import Budget, check_feasible
+from nxmi_export.search.budget import Budget, check_feasible, check_listable
 from nxmi_export.search.fisher import Curvature, curvature
 from nxmi_export.search.latency_model import LatencyModel
 from nxmi_export.search.progress import LinearPrepared, Origin, Progress, StageBegun
@@ -190,17 +190,20 @@ def _spaces(
     """Those to search, and a remark where one that was asked for cannot be.
 
     Whatever keeps the budget per component does per layer, but not the other way round. Raises
-    UsageError where nothing keeps it.
+    UsageError where nothing keeps it, or where there is too much to look at per component alone.
     """
     spaces = {each: SearchSpace.of(model, each, request.schemes) for each in _origins(request)}
     last = list(spaces)[-1]
     check_feasible(spaces[last], budget)
+    if last == "component":
+        check_listable(spaces[last])
     if request.per != "both":
         return spaces, ()
     try:
+        check_listable(spaces["component"])
         check_feasible(spaces["component"], budget)
     except UsageError as refusal:
-        remark = f"searched per layer alone, as per component nothing fits ({refusal})"
+        remark = f"searched per layer alone, as per component it cannot be ({refusal})"
         return {last: spaces[last]}, (remark,)
     return spaces, ()
 
