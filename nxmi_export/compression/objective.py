@@ -51,6 +51,11 @@ class Objective:
                 # the other implementations do not tell their probabilities
                 self._teacher.set_attn_implementation("eager")
 
+    @property
+    def reaches_logits(self) -> bool:
+        """Whether every parameter that makes the logits has a part in what is minimized."""
+        return self._settings.labels > 0 or self._settings.logits > 0
+
     def forward_options(self) -> dict[str, bool]:
         """What to ask of the student's forward pass, as keyword arguments."""
         options = {

@@ -172,6 +172,27 @@ class SparsitySettings(_Settings):
     decay: Weight = 2e-4  # λ of SR-STE
     recovery: Share = 0.3  # the last share of the steps, under the final mask
 
+    @model_validator(mode="after")
+    def _changes_nothing_that_is_without_effect(self) -> Self:
+        kind = f"method: {self.method}"
+        kind += f", penalty: {self.penalty}" if self.method == "admm" else ""
+        for belongs_to, names in _BELONGING.items():
+            for name in names if belongs_to != kind else ():
+                value, default = getattr(self, name), type(self).model_fields[name].default
+                if value != default:
+                    raise conflict(
+                        f"{name}: {value:g} with {kind}",
+                        f"leave {name} out, which belongs to {belongs_to}",
+                    )
+        return self
+
+
+_BELONGING = {
+    "method: admm, penalty: gradient": ("rho", "rho_final"),
+    "method: admm, penalty: proximal": ("pull", "pull_final"),
+    "method: sr-ste": ("decay",),
+}
+
 
 class DistillationSettings(_Settings):
     """Weights of the losses; without the last three of them, training needs no teacher.

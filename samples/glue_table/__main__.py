@@ -4,7 +4,7 @@ r"""Run the GLUE table, or print what there is of it.
     python -m samples.glue_table --data GLUE_DIR --only mrpc_deploy_0
     python -m samples.glue_table --print                            the table, in Markdown
     python -m samples.glue_table --data GLUE_DIR --only mrpc_deploy_0 --holdout \
-        --set sparsity.rho=1e-2                                     for choosing a setting
+        --set sparsity.pull=0.3                                     for choosing a setting
 
 Interrupt it at will: the next start goes on from the last snapshot. Each result is a JSON file in
 samples/results/glue; a cell without one reads "not run".

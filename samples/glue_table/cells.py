@@ -4,11 +4,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ABLATED", "ABLATIONS", "DENSE", "EPOCHS", "METHODS", "Cell", "cell_named", "cells"]
+__all__ = [
+    "ABLATED",
+    "ABLATIONS",
+    "CONTINUED",
+    "CONTROLS",
+    "DENSE",
+    "EPOCHS",
+    "METHODS",
+    "Cell",
+    "cell_named",
+    "cells",
+]
 
 DENSE = "dense"
-# Presets of the package, by what the table calls them.
-METHODS = (DENSE, "asp+qat", "deploy", "w4", "asp", "admm", "paper", "sequential")
+# Presets of the package, by what the table calls them, and what tells compression from training:
+# a model that nothing is taken from, trained on for as long and by the same losses.
+CONTINUED = "continued"
+CONTROLS: dict[str, dict[str, Any]] = {CONTINUED: {"default": "dense"}}
+METHODS = (DENSE, "asp+qat", "deploy", "w4", CONTINUED, "asp", "admm", "paper", "sequential")
 SEEDED = (DENSE, "asp+qat", "deploy", "w4")  # with three seeds
 LARGE = (DENSE, "deploy", "w4")  # on SST-2
 TASKS = ("mrpc", "rte", "stsb", "cola")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
-from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.checkpoint import checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import RunOptions, fine_tune, restore
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
@@ -23,11 +23,12 @@ from nxmi_export.recipe import Recipe, TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.data import TaskData
 from samples.fine_tune import DENSE, PRECISION, new_minilm, progress_bar, save
-from samples.glue_table.cells import ABLATIONS, EPOCHS, Cell
+from samples.glue_table.cells import ABLATIONS, CONTROLS, EPOCHS, Cell
 
 __all__ = ["Place", "commit", "kept", "recipe_of", "run_cell", "trained_dense"]
 
 SNAPSHOT_SECONDS = 120.0
+MADE_AS = "made_as.json"  # in every cell's folder: its settings
 HOLDOUT = 0.1  # of train, for choosing settings
 
 
@@ -108,8 +109,24 @@ def _asked(cell: Cell, place: Place) -> dict[str, Any]:
     return asked
 
 
+def _own_folder(cell: Cell, place: Place) -> Path:
+    """The cell's folder, empty unless what is in it was made as is asked for today."""
+    folder, asked = place.folder_of(cell), _asked(cell, place)
+    if not _is_of(folder, asked):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with atomic_file(folder / MADE_AS) as temporary:
+            temporary.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def _is_of(folder: Path, asked: Mapping[str, Any]) -> bool:
+    path = folder / MADE_AS
+    return path.exists() and json.loads(path.read_text(encoding="utf-8")) == asked
+
+
 def _run_dense(cell: Cell, place: Place) -> dict[str, Any]:
-    folder = place.folder_of(cell)
+    folder = _own_folder(cell, place)
     if not (folder / "initial").exists():
         save(_initial(cell, place), folder / "initial")
     source = read_checkpoint(str(folder / "initial"))
@@ -154,7 +171,7 @@ def trained_dense(dense: Cell, place: Place) -> Path:
     unchanged = replace(place, changes=None)
     folder, result = unchanged.folder_of(dense) / "dense", unchanged.result_of(dense)
     kept(result, _asked(dense, unchanged))
-    if not folder.exists():
+    if not folder.exists() or not _is_of(unchanged.folder_of(dense), _asked(dense, unchanged)):
         # Its result alone does not help: weights are not kept in the repository.
         result.unlink(missing_ok=True)
         run_cell(dense, unchanged)
@@ -163,20 +180,25 @@ def trained_dense(dense: Cell, place: Place) -> Path:
 
 def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
     source = trained_dense(replace(cell, method="dense"), place)
-    folder = place.folder_of(cell)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _own_folder(cell, place)
     request = _request(cell, place, source, Recipe.model_validate(_settings(cell, place)))
     account = request.output.with_name("model.compress.json")
     if not account.exists():
         with progress_bar(place.name_of(cell)) as on_progress:
             compress_model(request, on_progress)
     facts = json.loads(account.read_text(encoding="utf-8"))
+    if facts["source"]["sha256"] != checkpoint_sha256(source):
+        raise SystemExit(
+            f"{folder}: compressed from another dense model than that of {source}; "
+            "delete it to run the cell again"
+        )
     log = request.output.with_name("model.compress.jsonl")
     metrics = facts["metrics"]
     return {
         "metric": metrics["compressed"]["primary"],
         "retention": metrics["retention"],
         "scores": metrics,
+        "dense_sha256": facts["source"]["sha256"],
         "compression": facts["compression"],
         "epochs": facts["epochs"],
         "data": _without_places(facts["data"]),
@@ -209,9 +231,9 @@ def _settings(cell: Cell, place: Place) -> dict[str, Any]:
     if cell.is_dense:
         merged = _merged(DENSE.model_dump(mode="json"), changes)
         return TrainingSettings.model_validate(merged).model_dump(mode="json")
-    ablation = ABLATIONS.get(cell.method, {})
-    merged = preset("deploy" if ablation else cell.method).as_mapping()
-    for more in ({"training": {"epochs": EPOCHS[cell.task]}}, ablation, changes):
+    changed = (CONTROLS | ABLATIONS).get(cell.method)
+    merged = preset(cell.method if changed is None else "deploy").as_mapping()
+    for more in ({"training": {"epochs": EPOCHS[cell.task]}}, changed or {}, changes):
         merged = _merged(merged, more)
     recipe = Recipe.from_mapping(merged, source=cell.name)
     return recipe.as_mapping()

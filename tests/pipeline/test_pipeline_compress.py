@@ -66,7 +66,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) ->
         died = run_program(ALL_PARTS, folder, "--resume", *kill)
         assert died.returncode == -signal.SIGKILL, died.stderr
     _finished(ALL_PARTS, folder, "--resume")
-    assert [path.name for path in (folder / "snapshots").iterdir()] == ["snapshot.pt"]
+    # No step was made from the newest, so the one before it is there as well.
+    left = {path.name for path in (folder / "snapshots").iterdir()}
+    assert left == {"snapshot.pt", "snapshot.before.pt"}
     assert sorted(_losses(folder)) == [13, 14, 15]  # the snapshot after step 12 was continued
     expected, found = _weights(whole), _weights(folder)
     assert found.keys() == expected.keys()
@@ -125,3 +127,20 @@ def test_two_processes_train_quantized_weights_and_resume_together(tmp_path: Pat
     killed = _finished(recipe, tmp_path / "killed", "--resume", processes=2)
     expected, found = _weights(two), _weights(killed)
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+def test_two_processes_train_towards_what_does_not_reach_the_classifier(tmp_path: Path) -> None:
+    only = DistillationSettings(labels=0, logits=0, hidden=1)
+    recipe = FLOAT.model_copy(update={"distillation": only})
+    one = _finished(recipe, tmp_path / "one")
+    two = _finished(recipe, tmp_path / "two", processes=2)
+    assert list(_losses(two).values()) == pytest.approx(list(_losses(one).values()), rel=2e-5)
+
+
+def test_where_one_process_cannot_write_all_of_them_say_so(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "snapshots").write_text("in the way")
+    ended = run_program(FLOAT, tmp_path / "run", processes=2)
+    assert ended.returncode != 0
+    assert ended.stderr.count("expected a folder for snapshots, found File exists") > 1
+    assert "RuntimeError" not in ended.stderr

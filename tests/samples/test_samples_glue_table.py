@@ -7,7 +7,16 @@ import pytest
 
 from nxmi_export.recipe import Recipe, preset
 from samples.fine_tune import PRECISION
-from samples.glue_table.cells import ABLATIONS, METHODS, TASKS, Cell, cell_named, cells
+from samples.glue_table import run as running
+from samples.glue_table.cells import (
+    ABLATIONS,
+    CONTINUED,
+    METHODS,
+    TASKS,
+    Cell,
+    cell_named,
+    cells,
+)
 from samples.glue_table.run import Place, _settings, run_cell
 from samples.glue_table.table import markdown
 
@@ -59,6 +68,38 @@ def test_an_ablation_is_deploy_but_for_one_ingredient(ablation: str, place: Plac
     different = [key for key in whole if whole[key] != changed[key]]
     assert set(different) == set(ABLATIONS[ablation])
     Recipe.from_mapping(changed, source=ablation)
+
+
+def test_the_control_is_deploy_without_compression(place: Place) -> None:
+    control, whole = (_settings(Cell("cola", each), place) for each in (CONTINUED, "deploy"))
+    assert [key for key in whole if whole[key] != control[key]] == ["default"]
+    assert control["default"] == "dense"
+
+
+def test_a_folder_of_other_settings_is_made_anew(place: Place) -> None:
+    cell = Cell("mrpc", "deploy")
+    folder = running._own_folder(cell, place)
+    (folder / "model.compress.json").write_text("{}")
+    assert running._own_folder(cell, place) == folder
+    assert (folder / "model.compress.json").exists()  # an interrupted run goes on
+    (folder / running.MADE_AS).write_text(json.dumps({"precision": "another"}))
+    running._own_folder(cell, place)
+    assert [path.name for path in folder.iterdir()] == [running.MADE_AS]
+
+
+def test_what_was_made_from_other_dense_weights_is_not_taken_for_the_cells(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("mrpc", "deploy")
+    folder = running._own_folder(cell, place)
+    dense = place.folder_of(Cell("mrpc", "dense")) / "dense"
+    dense.mkdir(parents=True)
+    (dense / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(running, "trained_dense", lambda *arguments: dense)
+    account = {"source": {"sha256": "another"}, "metrics": {}}
+    (folder / "model.compress.json").write_text(json.dumps(account))
+    with pytest.raises(SystemExit, match="compressed from another dense model than that of"):
+        run_cell(cell, place)
 
 
 def test_what_was_not_run_says_so(place: Place) -> None:

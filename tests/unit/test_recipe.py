@@ -97,11 +97,18 @@ def recipes(draw: st.DrawFn) -> Recipe:
     placement = draw(st.sampled_from(list(Placement)))
     activations, distillation = settings(ActivationSettings), settings(DistillationSettings)
     sparsity = settings(SparsitySettings)
-    # The three rules that tie keys together; tests/unit/test_recipe_refusals.py has their breaches.
+    # The four rules that tie keys together; tests/unit/test_recipe_refusals.py has their breaches.
     if activations["learned"] or placement is not Placement.LINEAR:
         activations["mode"] = "static"
     if not any(distillation[key] for key in ("labels", "logits", "hidden", "attention")):
         distillation["labels"] = 1.0
+    unused = {"rho": 4e-3, "rho_final": None, "pull": 0.5, "pull_final": 0.9, "decay": 2e-4}
+    penalty = sparsity["penalty"] if sparsity["method"] == "admm" else sparsity["method"]
+    for key in {"gradient": ("rho", "rho_final"), "proximal": ("pull", "pull_final")}.get(
+        str(penalty), ("decay",) if penalty == "sr-ste" else ()
+    ):
+        del unused[key]
+    sparsity |= unused
     return Recipe(
         default=draw(schemes()),
         schemes=draw(st.dictionaries(st.sampled_from(list(Component)), schemes())),

@@ -217,6 +217,32 @@ def test_a_wrong_value_is_refused_with_what_to_write(mapping: object, sentence: 
     assert _refusal(mapping) == f"expected a valid value for {sentence}"
 
 
+@pytest.mark.parametrize(
+    ("sparsity", "found", "remedy"),
+    [
+        (
+            {"rho": 1e-2},
+            "rho: 0.01 with method: admm, penalty: proximal",
+            "leave rho out, which belongs to method: admm, penalty: gradient",
+        ),
+        (
+            {"penalty": "gradient", "pull_final": 0.5},
+            "pull_final: 0.5 with method: admm, penalty: gradient",
+            "leave pull_final out, which belongs to method: admm, penalty: proximal",
+        ),
+        (
+            {"method": "magnitude", "decay": 0.1},
+            "decay: 0.1 with method: magnitude",
+            "leave decay out, which belongs to method: sr-ste",
+        ),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(
+    sparsity: dict[str, object], found: str, remedy: str
+) -> None:
+    assert _refusal({"sparsity": sparsity}).endswith(f"found {found}; {remedy}")
+
+
 AT_LEAST_0, AT_LEAST_1, ABOVE_0 = (
     "greater than or equal to 0",
     "greater than or equal to 1",

@@ -13,10 +13,16 @@ from nxmi_export.compression.progress import Continued, EpochDone, Progress, Ste
 from nxmi_export.compression.training import snapshot_step
 from nxmi_export.compression.training.fingerprint import fingerprint
 from nxmi_export.compression.training.session import Evaluate
-from nxmi_export.compression.training.snapshots import FILE
+from nxmi_export.compression.training.snapshots import (
+    FILE,
+    drop_snapshot,
+    keep_snapshot,
+    write_snapshot,
+)
 from nxmi_export.errors import OutputError, TruncatedCheckpoint, UsageError
 from nxmi_export.recipe import (
     Recipe,
+    Scheme,
     SparsitySettings,
     TrainingSettings,
     WeightSettings,
@@ -347,3 +353,36 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         f"{tmp_path / 'file' / 'snapshots'}: expected a folder for snapshots, found Not a "
         "directory; choose another output path"
     )
+
+
+def test_the_order_of_overrides_is_part_of_the_run(tmp_path: Path) -> None:
+    """The first that matches wins."""
+    schemes = {"*query": Scheme.parse("2:4"), "*": Scheme.parse("int8")}
+    recipe = _short("deploy").model_copy(update={"overrides": schemes})
+    swapped = recipe.model_copy(update={"overrides": dict(reversed(schemes.items()))})
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
+    with pytest.raises(Stopped):
+        _compressed(recipe, options, stop_after=2)
+    with pytest.raises(UsageError, match=r"expected a snapshot of this run \(recipe "):
+        _compressed(swapped, options)
+
+
+def test_a_snapshot_is_good_once_a_step_from_it_was(tmp_path: Path) -> None:
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0, resume=True)
+    with pytest.raises(Stopped):
+        _compressed(_short("deploy"), options, stop_after=3)
+    # Stopped in the third step's report: after its losses, before its snapshot.
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    wanted = torch.load(tmp_path / FILE, weights_only=True)["fingerprint"]
+    write_snapshot(tmp_path, wanted, {"step": 3})
+    assert snapshot_step(tmp_path) == 3
+    (tmp_path / FILE).rename(tmp_path / "newest")  # killed between the two renames
+    assert snapshot_step(tmp_path) == 2
+    (tmp_path / "newest").rename(tmp_path / FILE)
+    assert drop_snapshot(tmp_path) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    write_snapshot(tmp_path, wanted, {"step": 3})
+    keep_snapshot(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert drop_snapshot(tmp_path) is None
+    assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 import pytest
 
 from nxmi_export.compression.training.timeline import Timeline
-from nxmi_export.recipe import SparsitySettings, TrainingSettings
+from nxmi_export.recipe import SparsitySettings, TrainingSettings, preset
 
 TEN_STEPS = TrainingSettings(epochs=2, batch_size=10, warmup=0.2)
 
@@ -68,6 +68,27 @@ def test_updates_lie_evenly_in_every_epoch(updates: int, steps: list[int]) -> No
     settings = SparsitySettings(updates_per_epoch=updates, recovery=0.0)
     timeline = Timeline.of(50, TEN_STEPS, settings)
     assert [step for step in range(1, 11) if timeline.updates_after(step)] == steps
+
+
+@pytest.mark.parametrize(
+    ("epochs", "recovery", "steps"),
+    [(1, 0.3, [3]), (2, 0.6, [4]), (1, 0.8, [1]), (2, 0.5, [10]), (1, 1.0, [])],
+)
+def test_there_is_an_update_before_the_projection_however_short_the_run(
+    epochs: int, recovery: float, steps: list[int]
+) -> None:
+    training = TrainingSettings(epochs=epochs, batch_size=10)
+    timeline = Timeline.of(100, training, SparsitySettings(recovery=recovery))
+    assert [step for step in range(1, 21) if timeline.updates_after(step)] == steps
+
+
+@pytest.mark.parametrize("name", ["deploy", "w4", "paper", "admm"])
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_presets_of_admm_update_however_few_the_epochs(name: str, epochs: int) -> None:
+    recipe = preset(name)
+    training = recipe.training.model_copy(update={"epochs": epochs})
+    timeline = Timeline.of(3668, training, recipe.sparsity)
+    assert any(timeline.updates_after(step) for step in range(1, timeline.total + 1))
 
 
 def test_nothing_is_updated_after_the_projection() -> None:

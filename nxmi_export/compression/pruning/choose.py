@@ -29,8 +29,8 @@ def sparsifier(
     linears without a pattern, nothing is pruned and every call is without effect.
     `steps_per_update` optimizer steps lie between two calls of `update`.
 
-    Raises InternalError for SR-STE with `initial`, which recipes refuse since its masks always are
-    those of the weights, and where `initial` lacks a linear.
+    Raises InternalError for SR-STE with `initial`, since its masks always are those of the weights,
+    and where `initial` lacks a linear.
     """
     patterned = {
         name: linear for name, linear in linears.items() if linear.scheme.pattern is not None

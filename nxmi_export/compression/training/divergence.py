@@ -23,19 +23,31 @@ class Watch:
 
     With `skips`, for the loss scaler of fp16, a step of infinite gradients is skipped and counted
     in `skipped`, and ends the run only as the last of 20 in a row: the scaler would go on to the
-    end of the run without a step. `saved_step` is that of the snapshot that there is.
+    end of the run without a step. `saved_step` is that of the last snapshot, `doubtful` whether no
+    step from its weights was seen yet.
     """
 
     skips: bool
     skipped: int = 0
     saved_step: int | None = None
+    doubtful: bool = False
+
+    def saved(self, step: int) -> None:
+        """There is a snapshot of the weights after `step`."""
+        self.saved_step, self.doubtful = step, True
 
     def check(
-        self, values: Mapping[str, float], place: Callable[[], str | None], subject: str
+        self,
+        values: Mapping[str, float],
+        place: Callable[[], str | None],
+        subject: str,
+        drop: Callable[[], int | None],
     ) -> None:
         """Raise TrainingDiverged about `subject` where one of `values` is not finite.
 
         They are the losses of a step and its "gradient norm"; `place` looks for where it began.
+        Where the snapshot is of the weights that this step began with, no rate helps from there:
+        `drop` puts the one before in its place and says of which step it is.
         """
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         self.skipped = self.skipped + 1 if self.skips and "gradient norm" in bad else 0
@@ -45,6 +57,8 @@ class Watch:
         if bad[0] == "gradient norm" and self.skips:
             found += f", for which the last {self.skipped} steps were skipped"
         where = place()
+        if self.doubtful:
+            self.saved_step, self.doubtful = drop(), False
         raise TrainingDiverged(
             subject,
             expected="finite losses and gradients",

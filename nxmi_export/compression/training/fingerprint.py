@@ -37,7 +37,9 @@ def fingerprint(
     """Describe a run before it edits `model`; equal runs have equal fingerprints."""
     training = dict(recipe.get("training", {}))
     adjustable = {name: str(training.pop(key, None)) for name, key in ADJUSTABLE.items()}
-    rest = {**recipe, "training": training}
+    # Of overrides the first that matches counts, and sorting keys would hide which that is.
+    overrides = list(recipe.get("overrides", {}).items())
+    rest = {**recipe, "training": training, "overrides": overrides}
     return {
         "model weights": _weights_digest(model.state_dict()),
         "training data": _data_digest(data),

@@ -65,6 +65,10 @@ class Gradients:
             # It keeps a reference to the wrapper before. One process has none, and a collection
             # looks through every object of the libraries, which takes longer than a short run.
             self._accelerator.free_memory()
+            if self._accelerator.ddp_handler is not None:
+                # Hidden states alone, for one, reach neither the pooler nor the classifier.
+                unused = not self._plain.objective.reaches_logits
+                self._accelerator.ddp_handler.find_unused_parameters = unused
         self._student = self._accelerator.prepare_model(self._plain)
 
     def of(self, batch: Indices, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:

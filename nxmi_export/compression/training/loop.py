@@ -22,7 +22,7 @@ from nxmi_export.compression.training.batches import Indices, epoch_batches
 from nxmi_export.compression.training.divergence import Watch
 from nxmi_export.compression.training.gradients import Gradients
 from nxmi_export.compression.training.optimizer import Optimizer, only_trained, with_dropout
-from nxmi_export.compression.training.processes import share_weights
+from nxmi_export.compression.training.processes import failing_together, share_weights
 from nxmi_export.compression.training.quantization import (
     as_deployed,
     begin_quantizing,
@@ -114,7 +114,7 @@ class _Loop:
         self._session.save(self._state())
         self._saved_at = time.monotonic()
         if self._session.options.snapshots is not None:
-            self._watch.saved_step = self._completed
+            self._watch.saved(self._completed)
 
     def _between_steps(self) -> None:
         """What the timeline puts between the step just completed and the next."""
@@ -157,7 +157,11 @@ class _Loop:
             {**told, "gradient norm": gradient_norm},
             lambda: self._gradients.where_not_finite(batch),
             f"step {number} (epoch {epoch})",
+            self._session.drop,
         )
+        if self._watch.doubtful:
+            self._session.keep()
+            self._watch.doubtful = False
         self._scaler.step(self._optimizer.adamw)
         self._scaler.update()
         self._optimizer.adamw.zero_grad()
@@ -200,15 +204,15 @@ class _Loop:
         evaluate = session.listeners.evaluate
         if evaluate is None:
             return metrics, projected
-        if session.accelerator.is_main_process:
-            session.begin("evaluating")
-            with draws_apart(self._device):
-                with as_deployed(job.model):
-                    metrics = projected = evaluate(job.model)
-                if self._is_off_pattern():
-                    with job.sparsifier.projected(), as_deployed(job.model, projected=True):
-                        projected = evaluate(job.model)
-        session.accelerator.wait_for_everyone()
+        session.begin("evaluating")
+        with failing_together(session.accelerator):
+            if session.accelerator.is_main_process:
+                with draws_apart(self._device):
+                    with as_deployed(job.model):
+                        metrics = projected = evaluate(job.model)
+                    if self._is_off_pattern():
+                        with job.sparsifier.projected(), as_deployed(job.model, projected=True):
+                            projected = evaluate(job.model)
         return metrics, projected
 
     def _is_off_pattern(self) -> bool:
@@ -232,7 +236,8 @@ class _Loop:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         job = self._job
-        self._completed = self._watch.saved_step = state["step"]
+        self._completed = state["step"]
+        self._watch.saved(self._completed)
         if job.timeline.quantizes_before(self._completed):
             self._train_scales()  # for the parameters; their values come with the others
         job.model.load_state_dict(state["model"])

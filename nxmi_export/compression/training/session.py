@@ -13,12 +13,18 @@ from nxmi_export.compression.training.fingerprint import Fingerprint, fingerprin
 from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.compression.training.processes import (
     check_precision,
+    failing_together,
     join_processes,
     share_weights,
     told_by_all,
 )
 from nxmi_export.compression.training.randomness import random_state
-from nxmi_export.compression.training.snapshots import read_snapshot, write_snapshot
+from nxmi_export.compression.training.snapshots import (
+    drop_snapshot,
+    keep_snapshot,
+    read_snapshot,
+    write_snapshot,
+)
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.errors import UsageError
 
@@ -116,6 +122,24 @@ class Session:
         if self.options.snapshots is None:
             return
         random = told_by_all(self.accelerator, random_state(self.accelerator.device))
-        if self.accelerator.is_main_process:
-            write_snapshot(self.options.snapshots, self.bound_to, {**state, "random": random})
-        self.accelerator.wait_for_everyone()
+        with failing_together(self.accelerator):
+            if self.accelerator.is_main_process:
+                write_snapshot(self.options.snapshots, self.bound_to, {**state, "random": random})
+
+    def keep(self) -> None:
+        """The snapshot that was last saved or read is good: the one before it may go."""
+        if self.options.snapshots is not None:
+            with failing_together(self.accelerator):
+                if self.accelerator.is_main_process:
+                    keep_snapshot(self.options.snapshots)
+
+    def drop(self) -> int | None:
+        """That snapshot is no good: what was saved before takes its place; its steps, or None."""
+        if self.options.snapshots is None:
+            return None
+        step = None
+        with failing_together(self.accelerator):
+            if self.accelerator.is_main_process:
+                step = drop_snapshot(self.options.snapshots)
+        found: int | None = told_by_all(self.accelerator, step)[0]
+        return found

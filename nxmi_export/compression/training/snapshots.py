@@ -2,11 +2,16 @@
 
 One file holds everything, so that it is replaced by one rename: at any moment there is either the
 previous snapshot or the new one, whole. It is data, never code, like `model.pt`.
+
+A snapshot is taken right after an optimizer step, which may have been the one that broke the
+weights. So the one before it stays beside it until a step from the new weights had finite losses:
+`keep_snapshot`, or `drop_snapshot` where it had not.
 """
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +22,19 @@ from nxmi_export.compression.training.fingerprint import ADJUSTABLE, Fingerprint
 from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.output_files import atomic_file
 
-__all__ = ["FILE", "read_snapshot", "snapshot_step", "write_snapshot"]
+__all__ = [
+    "FILE",
+    "drop_snapshot",
+    "has_snapshot",
+    "keep_snapshot",
+    "read_snapshot",
+    "snapshot_step",
+    "write_snapshot",
+]
 
 FORMAT = "nxmi-export/snapshot-2"
 FILE = "snapshot.pt"
+_BEFORE = "snapshot.before.pt"  # the last good one, while the newest is not known to be good
 
 
 def snapshot_step(folder: Path) -> int | None:
@@ -28,8 +42,35 @@ def snapshot_step(folder: Path) -> int | None:
 
     Raises CheckpointError for a file that is none.
     """
-    content = _load(folder / FILE)
+    content = _load(_newest(folder))
     return None if content is None else int(content["step"])
+
+
+def has_snapshot(folder: Path) -> bool:
+    """Whether there is anything in `folder` to continue from."""
+    return _newest(folder).exists()
+
+
+def keep_snapshot(folder: Path) -> None:
+    """Let go of the snapshot before the newest, which has proved to be good.
+
+    Raises OutputError.
+    """
+    with _in_folder(folder):
+        (folder / _BEFORE).unlink(missing_ok=True)
+
+
+def drop_snapshot(folder: Path) -> int | None:
+    """Put the snapshot before the newest in its place; the steps completed in it.
+
+    None where there was none before it: none is left then. Raises OutputError.
+    """
+    with _in_folder(folder):
+        if (folder / _BEFORE).exists():
+            (folder / _BEFORE).replace(folder / FILE)
+        else:
+            (folder / FILE).unlink(missing_ok=True)
+    return snapshot_step(folder)
 
 
 def read_snapshot(
@@ -43,7 +84,7 @@ def read_snapshot(
     Raises UsageError for the snapshot of another run, naming what differs, and CheckpointError for
     a damaged file.
     """
-    path = folder / FILE
+    path = _newest(folder)
     content = _load(path)
     if content is None:
         return None
@@ -70,13 +111,33 @@ def read_snapshot(
 def write_snapshot(folder: Path, bound_to: Fingerprint, state: Mapping[str, Any]) -> None:
     """Replace the snapshot in `folder`, which is made where it is missing.
 
-    Raises OutputError where that cannot be done; the previous snapshot then stays.
+    The one before stays beside it until `keep_snapshot`. Raises OutputError where that cannot be
+    done; the previous snapshot then stays.
     """
-    try:
+    with _in_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # A process that was killed while writing left as much as a whole snapshot behind.
         for orphan in folder.glob(f".{FILE}.*"):
             orphan.unlink()
+    with atomic_file(folder / FILE) as temporary, temporary.open("wb") as file:
+        _save({"format": FORMAT, "fingerprint": dict(bound_to), **state}, file)
+        # A rename may reach the disk before the bytes it names.
+        file.flush()
+        os.fsync(file.fileno())
+        if (folder / FILE).exists():
+            (folder / FILE).replace(folder / _BEFORE)
+
+
+def _newest(folder: Path) -> Path:
+    """The newest snapshot's file; between the two renames of `write_snapshot`, the one before."""
+    newest = folder / FILE
+    return newest if newest.exists() or not (folder / _BEFORE).exists() else folder / _BEFORE
+
+
+@contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             folder,
@@ -84,11 +145,6 @@ def write_snapshot(folder: Path, bound_to: Fingerprint, state: Mapping[str, Any]
             found=error.strerror or str(error),
             remedy="choose another output path",
         ) from error
-    with atomic_file(folder / FILE) as temporary, temporary.open("wb") as file:
-        _save({"format": FORMAT, "fingerprint": dict(bound_to), **state}, file)
-        # A rename may reach the disk before the bytes it names.
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _save(content: Mapping[str, Any], file: Any) -> None:

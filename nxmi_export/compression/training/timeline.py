@@ -94,9 +94,15 @@ class Timeline:
         return max(1, self.steps_per_epoch // max(1, self.updates_per_epoch))
 
     def updates_after(self, step: int) -> bool:
-        """Whether Z and U are updated after `step`; updates lie evenly in every epoch."""
+        """Whether Z and U are updated after `step`; updates lie evenly in every epoch.
+
+        Where the projection comes before the first of them, there is one half-way to it: without
+        any, weights are but pulled towards the first projection.
+        """
         if self.project_at is None or step > self.project_at or not self.updates_per_epoch:
             return False
+        if math.ceil(self.steps_per_epoch / self.updates_per_epoch) > self.project_at:
+            return step == max(1, self.project_at // 2)
         within = (step - 1) % self.steps_per_epoch + 1
         updates = self.updates_per_epoch
         # the number of updates due by `within` steps grows exactly where one falls

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nxmi_export.compression.training.snapshots import FILE
+from nxmi_export.compression.training.snapshots import has_snapshot
 from nxmi_export.errors import OutputError
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.compress.request import CompressRequest
@@ -62,7 +62,7 @@ class Outputs:
         self._check_apart(request)
         with temporary_directory(self.model.parent):
             pass  # the folder is there and takes files
-        if request.overwrite or (request.resume and (self.snapshots / FILE).exists()):
+        if request.overwrite or (request.resume and has_snapshot(self.snapshots)):
             # A finished file beside a snapshot: the run was stopped while it wrote them.
             self._check_files()
         else:

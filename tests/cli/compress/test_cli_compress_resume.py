@@ -162,10 +162,14 @@ def test_a_snapshot_of_another_run_is_not_continued(
     assert (tmp_path / "model.compress.jsonl").read_text() == log
 
 
+@pytest.mark.parametrize("minutes", ["60", "0"], ids=["each epoch", "each step"])
 def test_a_run_that_diverged_goes_on_as_its_error_says(
-    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+    minutes: str, nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
 ) -> None:
-    """A warm-up that ends too high: the second epoch's loss is no number."""
+    """A warm-up that ends too high: the second epoch's loss is no number.
+
+    A snapshot of every step has one of the step that went too far, too.
+    """
     text = "default: 2:4\nsparsity: {method: magnitude}\ndistillation: {logits: 0, hidden: 0}\n"
     training = "training: {epochs: 3, batch_size: 16, learning_rate: 1e-3, warmup: 0}\n"
     recipe = write_recipe(tmp_path / "recipe.yaml", text + training)
@@ -174,9 +178,12 @@ def test_a_run_that_diverged_goes_on_as_its_error_says(
     rate = Timeline.rate
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Timeline, "rate", lambda self, step: rate(self, step) * 1e30 ** (step > 3))
-        outcome = nxmi_export("compress", dense, *options)
+        outcome = nxmi_export("compress", dense, *options, "--checkpoint-minutes", minutes)
     assert outcome.code == 1
     assert "--resume --learning-rate RATE continues from the snapshot after step 3" in outcome.err
+    assert [path.name for path in model.with_name("model.compress.snapshots").iterdir()] == [
+        "snapshot.pt"
+    ]
     before = [line for line in Run(model).log if line["step"] <= 3]
 
     outcome = nxmi_export("compress", dense, *options, "--resume", "--learning-rate", "1e-4")
