@@ -35,7 +35,7 @@ Examples
 
     nxmi-export search bert --task rte --target 0.2 --latency 2ms --device l4
 
-    accelerate launch -m nxmi_export search ./bert --task mnli --target 0.15
+    torchrun --nproc-per-node 2 -m nxmi_export search bert --task rte --target 0.1
 """
 
 _SCHEMES = "2:4,int8,int4,2:4+int8,2:4+int4"  # as published
@@ -137,6 +137,7 @@ def _default_output(model: str) -> Path:
 
 
 def _show(result: "SearchResult", request: "SearchRequest") -> None:
+    from nxmi_export.report.search_page import USUAL_LENGTH
     from nxmi_export.report.search_tables import ranked_table, search_summary_table
     from nxmi_export.workflow.search.outputs import Outputs
 
@@ -156,6 +157,8 @@ def _show(result: "SearchResult", request: "SearchRequest") -> None:
     command = ["nxmi-export", "compress", request.model, "--task", request.task.name]
     command += ["--data", str(request.data_dir)] if request.data_dir else []
     command += ["--base", request.base] if request.base else []
+    usual = request.max_length == USUAL_LENGTH
+    command += [] if usual else ["--max-length", str(request.max_length)]
     again = shlex.join([*command, "--recipe", best])
     RESULTS.print(f"train the best with: {escape(again)}", soft_wrap=True, highlight=False)
 

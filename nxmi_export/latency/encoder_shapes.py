@@ -1,4 +1,4 @@
-"""A task model in, the different shapes of its encoder's linears out."""
+"""A task model in, the different shapes of its encoder's linears out, and what it is in words."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 from nxmi_export.compression.encoder_layout import layout_of
 from nxmi_export.latency.shapes import LinearShape
 
-__all__ = ["encoder_shapes"]
+__all__ = ["encoder_in_words", "encoder_shapes"]
 
 
 def encoder_shapes(model: PreTrainedModel) -> tuple[LinearShape, ...]:
@@ -16,6 +16,14 @@ def encoder_shapes(model: PreTrainedModel) -> tuple[LinearShape, ...]:
     """
     names = (name for block in layout_of(model) for name in block.linears)
     return tuple(sorted({_shape(model.get_submodule(name)) for name in names}))
+
+
+def encoder_in_words(model: PreTrainedModel) -> str:
+    """What a forward pass outside the linears depends on, beside the batch: "bert, 12 blocks".
+
+    Raises UnsupportedModel as `encoder_shapes` does.
+    """
+    return f"{model.config.model_type}, {len(tuple(layout_of(model)))} blocks"
 
 
 def _shape(linear: nn.Module) -> LinearShape:

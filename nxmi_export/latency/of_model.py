@@ -16,7 +16,7 @@ from nxmi_export.capture import capture
 from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.errors import ShapeError
 from nxmi_export.latency.devices import check_device, table_for
-from nxmi_export.latency.encoder_shapes import encoder_shapes
+from nxmi_export.latency.encoder_shapes import encoder_in_words, encoder_shapes
 from nxmi_export.latency.rest_onnxruntime import rest_onnxruntime
 from nxmi_export.latency.shapes import Workload
 from nxmi_export.latency.table import LatencyTable
@@ -55,10 +55,11 @@ def latency_of_model(
             remedy=f"lower the sequence to {facts.position_limit} or less",
         )
     with init_empty_weights(include_buffers=False):
-        shapes = encoder_shapes(_dense(checkpoint))
+        empty = _dense(checkpoint)
+    shapes = encoder_shapes(empty)
     table = table_for(
         name, shapes, workload.rows, threads=threads, on_round=partial(on_progress, LINEARS)
-    ).given(batch=workload.batch, sequence=workload.sequence)
+    ).given(batch=workload.batch, sequence=workload.sequence, encoder=encoder_in_words(empty))
     if name != "onnxruntime":
         return table
     on_progress(REST, 0, 1)

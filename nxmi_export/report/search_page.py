@@ -46,6 +46,7 @@ svg {{ max-width: 100%; height: auto; display: block; }} .narrow {{ display: non
 {MAP_STYLE}"""
 
 Facts = Mapping[str, Any]
+USUAL_LENGTH = 128  # tokens, if `compress` is not told otherwise
 
 
 def search_page(facts: Facts) -> str:
@@ -142,10 +143,13 @@ def _maps(ranked: Sequence[Facts]) -> Iterator[str]:
 
 
 def _training(facts: Facts) -> Iterator[str]:
-    command = ("nxmi-export", "compress", facts["source"]["path"], "--task", facts["task"])
-    options = ("--recipe", facts["ranked"][0]["recipe"], "-o", "model.pt")
+    source, length = facts["source"], facts["options"]["max_length"]
+    command = ["nxmi-export", "compress", source["model"], "--task", facts["task"]]
+    command += ["--base", source["base"]] if source["base"] is not None else []
+    command += ["--max-length", f"{length}"] if length != USUAL_LENGTH else []
+    command += ["--recipe", facts["ranked"][0]["recipe"], "-o", "model.pt"]
     yield "<p>In the folder of this page, with <code>--data</code> as for the search:</p>"
-    yield f"<pre>{escape(shlex.join((*command, *options)))}</pre>"
+    yield f"<pre>{escape(shlex.join(command))}</pre>"
 
 
 def _provenance(facts: Facts) -> Iterator[str]:

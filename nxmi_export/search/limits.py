@@ -80,13 +80,18 @@ class LatencyBudget:
         return at_most(cost, self.seconds - self.model.rest)
 
     def in_words(self, seconds: float) -> str:
-        """As in "12.4 ms"; rounded up to four digits, so that it can be met."""
-        unit = 10.0 ** (math.floor(math.log10(seconds)) - 3)
-        return f"{math.ceil(seconds / unit / _ROUNDING) * unit * 1e3:.4g} ms"
+        """As in "12.4 ms (0.62x)"; rounded up to four digits, so that it can be met."""
+        share = seconds / self.model.dense_seconds
+        return f"{_raised(seconds) * 1e3:.4g} ms ({_raised(share):.4g}x)"
 
     def describe(self) -> str:
         """The limit itself in words, and where the seconds come from."""
         return f"{self.seconds * 1e3:g} ms on {self.model.device} ({self.model.source})"
+
+
+def _raised(value: float) -> float:
+    unit = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return math.ceil(value / unit / _ROUNDING) * unit
 
 
 def _check_positive(subject: str, value: float, expected: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -350,6 +351,11 @@ def test_an_infeasible_budget_is_refused_before_anything_is_computed(
             "latency budget: expected a time or a share of the dense model's, found both; "
             "give one of the two",
         ),
+        (
+            {"latency": LatencyRequest(table=Path("t.json"), threads=2)},
+            "latency of the search: expected no number of threads beside a table, found 2; "
+            "leave --threads out; the table was measured with its own",
+        ),
         ({"keep": 0}, "keep: expected at least 1, found 0; give a larger number"),
         (
             {"error": 1.0},
@@ -364,6 +370,61 @@ def test_what_cannot_be_searched_is_refused(
     with pytest.raises(UsageError) as error:
         search_model(request)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("conditions", "asked", "found"),
+    [
+        ({"batch": 4}, "batch 8", "batch 4"),
+        ({"sequence": 64, "encoder": "bert, 12 blocks"}, None, "sequence 64, encoder bert, 12 b"),
+        ({}, None, None),
+    ],
+)
+def test_a_table_of_another_batch_or_model_is_refused(
+    conditions: dict[str, Any],
+    asked: str | None,
+    found: str | None,
+    finished: Finished,
+    tmp_path: Path,
+) -> None:
+    """Where it tells what is spent outside the linears, which are found by their shapes."""
+    table = LatencyTable.read(finished.request.output / "latency.json")
+    assert table.conditions["encoder"] == "bert, 2 blocks"
+    path, latency = tmp_path / "table.json", LatencyRequest(table=tmp_path / "table.json", share=1)
+    made = {**table.conditions, "batch": 8, "sequence": 128, **conditions}
+    dataclasses.replace(table, conditions=made, rest={"softmax": 1e-3}).write(path)
+    request = dataclasses.replace(
+        finished.request, output=tmp_path / "found", latency=latency, target=0.01
+    )
+    with pytest.raises(UsageError) as error:
+        search_model(request)
+    if found is None:
+        assert error.value.subject in ("budget of the search", "latency table of A100 80GB SXM")
+    else:
+        assert error.value.subject == str(path)
+        assert error.value.found.startswith(found)
+        assert asked is None or error.value.expected == f"latencies of {asked}"
+
+
+def test_times_that_a_budget_was_refused_by_are_kept(finished: Finished, tmp_path: Path) -> None:
+    latency = LatencyRequest(device="onnxruntime", share=1e-3, batch=1, sequence=8, threads=1)
+    request = dataclasses.replace(finished.request, output=tmp_path / "none", latency=latency)
+    with pytest.raises(UsageError, match=r"--latency-table .*latency.json keeps these") as error:
+        search_model(request)
+    table = tmp_path / "none" / "latency.json"
+    again = dataclasses.replace(latency, device=None, table=table, threads=None)
+    with pytest.raises(UsageError) as repeated:
+        search_model(dataclasses.replace(request, latency=again))
+    assert repeated.value.found == error.value.found
+    assert re.search(r" ms \([\d.]+x\) at best", error.value.found)
+
+
+def test_a_launcher_of_another_precision_is_refused(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(UsageError, match=r"expected fp32, .*found bf16 in the settings of accel"):
+        search_model(dataclasses.replace(finished.request, output=tmp_path / "none"))
 
 
 def test_a_regression_is_searched_by_its_metric(dense: Path, tmp_path: Path) -> None:

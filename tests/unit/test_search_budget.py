@@ -168,13 +168,13 @@ def test_a_target_below_the_smallest_size_names_that_size() -> None:
 def test_a_latency_below_the_least_names_that_latency() -> None:
     assert refusal(Budget(latency=LatencyBudget(0.021, LATENCY))) == (
         "budget of the search: expected a candidate of at most 21 ms on a100 (analytical), "
-        "found 22 ms at best; raise it, or allow smaller or faster schemes"
+        "found 22 ms (0.3794x) at best; raise it, or allow smaller or faster schemes"
     )
     check_feasible(SPACE, Budget(latency=LatencyBudget(0.022, LATENCY)))
 
 
 def test_a_latency_below_what_no_scheme_changes_names_the_least_too() -> None:
-    assert "found 22 ms at best" in refusal(Budget(latency=LatencyBudget(0.002, LATENCY)))
+    assert "found 22 ms (0.3794x) at best" in refusal(Budget(latency=LatencyBudget(0.002, LATENCY)))
 
 
 # int4 is the small scheme here and 2:4+int8 the fast one
@@ -187,7 +187,7 @@ def test_limits_that_exclude_each_other_name_the_nearest_of_both() -> None:
     budget = Budget(SizeBudget(0.13, metadata=True), LatencyBudget(0.024, LATENCY))
     assert refusal(budget, NO_SMALL_AND_FAST) == (
         "budget of the search: expected a candidate of at most 0.13 of the float32 size with "
-        "metadata and 24 ms on a100 (analytical), found 32 ms at best at this size, and "
+        "metadata and 24 ms on a100 (analytical), found 32 ms (0.5518x) at best at this size, and "
         "0.1459 of the float32 size with metadata at best at this latency; "
         "raise one of the two, or allow smaller or faster schemes"
     )
@@ -202,7 +202,7 @@ def test_limits_are_feasible_exactly_if_a_candidate_keeps_both(share: float, tim
         check_feasible(space, budget)
         return
     message = refusal(budget, space)
-    [least] = re.findall(r"found ([\d.]+) ms at best at this size", message)
+    [least] = re.findall(r"found ([\d.]+) ms \([\d.]+x\) at best at this size", message)
     [smallest] = re.findall(r"and ([\d.]+) of the float32 size with metadata at best", message)
     seconds = min(fast.of(space, each) for each in candidates if small.admits(space, each))
     assert float(least) == pytest.approx(1e3 * seconds)

@@ -64,9 +64,16 @@ def test_the_page_is_made_for_phones_and_dark_rooms() -> None:
 
 def test_the_page_says_how_to_train_the_best() -> None:
     assert (
-        "nxmi-export compress 'dense <minilm> & more' --task mrpc --recipe ranked/01.yaml "
+        "nxmi-export compress '../dense <minilm> & more' --task mrpc --recipe ranked/01.yaml "
         "-o model.pt" in Page(search_page(facts())).text
     )
+
+
+def test_the_page_repeats_what_the_search_read_its_model_and_texts_with() -> None:
+    found = facts()
+    found["source"]["base"] = "../config"
+    found["options"]["max_length"] = 64
+    assert "--base ../config --max-length 64 --recipe" in Page(search_page(found)).text
 
 
 def test_the_page_lists_every_ranked_configuration() -> None:

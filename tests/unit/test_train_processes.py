@@ -22,8 +22,8 @@ def test_a_launchers_mixed_precision_that_contradicts_the_runs_is_refused(
     with pytest.raises(UsageError) as refusal:
         fine_tune(tiny_model(), toy_data(8), TRAINING)
     assert str(refusal.value) == (
-        "training: expected fp32, the precision of this run, found bf16 in the settings of "
-        "accelerate launch; launch with --mixed_precision no, or pass --precision bf16"
+        "distributed launch: expected fp32, the precision of this run, found bf16 in the "
+        "settings of accelerate launch; launch with --mixed_precision no, or pass --precision bf16"
     )
 
 
@@ -32,8 +32,8 @@ def test_a_mixed_precision_that_no_run_can_have_is_refused(monkeypatch: pytest.M
     with pytest.raises(UsageError) as refusal:
         check_precision("bf16")
     assert str(refusal.value) == (
-        "training: expected bf16, the precision of this run, found fp8 in the settings of "
-        "accelerate launch; launch with --mixed_precision no"
+        "distributed launch: expected bf16, the precision of this run, found fp8 in the "
+        "settings of accelerate launch; launch with --mixed_precision no"
     )
 
 

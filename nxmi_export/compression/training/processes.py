@@ -65,7 +65,7 @@ def check_precision(precision: Precision) -> None:
     if asked not in ("no", precision):
         own = f", or pass --precision {asked}" if asked in get_args(Precision) else ""
         raise UsageError(
-            "training",
+            "distributed launch",
             expected=f"{precision}, the precision of this run",
             found=f"{asked} in the settings of accelerate launch",
             remedy=f"launch with --mixed_precision no{own}",

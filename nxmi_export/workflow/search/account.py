@@ -1,6 +1,7 @@
 """The searches that were done in, the `SearchResult` and its recipes out."""
 
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -237,12 +238,21 @@ def _options(problem: Problem) -> dict[str, Any]:
 
 
 def _source(problem: Problem) -> Mapping[str, Any]:
-    path = Path(problem.request.model)
+    request = problem.request
+    path = Path(request.model)
     return {
-        "path": problem.request.model,
+        "path": request.model,
+        # from the folder of the search, where the page that names them lies
+        "model": _from(request.output, request.model),
+        "base": None if request.base is None else _from(request.output, request.base),
         "architecture": problem.source.architecture,
         "sha256": checkpoint_sha256(path) if path.exists() else None,
     }
+
+
+def _from(folder: Path, name: str) -> str:
+    """A local path as it is written in `folder`; another name as it is."""
+    return os.path.relpath(name, folder) if Path(name).exists() else name
 
 
 def _number(value: float) -> float | None:

@@ -1,10 +1,14 @@
 """What a user allows in, the budget of the search out; latencies are measured here if asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.errors import UsageError
 from nxmi_export.latency import LatencyTable
+from nxmi_export.latency.encoder_shapes import encoder_in_words
 from nxmi_export.latency.of_model import latency_of_model
 from nxmi_export.latency.shapes import Workload
 from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
@@ -18,6 +22,7 @@ __all__ = ["budget_of", "coverage", "latency_table"]
 def latency_table(
     request: SearchRequest,
     source: CompressedCheckpoint,
+    model: PreTrainedModel,
     outputs: Outputs,
     on_stage: Callable[[str], None],
 ) -> LatencyTable | None:
@@ -25,14 +30,17 @@ def latency_table(
 
     A table that is made is kept in the folder, as clocks never say the same twice and a resumed
     search must not change its mind. Raises UsageError for a request that names both sources or
-    none and for an unreadable file, CapabilityMissing for a device that this machine lacks.
+    none, for an unreadable file and for one of another model or batch, CapabilityMissing for a
+    device that this machine lacks.
     """
     wanted = request.latency
     if wanted is None:
         return None
     _check(wanted)
     if wanted.table is not None:
-        return LatencyTable.read(wanted.table)
+        table = LatencyTable.read(wanted.table)
+        _check_fits(table, wanted.table, wanted, model)
+        return table
     assert wanted.device is not None
     if request.resume and outputs.latency.exists():
         return LatencyTable.read(outputs.latency)
@@ -75,6 +83,30 @@ def coverage(request: SearchRequest, table: LatencyTable | None) -> tuple[str, .
     )
 
 
+def _check_fits(
+    table: LatencyTable, path: Path, wanted: LatencyRequest, model: PreTrainedModel
+) -> None:
+    """Linears are looked up by their shape; what the table has of the rest is of one model."""
+    asked = {
+        "batch": wanted.batch,
+        "sequence": wanted.sequence,
+        "encoder": encoder_in_words(model),
+    }
+    other = [name for name, value in asked.items() if table.conditions.get(name) != value]
+    if table.rest and other:
+        raise UsageError(
+            path,
+            expected=f"latencies of {_told(asked, other)}",
+            found=_told(table.conditions, other),
+            remedy="make the table of this model with nxmi-export latency, at the batch and "
+            "sequence of the search, or search at those of the table",
+        )
+
+
+def _told(conditions: Mapping[str, object], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {conditions.get(name, 'unknown')}" for name in names)
+
+
 def _check(wanted: LatencyRequest) -> None:
     if (wanted.table is None) == (wanted.device is None):
         raise UsageError(
@@ -82,6 +114,13 @@ def _check(wanted: LatencyRequest) -> None:
             expected="a table or a device",
             found="neither" if wanted.table is None else "both",
             remedy="name one of the two",
+        )
+    if wanted.table is not None and wanted.threads is not None:
+        raise UsageError(
+            "latency of the search",
+            expected="no number of threads beside a table",
+            found=str(wanted.threads),
+            remedy="leave --threads out; the table was measured with its own",
         )
     if wanted.seconds is not None and wanted.share is not None:
         raise UsageError(

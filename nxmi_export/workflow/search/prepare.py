@@ -77,14 +77,21 @@ class Problem:
         _check_counts(request)
         table = None
         if accelerator.is_main_process:
-            table = latency_table(request, source, outputs, lambda stage: tell(StageBegun(stage)))
+            table = latency_table(
+                request, source, model, outputs, lambda stage: tell(StageBegun(stage))
+            )
         table = told_by_all(accelerator, table)[0]
         latency = None
         if table is not None and request.latency is not None:
             rows = request.latency.batch * request.latency.sequence
             latency = LatencyModel.of(model, table, request.recipe.placement, rows)
         budget = budget_of(request, latency)
-        spaces, remarks = _spaces(request, model, budget)
+        try:
+            spaces, remarks = _spaces(request, model, budget)
+        except UsageError as refusal:
+            if accelerator.is_main_process and table is not None and table.source == "measured":
+                raise _with_kept_table(refusal, request, table, outputs) from refusal
+            raise
         remarks += coverage(request, table)
         return cls(
             request, accelerator, source, model, data, spaces, table, latency, budget, remarks
@@ -206,6 +213,22 @@ def _spaces(
         remark = f"searched per layer alone, as per component it cannot be ({refusal})"
         return {last: spaces[last]}, (remark,)
     return spaces, ()
+
+
+def _with_kept_table(
+    refusal: UsageError, request: SearchRequest, table: LatencyTable, outputs: Outputs
+) -> UsageError:
+    """The same, with what asks the same clock again: another measurement has other numbers."""
+    asked = request.latency
+    if asked is None or asked.table is not None:
+        return refusal
+    table.write(outputs.latency)
+    return UsageError(
+        refusal.subject,
+        expected=refusal.expected,
+        found=refusal.found,
+        remedy=f"{refusal.remedy}; --latency-table {outputs.latency} keeps these times",
+    )
 
 
 def _check_counts(request: SearchRequest) -> None:

@@ -87,7 +87,7 @@ class SearchResult:
     latency: Mapping[str, Any] | None  # the table's source, device and conditions
     options: Mapping[str, Any]
     data: Mapping[str, Any]
-    source: Mapping[str, Any]  # the dense model: its path and hash
+    source: Mapping[str, Any]  # the dense model: its path, as given and from `output`, and hash
     versions: Mapping[str, str]
     seconds: float
 

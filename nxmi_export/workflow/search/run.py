@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from nxmi_export.compression.training.processes import join_processes, told_by_all
+from nxmi_export.compression.training.processes import (
+    check_precision,
+    join_processes,
+    told_by_all,
+)
 from nxmi_export.search.frontier import Optimum, frontier
 from nxmi_export.search.progress import Progress, Remark, SolutionFound, StageBegun
 from nxmi_export.workflow.search.account import account
@@ -35,6 +39,7 @@ def search_model(
     configuration keeps, and CapabilityMissing for a device that is to be timed and is not here.
     """
     begun = time.perf_counter()
+    check_precision(request.precision)
     accelerator, outputs = join_processes(), Outputs(request.output)
     is_main = accelerator.is_main_process
     tell = on_progress if is_main else _silent
