@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.glue import task_named
@@ -199,3 +202,30 @@ def test_help_shows_each_example_on_a_line_of_its_own(nxmi_export: Command) -> N
 
 def test_help_loads_nothing_heavy() -> None:
     assert loaded_by("search", "--help") & (HEAVY | ENGINES) == set()
+
+
+@pytest.mark.slow
+def test_torchrun_finds_what_one_process_finds(
+    nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    assert nxmi_export("search", dense, "--data", data, "-o", alone, *QUICK).code == 0
+    together = tmp_path / "together"
+    launched = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
+            *("-m", "nxmi_export", "search", str(dense), "--data", str(data), "-o", str(together)),
+            *map(str, QUICK),
+        ],
+        # as many threads as this process has, which a search is bound to
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert launched.returncode == 0, launched.stderr
+    assert launched.stdout.count("train the best with") == 1
+    expected, found = without_time(alone), without_time(together)
+    for each in (expected, found):
+        del each["source"]["model"]
+    assert found == expected

@@ -4,7 +4,8 @@ Arguments: RECIPE.yaml FOLDER [--resume] [--kill-at STEP] ...
 
 Writes FOLDER/weights.pt (the final state dict; that of process N > 0 as weights-N.pt) and
 FOLDER/losses.json, and keeps snapshots in FOLDER/snapshots: one after every step, so that every
-step can be continued from.
+step can be continued from. The main process leaves the gradients of its first step, in the order of
+the optimizer's parameters, in FOLDER/gradients.pt.
 """
 
 import argparse
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from nxmi_export.compression import RunOptions, compress
 from nxmi_export.compression.progress import Progress, StepDone
 from nxmi_export.compression.pruning import Sparsifier
 from nxmi_export.compression.training import join_processes, quantization, snapshots
+from nxmi_export.compression.training.optimizer import Optimizer
 from nxmi_export.recipe import Recipe
 from tests.pipeline.forked import Ended, run_forked
 from tests.tiny_models import tiny_model, toy_data
@@ -57,6 +60,7 @@ def main(given: Sequence[str]) -> None:
         _compute_differently()
     if arguments.kill_in_save:
         _kill_in_save(arguments.kill_in_save)
+    _note_gradients(arguments.folder / "gradients.pt")
     losses: dict[int, float] = {}
 
     def on_progress(progress: Progress) -> None:
@@ -81,6 +85,18 @@ def main(given: Sequence[str]) -> None:
     if accelerator.is_main_process:
         (arguments.folder / "losses.json").write_text(json.dumps(losses))
     accelerator.end_training()
+
+
+def _note_gradients(path: Path) -> None:
+    """Of the weights and of the scales, as they are before they are clipped."""
+    clip = Optimizer.clip
+
+    def note(self: Optimizer) -> Tensor:
+        if not path.exists() and os.environ.get("RANK", "0") == "0":
+            torch.save([[each.grad for each in of] for of in (self.weights, self.scales)], path)
+        return clip(self)
+
+    Optimizer.clip = note  # type: ignore[method-assign]
 
 
 def _kill_in_save(number: int) -> None:
