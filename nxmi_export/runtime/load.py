@@ -7,7 +7,7 @@ from typing import Literal
 
 from nxmi_export.artefact_files import CPU_MODEL, MODEL
 from nxmi_export.backends.names import Backend
-from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODUCTS
+from nxmi_export.backends.onnxruntime_options import FLOAT_PRODUCTS
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.glue.tasks import TASKS
 from nxmi_export.runtime.choose_backend import Chosen, choose_backend
@@ -156,15 +156,6 @@ def _session(
         input_names=served.input_names,
         outputs=len(served.labels),
         threads=threads,
-        entries=served.session_options if file == CPU_MODEL else _exact(served),
+        # Those of the manifest are of one file; that floats stay floats is right for each.
+        entries=served.session_options if file == CPU_MODEL else FLOAT_PRODUCTS,
     )
-
-
-def _exact(served: ServedFiles) -> dict[str, str]:
-    """Entries for a file whose fusions were not timed: products as the graph states them.
-
-    Integer products are of the same codes in every file, so the manifest's word on
-    `model.cpu.onnx` holds for each; where nothing meets a float, the other entry does nothing.
-    """
-    integers = EXACT_PRODUCTS.items() & served.session_options.items()
-    return {**dict(integers), **FLOAT_PRODUCTS}
