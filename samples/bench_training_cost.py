@@ -11,7 +11,6 @@ is shared, set OMP_NUM_THREADS=1 and read the processor's seconds.
 import argparse
 import itertools
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ from nxmi_export.compression import RunOptions, compress, fine_tune
 from nxmi_export.compression.progress import Progress, StepDone
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import load_dataset, task_named
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import DistillationSettings, Recipe, Scheme, preset
 from samples.fine_tune import INPUTS, minilm_directory
 
@@ -89,7 +89,7 @@ def _table(arguments: argparse.Namespace) -> dict[str, Any]:
             kind: {key: round(median[key] / plain[key], 3) for key in plain}
             for kind, median in medians.items()
         },
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{this_processor()}; {torch.get_num_threads()} threads",
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate")},
     }
 

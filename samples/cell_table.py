@@ -3,11 +3,11 @@
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["conditions", "list_names", "read_result", "table_parser"]
+__all__ = ["conditions", "kept", "list_names", "read_result", "table_parser"]
 
 
 def table_parser(description: str | None, models: str) -> argparse.ArgumentParser:
@@ -37,6 +37,19 @@ def read_result(name: str, results: Path) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result at `path`, None where there is none; exits where it was made otherwise."""
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    other = [name for name, value in asked.items() if found.get(name) != value]
+    if other:
+        raise SystemExit(
+            f"{path}: made with other {' and '.join(other)}; delete it to run the cell again"
+        )
+    return found
 
 
 def conditions(results: Collection[dict[str, Any] | None]) -> list[str]:

@@ -135,13 +135,15 @@ class Program:
         )
 
     def _solution(self, cost: Coefficients, rows: Sequence[Row]) -> Candidate | None:
-        result = self._solved(cost, rows, self.effort)
-        if result.status not in (_OPTIMAL, _INFEASIBLE) and result.x is None:
+        effort = self.effort
+        result = self._solved(cost, rows, effort)
+        is_proved = result.status in (_OPTIMAL, _INFEASIBLE)
+        if not is_proved and result.x is None and effort.nodes is not None:
             # Whether anything keeps the rows is no matter of effort.
-            result = self._solved(cost, rows, replace(self.effort, nodes=None))
+            effort = replace(effort, nodes=None)
+            result = self._solved(cost, rows, effort)
         if result.status == _INFEASIBLE:
             return None
-        effort = self.effort
         # Which status a full tree has depends on the release of scipy.
         nodes_done = effort.nodes is not None and (result.mip_node_count or 0) >= effort.nodes
         if result.status != _OPTIMAL and not (nodes_done and result.x is not None):

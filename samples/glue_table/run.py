@@ -22,10 +22,11 @@ from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Recipe, TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.data import TaskData
+from samples.cell_table import kept
 from samples.fine_tune import DENSE, PRECISION, new_minilm, progress_bar, save
 from samples.glue_table.cells import ABLATIONS, CONTROLS, EPOCHS, Cell
 
-__all__ = ["Place", "commit", "kept", "recipe_of", "run_cell", "trained_dense"]
+__all__ = ["Place", "check_dense", "commit", "recipe_of", "run_cell", "trained_dense"]
 
 SNAPSHOT_SECONDS = 120.0
 MADE_AS = "made_as.json"  # in every cell's folder: its settings
@@ -80,19 +81,6 @@ def run_cell(cell: Cell, place: Place) -> dict[str, Any]:
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
-
-
-def kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result at `path`, None where there is none; exits where it was made otherwise."""
-    if not path.exists():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    other = [name for name, value in asked.items() if found.get(name) != value]
-    if other:
-        raise SystemExit(
-            f"{path}: made with other {' and '.join(other)}; delete it to run the cell again"
-        )
-    return found
 
 
 def recipe_of(cell: Cell) -> Recipe:
@@ -180,18 +168,14 @@ def trained_dense(dense: Cell, place: Place) -> Path:
 
 def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
     source = trained_dense(replace(cell, method="dense"), place)
-    folder = _own_folder(cell, place)
+    _own_folder(cell, place)
     request = _request(cell, place, source, Recipe.model_validate(_settings(cell, place)))
     account = request.output.with_name("model.compress.json")
     if not account.exists():
         with progress_bar(place.name_of(cell)) as on_progress:
             compress_model(request, on_progress)
     facts = json.loads(account.read_text(encoding="utf-8"))
-    if facts["source"]["sha256"] != checkpoint_sha256(source):
-        raise SystemExit(
-            f"{folder}: compressed from another dense model than that of {source}; "
-            "delete it to run the cell again"
-        )
+    check_dense(facts, source, account)
     log = request.output.with_name("model.compress.jsonl")
     metrics = facts["metrics"]
     return {
@@ -205,6 +189,15 @@ def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
         "seconds": facts["seconds"],
         "median_step_seconds": _median_step(log) if log.exists() else None,
     }
+
+
+def check_dense(facts: Mapping[str, Any], source: Path, account: Path) -> None:
+    """Exit where `facts`, read from `account`, are not of a compression of `source`."""
+    if facts["source"]["sha256"] != checkpoint_sha256(source):
+        raise SystemExit(
+            f"{account}: compressed from another dense model than {source}; "
+            "delete it to run the cell again"
+        )
 
 
 def _request(cell: Cell, place: Place, model: Path, recipe: Recipe) -> CompressRequest:

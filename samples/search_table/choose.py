@@ -21,8 +21,9 @@ from nxmi_export.search.space import Candidate, SearchSpace, recipe_for, schemes
 from nxmi_export.workflow.search import SearchRequest, search_model
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.prepare import Problem, Ready
+from samples.cell_table import kept
 from samples.glue_table import cells as glue
-from samples.glue_table.run import kept, recipe_of
+from samples.glue_table.run import recipe_of
 from samples.search_table.cells import BUDGETS, TARGET, TASKS, Budget
 
 __all__ = ["Choice", "chosen"]

@@ -12,13 +12,14 @@ from nxmi_export.output_files import atomic_file
 from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.compress import CompressRequest, compress_model
+from samples.cell_table import kept
 from samples.fine_tune import PRECISION, progress_bar
 from samples.glue_table import cells as glue
 from samples.glue_table.run import (
     SNAPSHOT_SECONDS,
     Place,
+    check_dense,
     commit,
-    kept,
     recipe_of,
     run_cell,
     trained_dense,
@@ -104,13 +105,14 @@ def _taken_or_compressed(cell: Cell, place: Place, dense: Path, choice: Choice) 
 
 
 def _compressed(request: CompressRequest) -> dict[str, Any]:
-    """The account of the run; one that is there must be of the same recipe."""
+    """The account of the run; one that is there must be of the same recipe and dense model."""
     path = request.output.with_name(f"{request.output.stem}.compress.json")
     found = kept(path, {"recipe": request.recipe.as_mapping()})
     if found is None:
         with progress_bar(request.recipe_name) as on_progress:
             compress_model(request, on_progress)
         found = json.loads(path.read_text(encoding="utf-8"))
+    check_dense(found, Path(request.model), path)
     return found
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nxmi_export.checkpoint import checkpoint_sha256
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import Recipe, preset
 from samples.fine_tune import PRECISION
@@ -202,6 +203,23 @@ def test_an_account_of_another_recipe_is_not_taken_for_the_cells(tmp_path: Path)
     account.parent.mkdir()
     account.write_text(json.dumps({"recipe": preset("deploy").as_mapping()}))
     with pytest.raises(SystemExit, match="made with other recipe; delete it"):
+        running._compressed(request)
+
+
+def test_an_account_of_other_dense_weights_is_not_taken_for_the_cells(tmp_path: Path) -> None:
+    dense = tmp_path / "dense"
+    dense.mkdir()
+    (dense / "model.safetensors").write_bytes(b"weights")
+    place = Place(tmp_path, tmp_path, tmp_path)
+    choice = _choice(preset("w4"), "2:4+int4")
+    request = running._request(Cell("mrpc", "nominal", "random"), place, dense, choice)
+    account = tmp_path / "search_mrpc_nominal" / "random.compress.json"
+    account.parent.mkdir()
+    facts = {"recipe": preset("w4").as_mapping(), "source": {"sha256": checkpoint_sha256(dense)}}
+    account.write_text(json.dumps(facts))
+    assert running._compressed(request) == facts
+    (dense / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(SystemExit, match="compressed from another dense model than "):
         running._compressed(request)
 
 

@@ -257,6 +257,22 @@ def test_a_full_tree_without_a_solution_is_no_proof_that_there_is_none(
     assert ended == [(False, False), (False, False)]  # the second time it is proved
 
 
+def test_what_time_has_left_of_a_second_solve_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its tree has more nodes than the first one was allowed, which proves nothing."""
+    knapsack = Knapsack.of(2, Effort(nodes=1))
+    some = np.ones(knapsack.program.add_column())
+    full = OptimizeResult(status=4, x=None, mip_node_count=None, message="full")
+    late = OptimizeResult(status=1, x=some, mip_node_count=500, message="late")
+    results = iter((full, late))
+    monkeypatch.setattr(
+        "nxmi_export.search.program.milp", lambda *arguments, **options: next(results)
+    )
+    with pytest.raises(InternalError, match=r"found status 1 of HiGHS \(late\)"):
+        knapsack.solved()
+
+
 def test_running_out_of_time_is_an_error_and_no_answer() -> None:
     with pytest.raises(InternalError) as caught:
         solve(BERT, FLAT, EIGHTH, effort=Effort(seconds=0.0))

@@ -71,7 +71,7 @@ class Watch:
         if self.saved_step is None:
             return (
                 "lower the learning rate: --overwrite --learning-rate RATE begins anew, "
-                "as there is no snapshot"
+                "as there is no good snapshot"
             )
         return (
             "lower the learning rate: --resume --learning-rate RATE continues from the snapshot "

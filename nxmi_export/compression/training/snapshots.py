@@ -63,13 +63,13 @@ def keep_snapshot(folder: Path) -> None:
 def drop_snapshot(folder: Path) -> int | None:
     """Put the snapshot before the newest in its place; the steps completed in it.
 
-    None where there was none before it: none is left then. Raises OutputError.
+    None where there is none before it: the newest stays, as what made it fail may lie in the
+    machine. Raises OutputError.
     """
     with _in_folder(folder):
-        if (folder / _BEFORE).exists():
-            (folder / _BEFORE).replace(folder / FILE)
-        else:
-            (folder / FILE).unlink(missing_ok=True)
+        if not (folder / _BEFORE).exists():
+            return None
+        (folder / _BEFORE).replace(folder / FILE)
     return snapshot_step(folder)
 
 
