@@ -178,7 +178,7 @@ def test_a_loss_that_is_no_number_names_the_place_where_it_began() -> None:
     assert str(diverged.value) == (
         "step 1 (epoch 1): expected finite losses and gradients, found a loss of nan, which begins "
         "in the output of bert.encoder.layer.0.attention.self.value; lower the learning rate: "
-        "--overwrite --learning-rate RATE begins anew, as there is no snapshot"
+        "--overwrite --learning-rate RATE begins anew, as there is no good snapshot"
     )
     assert diverged.value.exit_code == 1
 
@@ -243,7 +243,7 @@ def test_float16_gives_up_after_twenty_skipped_steps_in_a_row() -> None:
         "step 20 (epoch 20): expected finite losses and gradients, found a gradient norm of inf, "
         "for which the last 20 steps were skipped, which begins in the gradient of "
         "classifier.bias; lower the learning rate: --overwrite --learning-rate RATE begins anew, "
-        "as there is no snapshot"
+        "as there is no good snapshot"
     )
 
 
