@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = [
     "ABLATED",
+    "ABLATED_METHOD",
     "ABLATIONS",
     "CONTINUED",
     "CONTROLS",
@@ -26,7 +27,9 @@ METHODS = (DENSE, "asp+qat", "deploy", "w4", CONTINUED, "asp", "admm", "paper", 
 SEEDED = (DENSE, "asp+qat", "deploy", "w4")  # with three seeds
 LARGE = (DENSE, "deploy", "w4")  # on SST-2
 TASKS = ("mrpc", "rte", "stsb", "cola")
-ABLATED = TASKS[:2]
+# The preset that missed an aim, on the task where it lost most and on one that it lost little on.
+ABLATED_METHOD = "w4"
+ABLATED = ("cola", "mrpc")
 SST2_SENTENCES = 20_000
 
 # Of compression: about as many optimizer steps, 800 to 1 250, on every task.
@@ -35,15 +38,18 @@ EPOCHS = {"mrpc": 10, "rte": 10, "stsb": 6, "cola": 4, "sst2": 2}
 # trained on MNLI, as usual for RTE (Phang et al., 2018), once for all seeds.
 BEGUN_ON = {"rte": "mnli"}
 
-# What `deploy` is without one of its ingredients: which of them costs or brings how much.
+# What the preset is without one of its ingredients: which of them costs or brings how much.
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "deploy, no distillation": {"distillation": {"logits": 0.0, "hidden": 0.0}},
-    "deploy, magnitude for ADMM": {"sparsity": {"method": "magnitude"}},
-    "deploy, no learned steps": {"weights": {"learned": False}, "activations": {"learned": False}},
-    "deploy, no recovery": {"sparsity": {"recovery": 0.0}},
-    "deploy, linear placement": {"placement": "linear"},
-    "deploy, no pruning": {"default": "int8"},
-    "deploy, no quantization": {"default": "2:4"},
+    f"{ABLATED_METHOD}, {name}": changes
+    for name, changes in {
+        "no pruning": {"default": "int4"},
+        "no quantization": {"default": "2:4"},
+        "no distillation": {"distillation": {"logits": 0.0, "hidden": 0.0}},
+        "magnitude for ADMM": {"sparsity": {"method": "magnitude"}},
+        "no learned steps": {"weights": {"learned": False}, "activations": {"learned": False}},
+        "no recovery": {"sparsity": {"recovery": 0.0}},
+        "linear placement": {"placement": "linear"},
+    }.items()
 }
 
 
@@ -87,7 +93,7 @@ def cells() -> Iterator[Cell]:
             yield Cell(task, method)
     for seed in (1, 2):
         for method in SEEDED:
-            for task in TASKS[:3]:
+            for task in TASKS:
                 yield Cell(task, method, seed)
     for method in LARGE:
         yield Cell("sst2", method)

@@ -24,7 +24,7 @@ from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.data import TaskData
 from samples.cell_table import kept
 from samples.fine_tune import DENSE, PRECISION, new_minilm, progress_bar, save
-from samples.glue_table.cells import ABLATIONS, CONTROLS, EPOCHS, Cell
+from samples.glue_table.cells import ABLATED_METHOD, ABLATIONS, CONTROLS, EPOCHS, Cell
 
 __all__ = ["Place", "check_dense", "commit", "recipe_of", "run_cell", "trained_dense"]
 
@@ -224,9 +224,13 @@ def _settings(cell: Cell, place: Place) -> dict[str, Any]:
     if cell.is_dense:
         merged = _merged(DENSE.model_dump(mode="json"), changes)
         return TrainingSettings.model_validate(merged).model_dump(mode="json")
-    changed = (CONTROLS | ABLATIONS).get(cell.method)
-    merged = preset(cell.method if changed is None else "deploy").as_mapping()
-    for more in ({"training": {"epochs": EPOCHS[cell.task]}}, changed or {}, changes):
+    changed, base = (CONTROLS | ABLATIONS).get(cell.method, {}), cell.method
+    if base in CONTROLS:
+        base = "deploy"
+    elif base in ABLATIONS:
+        base = ABLATED_METHOD
+    merged = preset(base).as_mapping()
+    for more in ({"training": {"epochs": EPOCHS[cell.task]}}, changed, changes):
         merged = _merged(merged, more)
     recipe = Recipe.from_mapping(merged, source=cell.name)
     return recipe.as_mapping()

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from samples.cell_table import conditions, read_result
-from samples.glue_table.cells import ABLATED, ABLATIONS, DENSE, METHODS, TASKS, Cell, cells
+from samples.glue_table.cells import (
+    ABLATED,
+    ABLATED_METHOD,
+    ABLATIONS,
+    CONTINUED,
+    DENSE,
+    METHODS,
+    TASKS,
+    Cell,
+    cells,
+)
 
 __all__ = ["markdown"]
 
@@ -25,7 +35,7 @@ def markdown(results: Path) -> str:
     over the tasks that every method is run on, and only where all of them were run.
     """
     found = {cell: read_result(cell.name, results) for cell in cells()}
-    ablations = ["deploy", *ABLATIONS]
+    ablations = [CONTINUED, "deploy", ABLATED_METHOD, *ABLATIONS]
     lines = [
         *_table(found, METHODS, COLUMNS, average=True),
         "",

@@ -9,6 +9,7 @@ from nxmi_export.recipe import Recipe, preset
 from samples.fine_tune import PRECISION
 from samples.glue_table import run as running
 from samples.glue_table.cells import (
+    ABLATED_METHOD,
     ABLATIONS,
     CONTINUED,
     METHODS,
@@ -62,9 +63,9 @@ def test_every_method_is_planned_on_every_task() -> None:
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_an_ablation_is_deploy_but_for_one_ingredient(ablation: str, place: Place) -> None:
+def test_an_ablation_is_the_preset_but_for_one_ingredient(ablation: str, place: Place) -> None:
     changed = _settings(Cell("mrpc", ablation), place)
-    whole = preset("deploy").as_mapping()
+    whole = preset(ABLATED_METHOD).as_mapping()
     different = [key for key in whole if whole[key] != changed[key]]
     assert set(different) == set(ABLATIONS[ablation])
     Recipe.from_mapping(changed, source=ablation)
