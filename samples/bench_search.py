@@ -8,17 +8,17 @@ build the model, run every example. The search's loop prepares each (linear, sch
 each alone to know what to begin with, finds out which examples tell most, and gives up what cannot
 get into the best five any more; all of that counts. The best five must be the same, or it exits
 with 1. Each part's seconds are in the JSON. The plain loop once more with weights that were
-prepared before: `plain, prepared`.
+prepared before, `plain, prepared`, is what --loops plain leaves out: with all configurations of a
+budget each plain loop takes hours.
 
 --full also runs the whole search per component, as `nxmi-export search` does, and its seconds.
 """
 
 import argparse
 import json
-import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 
 from nxmi_export.compression.training.processes import join_processes
 from nxmi_export.glue import task_named
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import preset
 from nxmi_export.search.budget import feasible
 from nxmi_export.search.ranking import Selection
@@ -53,6 +54,7 @@ from nxmi_export.workflow.search.prepare import Problem, pilots
 __all__ = ["compare"]
 
 KEEP, ERROR, SEED = 5, 0.05, 0
+PLAIN, PREPARED = "plain", "plain, prepared"
 
 Scores = dict[Candidate, Score]
 
@@ -111,15 +113,17 @@ class Setting:
         return cls(problem, space, chosen, options, selection)
 
 
-def compare(request: SearchRequest, count: int) -> dict[str, Any]:
+def compare(
+    request: SearchRequest, count: int, loops: Sequence[str] = (PLAIN, PREPARED)
+) -> dict[str, Any]:
     """Seconds of all loops, their ratios, and whether they agree; the request is per component."""
     setting = Setting.open(request, count)
     scores: dict[str, Scores] = {}
-    clocks = {name: Clock() for name in ("search", "plain", "plain, prepared")}
+    clocks = {name: Clock() for name in ("search", *loops)}
     scores["search"], superset = _search(setting, clocks["search"])
     reference = dense_logits(superset, setting.problem.data.slice, setting.options)
-    for name in ("plain", "plain, prepared"):
-        prepared = name == "plain, prepared"
+    for name in loops:
+        prepared = name == PREPARED
         scores[name] = _plain(setting, superset, reference, clocks[name], prepared=prepared)
     best = {name: setting.selection.best(each) for name, each in scores.items()}
     stopped = sum(score.stopped for score in scores["search"].values())
@@ -137,8 +141,7 @@ def compare(request: SearchRequest, count: int) -> dict[str, Any]:
             for name, clock in clocks.items()
         },
         "times_as_fast_as": {
-            name: round(clocks[name].total / clocks["search"].total, 2)
-            for name in ("plain", "plain, prepared")
+            name: round(clocks[name].total / clocks["search"].total, 2) for name in loops
         },
         "same_best": all(each == best["search"] for each in best.values()),
         "best": [each.name for each in best["search"]],
@@ -228,6 +231,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=0.125, help="with metadata")
     parser.add_argument("--projection", choices=get_args(Projection), default="magnitude")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--loops", nargs="+", choices=[PLAIN, PREPARED], default=[PLAIN, PREPARED])
     parser.add_argument("--full", action="store_true", help="also time the whole search")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -245,12 +249,12 @@ def main() -> None:
             data_dir=arguments.data,
             precision=arguments.precision,
         )
-        result = compare(request, arguments.candidates)
+        result = compare(request, arguments.candidates, arguments.loops)
         if arguments.full:
             found = search_model(request)
             assert found is not None  # one process
             result["full"] = {"seconds": round(found.seconds, 1), **found.as_json()["stops"]}
-    result["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    result["machine"] = f"{this_processor()}; {torch.get_num_threads()} threads"
     result["versions"] = {name: version(name) for name in ("torch", "transformers", "numpy")}
     text = json.dumps(result, indent=1)
     print(text)
