@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from nxmi_export.errors import OutputError
 
-__all__ = ["atomic_directory", "atomic_file", "temporary_directory"]
+__all__ = ["atomic_directory", "atomic_file", "sole_writer", "temporary_directory"]
 
 _DEVICE_REFUSES = {
     errno.ENOSPC: "no space left on the device",
@@ -84,6 +86,34 @@ def temporary_directory(parent: Path) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keep `path` from other processes that ask for it so, while the block runs.
+
+    A hidden file beside it holds the lock, which a killed process loses. Raises OutputError where
+    another process has it, and for a folder where no file can be made.
+    """
+    path = path.absolute()
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    with _output_errors(path):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                path,
+                expected="an output that no other process is writing",
+                found="one at work on it",
+                remedy="let it end, stop it, or choose another output with -o",
+            ) from error
+    try:
+        yield
+    finally:
+        # While it is held: who opened it before will see that it has gone, and makes another.
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 def _beside(path: Path) -> Path:

@@ -20,6 +20,7 @@ from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.glue import task_named
 from nxmi_export.latency import LatencyTable
+from nxmi_export.output_files import sole_writer
 from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.budget import Budget, SizeBudget, feasible
 from nxmi_export.search.conditional import RADII
@@ -491,6 +492,20 @@ def test_another_search_cannot_be_resumed(finished: Finished, tmp_path: Path) ->
         f"{folder}: expected a folder without a search in it, found an unfinished one; "
         "pass --resume to continue it, or --overwrite to start anew"
     )
+
+
+def test_a_search_that_is_at_work_is_not_resumed(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "at work"
+    folder.mkdir()
+    journal = folder / "search.jsonl"
+    journal.write_bytes((finished.request.output / "search.jsonl").read_bytes())
+    request = dataclasses.replace(finished.request, output=folder, resume=True)
+    before = journal.read_bytes()
+    for each in (request, dataclasses.replace(request, resume=False, overwrite=True)):
+        with sole_writer(journal), pytest.raises(OutputError, match="found one at work on it; "):
+            search_model(each)
+    assert [path.name for path in folder.iterdir()] == ["search.jsonl"]
+    assert journal.read_bytes() == before
 
 
 def test_a_journal_that_nobody_wrote_is_refused(finished: Finished, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from nxmi_export.compression.progress import Continued, EpochDone, Progress, Sta
 from nxmi_export.compression.training import RunOptions, join_processes
 from nxmi_export.compression.training.optimizer import only_trained
 from nxmi_export.compression.training.processes import check_precision
+from nxmi_export.output_files import sole_writer
 from nxmi_export.workflow.compress.account import account, provenance
 from nxmi_export.workflow.compress.data import TaskData
 from nxmi_export.workflow.compress.outputs import Outputs
@@ -50,9 +51,10 @@ def compress_model(
         run.train(run.dense_model(), lambda progress: None)
         return None
     outputs.check(request)
-    on_progress(StageBegun("reading the model and the data"))
-    run = _Run.open(request, outputs, accelerator)
-    return run.on_main_process(run.dense_model(), on_progress)
+    with sole_writer(outputs.model):
+        on_progress(StageBegun("reading the model and the data"))
+        run = _Run.open(request, outputs, accelerator)
+        return run.on_main_process(run.dense_model(), on_progress)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from accelerate import Accelerator
+
 from nxmi_export.compression.training.processes import (
     check_precision,
     join_processes,
     told_by_all,
 )
+from nxmi_export.output_files import sole_writer
 from nxmi_export.search.frontier import Optimum, frontier
 from nxmi_export.search.progress import Progress, Remark, SolutionFound, StageBegun
 from nxmi_export.workflow.search.account import account
@@ -41,10 +44,22 @@ def search_model(
     begun = time.perf_counter()
     check_precision(request.precision)
     accelerator, outputs = join_processes(), Outputs(request.output)
+    if not accelerator.is_main_process:
+        return _search(request, outputs, accelerator, _silent, begun=begun)
+    outputs.check(request)
+    with sole_writer(outputs.journal):
+        return _search(request, outputs, accelerator, on_progress, begun=begun)
+
+
+def _search(
+    request: SearchRequest,
+    outputs: Outputs,
+    accelerator: Accelerator,
+    tell: OnProgress,
+    *,
+    begun: float,
+) -> SearchResult | None:
     is_main = accelerator.is_main_process
-    tell = on_progress if is_main else _silent
-    if is_main:
-        outputs.check(request)
     tell(StageBegun("reading the model and the data"))
     problem = Problem.open(request, outputs, accelerator, tell)
     for remark in problem.remarks:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nxmi_export.glue import task_named
+from nxmi_export.output_files import sole_writer
 from tests.cli.command_lines import Command, Outcome
 from tests.cli.compress.compress_runs import (
     Run,
@@ -202,6 +203,16 @@ def test_an_unfinished_run_of_this_output(refused: Command, tmp_path: Path, endi
         f"{path}: expected no unfinished run of this output, found one; "
         "pass --resume to continue it, or --overwrite to start anew"
     )
+
+
+@pytest.mark.parametrize("how", ["--resume", "--overwrite"])
+def test_an_output_that_another_run_writes(refused: Command, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "model.pt"
+    with sole_writer(path):
+        assert refused(how).sentence == (
+            f"{path}: expected an output that no other process is writing, found one at work on "
+            "it; let it end, stop it, or choose another output with -o"
+        )
 
 
 def test_an_output_that_is_a_folder(refused: Command, tmp_path: Path) -> None:
