@@ -20,6 +20,7 @@ _DEVICE_REFUSES = {
     errno.EFBIG: "a limit on the size of files",
     errno.EIO: "an input/output error of the device",
 }
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -66,6 +67,7 @@ def atomic_directory(
         with _device_errors(path):
             yield temporary
         with _output_errors(path):
+            _check_replaceable(path, replaceable)  # another process may have been faster
             _replace_directory(temporary, path)
     finally:
         _restore(temporary, path)
@@ -92,10 +94,13 @@ def temporary_directory(parent: Path) -> Iterator[Path]:
 def sole_writer(path: Path) -> Iterator[None]:
     """Keep `path` from other processes that ask for it so, while the block runs.
 
-    A hidden file beside it holds the lock, which a killed process loses. Raises OutputError where
-    another process has it, and for a folder where no file can be made.
+    A hidden file beside it holds the lock, which a killed process loses. A file system that knows
+    no locks gives none. Raises OutputError where another process has it, and for a folder where no
+    file can be made.
     """
     path = path.absolute()
+    with temporary_directory(path.parent):
+        pass  # the folder is there and takes files
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
     with _output_errors(path):
         try:
@@ -107,6 +112,9 @@ def sole_writer(path: Path) -> Iterator[None]:
                 found="one at work on it",
                 remedy="let it end, stop it, or choose another output with -o",
             ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
     try:
         yield
     finally:

@@ -8,8 +8,8 @@ build the model, run every example. The search's loop prepares each (linear, sch
 each alone to know what to begin with, finds out which examples tell most, and gives up what cannot
 get into the best five any more; all of that counts. The best five must be the same, or it exits
 with 1. Each part's seconds are in the JSON. The plain loop once more with weights that were
-prepared before, `plain, prepared`, is what --loops plain leaves out: with all configurations of a
-budget each plain loop takes hours.
+prepared before: `plain, prepared`. --loops plain leaves it out, as each takes hours where all
+configurations of a budget are scored.
 
 --full also runs the whole search per component, as `nxmi-export search` does, and its seconds.
 """
@@ -54,7 +54,7 @@ from nxmi_export.workflow.search.prepare import Problem, pilots
 __all__ = ["compare"]
 
 KEEP, ERROR, SEED = 5, 0.05, 0
-PLAIN, PREPARED = "plain", "plain, prepared"
+LOOPS = PLAIN, PREPARED = "plain", "plain, prepared"
 
 Scores = dict[Candidate, Score]
 
@@ -113,9 +113,7 @@ class Setting:
         return cls(problem, space, chosen, options, selection)
 
 
-def compare(
-    request: SearchRequest, count: int, loops: Sequence[str] = (PLAIN, PREPARED)
-) -> dict[str, Any]:
+def compare(request: SearchRequest, count: int, loops: Sequence[str] = LOOPS) -> dict[str, Any]:
     """Seconds of all loops, their ratios, and whether they agree; the request is per component."""
     setting = Setting.open(request, count)
     scores: dict[str, Scores] = {}
@@ -231,7 +229,9 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=0.125, help="with metadata")
     parser.add_argument("--projection", choices=get_args(Projection), default="magnitude")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--loops", nargs="+", choices=[PLAIN, PREPARED], default=[PLAIN, PREPARED])
+    parser.add_argument(
+        "--loops", nargs="+", choices=LOOPS, default=LOOPS, help="plain loops to run beside ours"
+    )
     parser.add_argument("--full", action="store_true", help="also time the whole search")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -249,7 +249,7 @@ def main() -> None:
             data_dir=arguments.data,
             precision=arguments.precision,
         )
-        result = compare(request, arguments.candidates, arguments.loops)
+        result = compare(request, arguments.candidates, tuple(dict.fromkeys(arguments.loops)))
         if arguments.full:
             found = search_model(request)
             assert found is not None  # one process

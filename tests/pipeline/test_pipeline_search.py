@@ -501,7 +501,8 @@ def test_a_search_that_is_at_work_is_not_resumed(finished: Finished, tmp_path: P
     journal.write_bytes((finished.request.output / "search.jsonl").read_bytes())
     request = dataclasses.replace(finished.request, output=folder, resume=True)
     before = journal.read_bytes()
-    for each in (request, dataclasses.replace(request, resume=False, overwrite=True)):
+    fresh = dataclasses.replace(request, resume=False)
+    for each in (request, fresh, dataclasses.replace(fresh, overwrite=True)):
         with sole_writer(journal), pytest.raises(OutputError, match="found one at work on it; "):
             search_model(each)
     assert [path.name for path in folder.iterdir()] == ["search.jsonl"]

@@ -420,8 +420,30 @@ def test_a_failed_writer_leaves_its_output_to_others(tmp_path: Path) -> None:
 
 
 def test_no_lock_can_be_made_where_no_file_can(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "model.pt"
-    (tmp_path / "nowhere").write_text("")
-    with pytest.raises(OutputError) as caught, sole_writer(path):
+    with pytest.raises(OutputError) as caught, sole_writer(tmp_path / "nowhere" / "model.pt"):
         pytest.fail("the block ran")
-    assert str(caught.value) == f"{path}: {UNWRITABLE.format('a file where a folder belongs')}"
+    told = UNWRITABLE.format("No such file or directory")
+    assert str(caught.value) == f"{tmp_path / 'nowhere'}: {told}"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gives_none(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with sole_writer(tmp_path / "model.pt"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    with pytest.raises(OutputError) as caught, atomic_directory(path):
+        _write_directory(path)
+    assert str(caught.value) == f"{path}: {OCCUPIED}"
+    assert [each.name for each in tmp_path.iterdir()] == ["artefact"]
+    assert (path / "model.onnx").read_text() == "new"

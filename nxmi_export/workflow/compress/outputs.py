@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nxmi_export.compression.training.snapshots import has_snapshot
 from nxmi_export.errors import OutputError
-from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.compress.request import CompressRequest
 
 __all__ = ["Outputs"]
@@ -55,13 +54,11 @@ class Outputs:
         return self.model.with_name(f"{self.name}.compress.{ending}")
 
     def check(self, request: CompressRequest) -> None:
-        """Refuse, before any work, a place that is taken or cannot be written.
+        """Refuse, before any work, a place that is taken.
 
         Raises OutputError; nothing is changed.
         """
         self._check_apart(request)
-        with temporary_directory(self.model.parent):
-            pass  # the folder is there and takes files
         if request.overwrite or (request.resume and has_snapshot(self.snapshots)):
             # A finished file beside a snapshot: the run was stopped while it wrote them.
             self._check_files()

@@ -50,8 +50,8 @@ def compress_model(
         run = _Run.open(request, outputs, accelerator)
         run.train(run.dense_model(), lambda progress: None)
         return None
-    outputs.check(request)
-    with sole_writer(outputs.model):
+    with sole_writer(outputs.log):
+        outputs.check(request)
         on_progress(StageBegun("reading the model and the data"))
         run = _Run.open(request, outputs, accelerator)
         return run.on_main_process(run.dense_model(), on_progress)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nxmi_export.errors import OutputError
-from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.search.request import SearchRequest
 
 __all__ = ["Outputs"]
@@ -46,11 +45,8 @@ class Outputs:
         """All of it for a reader."""
         return self.folder / "search.html"
 
-    def check(self, request: SearchRequest) -> None:
-        """Refuse, before any work, a place that is taken or cannot be written.
-
-        Makes the folder and changes nothing in it; raises OutputError.
-        """
+    def make_folder(self) -> None:
+        """Make the folder unless it is there; raises OutputError where none can be."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -60,8 +56,9 @@ class Outputs:
                 found="a file" if self.folder.is_file() else error.strerror or str(error),
                 remedy="choose another with -o",
             ) from error
-        with temporary_directory(self.folder):
-            pass  # it takes files
+
+    def check(self, request: SearchRequest) -> None:
+        """Refuse, before any work, a folder that is taken; raises OutputError."""
         self._check_kinds()
         if not request.overwrite:
             self._check_unused(request.resume)

@@ -46,8 +46,9 @@ def search_model(
     accelerator, outputs = join_processes(), Outputs(request.output)
     if not accelerator.is_main_process:
         return _search(request, outputs, accelerator, _silent, begun=begun)
-    outputs.check(request)
+    outputs.make_folder()
     with sole_writer(outputs.journal):
+        outputs.check(request)
         return _search(request, outputs, accelerator, on_progress, begun=begun)
 
 

@@ -205,12 +205,16 @@ def test_an_unfinished_run_of_this_output(refused: Command, tmp_path: Path, endi
     )
 
 
-@pytest.mark.parametrize("how", ["--resume", "--overwrite"])
-def test_an_output_that_another_run_writes(refused: Command, tmp_path: Path, how: str) -> None:
-    path = tmp_path / "model.pt"
-    with sole_writer(path):
-        assert refused(how).sentence == (
-            f"{path}: expected an output that no other process is writing, found one at work on "
+@pytest.mark.parametrize("how", [(), ("--resume",), ("--overwrite",)])
+@pytest.mark.parametrize("name", ["model.pt", "model"])
+def test_an_output_that_another_run_writes(
+    refused: Command, tmp_path: Path, name: str, how: tuple[str, ...]
+) -> None:
+    log = tmp_path / "model.compress.jsonl"  # both names have the same files beside the model
+    with sole_writer(log):
+        log.write_text("")
+        assert refused("-o", tmp_path / name, *how).sentence == (
+            f"{log}: expected an output that no other process is writing, found one at work on "
             "it; let it end, stop it, or choose another output with -o"
         )
 
