@@ -224,11 +224,8 @@ def _settings(cell: Cell, place: Place) -> dict[str, Any]:
     if cell.is_dense:
         merged = _merged(DENSE.model_dump(mode="json"), changes)
         return TrainingSettings.model_validate(merged).model_dump(mode="json")
-    changed, base = (CONTROLS | ABLATIONS).get(cell.method, {}), cell.method
-    if base in CONTROLS:
-        base = "deploy"
-    elif base in ABLATIONS:
-        base = ABLATED_METHOD
+    variants = {name: (ABLATED_METHOD, changed) for name, changed in ABLATIONS.items()} | CONTROLS
+    base, changed = variants.get(cell.method, (cell.method, {}))
     merged = preset(base).as_mapping()
     for more in ({"training": {"epochs": EPOCHS[cell.task]}}, changed, changes):
         merged = _merged(merged, more)
