@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from nxmi_export.errors import OutputError
 
-__all__ = ["atomic_directory", "atomic_file", "sole_writer", "temporary_directory"]
+__all__ = ["atomic_directory", "atomic_file", "output_errors", "temporary_directory"]
 
 _DEVICE_REFUSES = {
     errno.ENOSPC: "no space left on the device",
@@ -20,7 +18,6 @@ _DEVICE_REFUSES = {
     errno.EFBIG: "a limit on the size of files",
     errno.EIO: "an input/output error of the device",
 }
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -31,15 +28,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     path = path.absolute()
     temporary = _beside(path)
-    with _output_errors(path):
+    with output_errors(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder of this name")
     try:  # from here on: Ctrl-C may come as soon as the file is there
-        with _output_errors(path):
+        with output_errors(path):
             temporary.touch(exist_ok=False)
         with _device_errors(path):
             yield temporary
-        with _output_errors(path):
+        with output_errors(path):
             os.replace(temporary, path)
     finally:
         with suppress(OSError):  # of a path that cannot be, which was said above
@@ -58,15 +55,15 @@ def atomic_directory(
     """
     path = path.resolve()
     temporary = _beside(path)
-    with _output_errors(path):
+    with output_errors(path):
         _check_replaceable(path, replaceable)
         path.parent.mkdir(parents=True, exist_ok=True)
     try:  # from here on: Ctrl-C may come as soon as the folder is there
-        with _output_errors(path):
+        with output_errors(path):
             temporary.mkdir()
         with _device_errors(path):
             yield temporary
-        with _output_errors(path):
+        with output_errors(path):
             _check_replaceable(path, replaceable)  # another process may have been faster
             _replace_directory(temporary, path)
     finally:
@@ -82,46 +79,12 @@ def temporary_directory(parent: Path) -> Iterator[Path]:
     """
     folder = _beside(parent.absolute() / "temporary")
     try:
-        with _output_errors(parent):
+        with output_errors(parent):
             folder.mkdir()
         with _device_errors(parent):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
-    """Keep `path` from other processes that ask for it so, while the block runs.
-
-    A hidden file beside it holds the lock, which a killed process loses. A file system that knows
-    no locks gives none. Raises OutputError where another process has it, and for a folder where no
-    file can be made.
-    """
-    path = path.absolute()
-    with temporary_directory(path.parent):
-        pass  # the folder is there and takes files
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    with _output_errors(path):
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise OutputError(
-                path,
-                expected="an output that no other process is writing",
-                found="one at work on it",
-                remedy="let it end, stop it, or choose another output with -o",
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-    try:
-        yield
-    finally:
-        # While it is held: who opened it before will see that it has gone, and makes another.
-        with suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
 
 
 def _beside(path: Path) -> Path:
@@ -189,7 +152,7 @@ def _put_aside(source: Path) -> Path:
 
 
 @contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
+def output_errors(path: Path) -> Iterator[None]:
     """What the operating system refuses about `path`, as an OutputError."""
     try:
         yield

@@ -20,7 +20,6 @@ from nxmi_export.compression.insert_quantizers import compressed_linears
 from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.glue import task_named
 from nxmi_export.latency import LatencyTable
-from nxmi_export.output_files import sole_writer
 from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.budget import Budget, SizeBudget, feasible
 from nxmi_export.search.conditional import RADII
@@ -34,6 +33,7 @@ from nxmi_export.search.progress import (
     SolutionFound,
 )
 from nxmi_export.search.space import SearchSpace, schemes_of
+from nxmi_export.sole_writer import sole_writer
 from nxmi_export.workflow.search import LatencyRequest, SearchRequest, SearchResult, search_model
 from tests.cli.compress.compress_runs import write_dense, write_task
 from tests.pipeline.search_program import SCHEMES, request_for, run_search

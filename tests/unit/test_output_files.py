@@ -1,8 +1,6 @@
 import errno
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,6 @@ from nxmi_export.errors import OutputError
 from nxmi_export.output_files import (
     atomic_directory,
     atomic_file,
-    sole_writer,
     temporary_directory,
 )
 
@@ -32,10 +29,6 @@ OCCUPIED = (
 OCCUPIED_BY_US = (
     "expected an output folder that can be replaced as a whole, found a mount point, or the "
     "working directory in it; name a new folder inside it"
-)
-HELD = (
-    "expected an output that no other process is writing, found one at work on it; let it end, "
-    "stop it, or choose another output with -o"
 )
 STOPS = [RuntimeError("stop"), KeyboardInterrupt()]
 
@@ -390,54 +383,6 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     _write_directory(link)
     assert link.is_symlink()
     assert (target / "model.onnx").read_text() == "new"
-
-
-def test_what_another_process_writes_is_refused_until_it_dies(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    hold = (
-        "import sys, pathlib; from nxmi_export.output_files import sole_writer\n"
-        "with sole_writer(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        with pytest.raises(OutputError) as caught, sole_writer(path):
-            pytest.fail("the block ran")
-        assert str(caught.value) == f"{path}: {HELD}"
-        other.kill()
-    assert len(list(tmp_path.iterdir())) == 1  # nobody was there to delete it
-    with sole_writer(path), sole_writer(path.with_name("other.pt")):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_failed_writer_leaves_its_output_to_others(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), sole_writer(tmp_path / "model.pt"):
-        raise RuntimeError("stop")
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_lock_can_be_made_where_no_file_can(tmp_path: Path) -> None:
-    with pytest.raises(OutputError) as caught, sole_writer(tmp_path / "nowhere" / "model.pt"):
-        pytest.fail("the block ran")
-    told = UNWRITABLE.format("No such file or directory")
-    assert str(caught.value) == f"{tmp_path / 'nowhere'}: {told}"
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_gives_none(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr("fcntl.flock", refuse)
-    with sole_writer(tmp_path / "model.pt"):
-        pass
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:

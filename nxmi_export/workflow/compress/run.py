@@ -14,7 +14,7 @@ from nxmi_export.compression.progress import Continued, EpochDone, Progress, Sta
 from nxmi_export.compression.training import RunOptions, join_processes
 from nxmi_export.compression.training.optimizer import only_trained
 from nxmi_export.compression.training.processes import check_precision
-from nxmi_export.output_files import sole_writer
+from nxmi_export.sole_writer import sole_writer
 from nxmi_export.workflow.compress.account import account, provenance
 from nxmi_export.workflow.compress.data import TaskData
 from nxmi_export.workflow.compress.outputs import Outputs

@@ -11,9 +11,9 @@ from nxmi_export.compression.training.processes import (
     join_processes,
     told_by_all,
 )
-from nxmi_export.output_files import sole_writer
 from nxmi_export.search.frontier import Optimum, frontier
 from nxmi_export.search.progress import Progress, Remark, SolutionFound, StageBegun
+from nxmi_export.sole_writer import sole_writer
 from nxmi_export.workflow.search.account import account
 from nxmi_export.workflow.search.journal import Journal, Known
 from nxmi_export.workflow.search.outputs import Outputs

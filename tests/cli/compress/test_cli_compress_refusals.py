@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nxmi_export.glue import task_named
-from nxmi_export.output_files import sole_writer
+from nxmi_export.sole_writer import sole_writer
 from tests.cli.command_lines import Command, Outcome
 from tests.cli.compress.compress_runs import (
     Run,
