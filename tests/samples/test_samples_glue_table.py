@@ -138,6 +138,14 @@ def test_seeds_become_a_mean_and_a_spread(place: Place) -> None:
     assert _row(markdown(place.results), "deploy")[1] == "82.0 ± 2.0 (3 seeds), 102.5%"
 
 
+def test_ablations_stand_beside_runs_of_their_own_seed(place: Place) -> None:
+    for seed, metric in enumerate((0.80, 0.90)):
+        _write(place, Cell("mrpc", "w4", seed), metric)
+    methods, ablations = markdown(place.results).split("| method | cola | mrpc |")
+    assert _row(methods, "w4")[1] == "85.0 ± 7.1 (2 seeds)"
+    assert _row(ablations, "w4") == ["w4", "not run", "80.0"]
+
+
 def test_an_average_needs_all_four_tasks(place: Place) -> None:
     for task in TASKS[:3]:
         _write(place, Cell(task, "asp"), 0.5, retention=0.98)
