@@ -122,9 +122,10 @@ def _begin_pruning(
         if recipe.sparsity.method == "magnitude":
             _put(initial, linears)
         else:
-            # The dense weights go on, and the grids were made for others.
+            _put({n: w for n, w in initial.items() if linears[n].scheme.pattern is None}, linears)
+            # Elsewhere the dense weights go on, and the grids were made for others.
             for linear in linears.values():
-                if linear.weight_quantizer is not None:
+                if linear.weight_quantizer is not None and linear.scheme.pattern is not None:
                     linear.weight_quantizer.release()
     pruning = sparsifier(linears, recipe.sparsity, initial, steps_per_update=steps_per_update)
     pruning.start()

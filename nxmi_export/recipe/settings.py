@@ -176,22 +176,26 @@ class SparsitySettings(_Settings):
     def _changes_nothing_that_is_without_effect(self) -> Self:
         kind = f"method: {self.method}"
         kind += f", penalty: {self.penalty}" if self.method == "admm" else ""
-        for belongs_to, names in _BELONGING.items():
-            for name in names if belongs_to != kind else ():
+        for names, *owners in _BELONGING:
+            for name in names if not kind.startswith(tuple(owners)) else ():
                 value, default = getattr(self, name), type(self).model_fields[name].default
                 if value != default:
+                    told = value if isinstance(value, str) else f"{value:g}"
                     raise conflict(
-                        f"{name}: {value:g} with {kind}",
-                        f"leave {name} out, which belongs to {belongs_to}",
+                        f"{name}: {told} with {kind}",
+                        f"leave {name} out, which belongs to {' or '.join(owners)}",
                     )
         return self
 
 
-_BELONGING = {
-    "method: admm, penalty: gradient": ("rho", "rho_final"),
-    "method: admm, penalty: proximal": ("pull", "pull_final"),
-    "method: sr-ste": ("decay",),
-}
+# names of settings, and what reads them
+_BELONGING: tuple[tuple[tuple[str, ...], *tuple[str, ...]], ...] = (
+    (("rho", "rho_final"), "method: admm, penalty: gradient"),
+    (("pull", "pull_final"), "method: admm, penalty: proximal"),
+    (("penalty", "updates_per_epoch"), "method: admm"),
+    (("decay",), "method: sr-ste"),
+    (("recovery",), "method: admm", "method: sr-ste"),
+)
 
 
 class DistillationSettings(_Settings):
@@ -225,11 +229,10 @@ class DistillationSettings(_Settings):
 
 
 class TrainingSettings(_Settings):
-    """The schedule. The learning rate rises over `warmup` of the steps, then falls to zero.
+    """The schedule. Zero epochs: project and calibrate only.
 
-    Where a recovery follows a projection, the rate holds until there and falls over the recovery.
-
-    Zero epochs: project and calibrate only.
+    The learning rate rises over `warmup` of the steps, holds, and falls to zero over the last
+    `cooldown` of them; 1: from the warm-up on.
     """
 
     epochs: int = Field(default=10, ge=0)
@@ -237,6 +240,7 @@ class TrainingSettings(_Settings):
     learning_rate: Positive = 1e-4
     scale_learning_rate: Positive = 1e-3  # of LSQ, whose parameters are logarithms of the steps
     warmup: Share = 0.1
+    cooldown: Share = 0.3
     weight_decay: Weight = 0.0
     clip_norm: Positive = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0  # None: the model's own

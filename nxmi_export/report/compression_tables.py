@@ -65,6 +65,10 @@ def summary_table(facts: Mapping[str, Any], files: Mapping[str, str]) -> Table:
     )
     stored = Counter(_storage(each) for each in facts["layers"].values())
     table.add_row("linears", ", ".join(f"{count} x {name}" for name, count in stored.items()))
+    if facts["mask_moved"] is not None:
+        table.add_row(
+            "masks", f"{facts['mask_moved']:.2%} of their entries are not those of magnitude"
+        )
     table.add_row("recipe", escape(str(options["recipe"])))
     table.add_row("placement", recipe["placement"])
     train = facts["data"]["train"]

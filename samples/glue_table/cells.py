@@ -22,13 +22,17 @@ __all__ = [
 DENSE = "dense"
 CONTINUED, PROXIMAL = "continued", "admm, proximal"
 # Beside the presets: which preset, with which changes. The first tells compression from training: a
-# model that nothing is taken from, trained on for as long and by the same losses. The second tells
-# ADMM from the form it was published in: it has the penalty, pull and recovery of `deploy`.
+# model that nothing is taken from, trained on as long, at the same rates and by the same losses. The
+# second tells ADMM from the form it was published in: it has the penalty, pull, recovery and cool-down
+# of `deploy`.
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     CONTINUED: ("deploy", {"default": "dense"}),
     PROXIMAL: (
         "admm",
-        {"sparsity": {"penalty": "proximal", "pull": 0.5, "pull_final": 0.9, "recovery": 0.3}},
+        {
+            "sparsity": {"penalty": "proximal", "pull": 0.5, "pull_final": 0.9, "recovery": 0.3},
+            "training": {"cooldown": 0.3},
+        },
     ),
 }
 METHODS = (

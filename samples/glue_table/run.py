@@ -184,6 +184,7 @@ def _run_compressed(cell: Cell, place: Place) -> dict[str, Any]:
         "scores": metrics,
         "dense_sha256": facts["source"]["sha256"],
         "compression": facts["compression"],
+        "mask_moved": facts["mask_moved"],
         "epochs": facts["epochs"],
         "data": _without_places(facts["data"]),
         "seconds": facts["seconds"],

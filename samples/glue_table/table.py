@@ -1,7 +1,7 @@
 """Result files in, the tables in Markdown out, and what they say of the aims."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def markdown(results: Path) -> str:
         *_table(found, METHODS, COLUMNS, average=True),
         "",
         *_aims(found),
+        _moved(found),
         "",
         *_table(one_seed, ablations, ABLATED, average=False),
         "",
@@ -98,7 +99,8 @@ def _retention(found: Found, task: str, method: str) -> float | None:
 def _average(found: Found, method: str) -> float | None:
     """The mean of the tasks' mean retentions, over the four tasks that every method has."""
     means = [_retention(found, task, method) for task in TASKS]
-    return statistics.fmean(kept for kept in means if kept is not None) if all(means) else None
+    known = [kept for kept in means if kept is not None]
+    return statistics.fmean(known) if len(known) == len(means) else None
 
 
 def _aims(found: Found) -> Iterator[str]:
@@ -108,26 +110,46 @@ def _aims(found: Found) -> Iterator[str]:
         for aim in aims:
             told = "not known yet"
             if kept is not None:
-                runs = sum(len(_of(found, task, method)) for task in TASKS)
-                told = f"{'met' if kept >= aim else 'missed'}, {kept:.1%} over {runs} runs"
+                runs = (f"{task} {len(_of(found, task, method))}" for task in TASKS)
+                met = "met" if kept >= aim else "missed"
+                told = f"{met}, {kept:.1%} (seeds: {', '.join(runs)})"
             yield f"- `{method}` keeps at least {aim:.1%} of dense on average: {told}"
+    for method in AIMS:
+        kept_of = _beside(found, method, CONTINUED, lambda ours, theirs: ours / theirs, "{:.1%}")
+        yield f"- `{method}` keeps of `{CONTINUED}`, on average: {kept_of}"
     for method in ("admm", PROXIMAL):
-        gain = _beside_asp(found, method)
+        gain = _beside(found, method, "asp", lambda ours, asp: 100 * (ours - asp), "{:+.1f}")
         yield f"- `{method}` beside `asp`, 2:4 alone, points on average (published: +1.7): {gain}"
 
 
-def _beside_asp(found: Found, method: str) -> str:
-    """By how much its metric is higher, over the seeds that both were run with."""
-    gains = []
+def _moved(found: Found) -> str:
+    """Whether a method chose its masks: a share of them over the tasks, first seeds."""
+    told = []
+    for method in METHODS:
+        results = [found.get(Cell(task, method)) for task in TASKS]
+        moved = [result["mask_moved"] for result in results if result and "mask_moved" in result]
+        if moved and None not in moved:  # there is none where nothing is pruned
+            told.append(f"`{method}` {statistics.fmean(moved):.2%}")
+    listed = ", ".join(told) or "not known yet"
+    return f"- mask entries that magnitude projection of the dense weights sets otherwise: {listed}"
+
+
+def _beside(
+    found: Found, method: str, other: str, compared: Callable[[float, float], float], shown: str
+) -> str:
+    """Its metric beside that of `other`, over the seeds that both were run with."""
+    values = []
     for task in TASKS:
         pairs = [
-            (found.get(Cell(task, method, cell.seed)), found.get(Cell(task, "asp", cell.seed)))
+            (found.get(Cell(task, method, cell.seed)), found.get(Cell(task, other, cell.seed)))
             for cell in found
             if (cell.task, cell.method) == (task, DENSE)
         ]
-        both = [100 * (ours["metric"] - asp["metric"]) for ours, asp in pairs if ours and asp]
+        both = [
+            compared(ours["metric"], theirs["metric"]) for ours, theirs in pairs if ours and theirs
+        ]
         if not both:
             return "not known yet"
-        gains.append(statistics.fmean(both))
-    told = ", ".join(f"{task} {gain:+.1f}" for task, gain in zip(TASKS, gains, strict=True))
-    return f"{statistics.fmean(gains):+.1f} ({told})"
+        values.append(statistics.fmean(both))
+    told = (f"{task} {shown.format(value)}" for task, value in zip(TASKS, values, strict=True))
+    return f"{shown.format(statistics.fmean(values))} ({', '.join(told)})"

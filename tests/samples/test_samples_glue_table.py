@@ -28,7 +28,9 @@ def place(tmp_path: Path) -> Place:
     return Place(data=tmp_path, models=tmp_path, results=tmp_path)
 
 
-def _write(place: Place, cell: Cell, metric: float, retention: float | None = None) -> None:
+def _write(
+    place: Place, cell: Cell, metric: float, retention: float | None = None, **more: object
+) -> None:
     result = {
         "metric": metric,
         "settings": _settings(cell, place),
@@ -36,6 +38,7 @@ def _write(place: Place, cell: Cell, metric: float, retention: float | None = No
         "threads": 1,
         "machine": "a machine",
         "versions": {"torch": "2"},
+        **more,
     }
     if retention is not None:
         result["retention"] = retention
@@ -82,11 +85,12 @@ def test_proximal_admm_is_the_published_one_with_the_sparsity_of_deploy(place: P
     ours, published, deployed = (
         _settings(Cell("cola", each), place) for each in (PROXIMAL, "admm", "deploy")
     )
-    assert [key for key in published if published[key] != ours[key]] == ["sparsity"]
+    assert [key for key in published if published[key] != ours[key]] == ["sparsity", "training"]
     different = [
         key for key, value in deployed["sparsity"].items() if value != ours["sparsity"][key]
     ]
     assert different == ["initial"]
+    assert ours["training"] == deployed["training"]
 
 
 def test_a_folder_of_other_settings_is_made_anew(place: Place) -> None:
@@ -168,9 +172,35 @@ def test_aims_are_met_on_average_or_missed(
         _write(place, Cell(task, "deploy"), 0.5, retention=kept + more)
     lines = markdown(place.results).splitlines()
     assert [line for line in lines if line.startswith("- `deploy`")] == [
-        f"- `deploy` keeps at least {aim} of dense on average: {word}, {kept:.1%} over 4 runs"
+        f"- `deploy` keeps at least {aim} of dense on average: {word}, {kept:.1%} "
+        "(seeds: mrpc 1, rte 1, stsb 1, cola 1)"
         for aim, word in zip(("99.5%", "100.0%"), told, strict=True)
-    ]
+    ] + ["- `deploy` keeps of `continued`, on average: not known yet"]
+
+
+def test_what_chose_its_masks_is_told(place: Place) -> None:
+    before = "- mask entries that magnitude projection of the dense weights sets otherwise: "
+    assert f"{before}not known yet" in markdown(place.results)
+    for task, moved in zip(TASKS, (0.1, 0.2, 0.3, 0.4), strict=True):
+        _write(place, Cell(task, "deploy"), 0.5, mask_moved=moved)
+        _write(place, Cell(task, "asp"), 0.5, mask_moved=0.0)
+        _write(place, Cell(task, CONTINUED), 0.5, mask_moved=None)
+    assert f"{before}`deploy` 25.00%, `asp` 0.00%" in markdown(place.results).splitlines()
+
+
+def test_a_method_that_keeps_nothing_on_a_task_has_an_average(place: Place) -> None:
+    for task, kept in zip(TASKS, (0.9, 0.9, 0.9, 0.0), strict=True):
+        _write(place, Cell(task, "w4"), 0.5, retention=kept)
+    assert "missed, 67.5% (seeds" in markdown(place.results)
+
+
+def test_what_is_kept_of_the_control_is_told_task_by_task(place: Place) -> None:
+    for task, metric in zip(TASKS, (0.8, 0.4, 0.4, 0.4), strict=True):
+        _write(place, Cell(task, CONTINUED), 0.8)
+        _write(place, Cell(task, "w4"), metric)
+        _write(place, Cell(task, "w4", 1), 0.1)  # the control has one seed
+    told = "62.5% (mrpc 100.0%, rte 50.0%, stsb 50.0%, cola 50.0%)"
+    assert f"- `w4` keeps of `continued`, on average: {told}" in markdown(place.results)
 
 
 @pytest.mark.parametrize("method", ["admm", PROXIMAL])

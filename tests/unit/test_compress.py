@@ -10,9 +10,11 @@ from transformers import PreTrainedModel
 
 from nxmi_export.compression import (
     RunOptions,
+    checkpoint_of,
     compress,
     compressed_linears,
     insert_quantizers,
+    restore,
 )
 from nxmi_export.compression.layers import CompressedLinear
 from nxmi_export.compression.progress import EpochDone, Progress, StageBegun, StepDone
@@ -374,6 +376,21 @@ def test_training_may_begin_from_reconstruction(method: Any) -> None:
     check_patterns(model)
 
 
+def test_the_method_of_pruning_is_nothing_to_linears_without_a_pattern() -> None:
+    first, second = (
+        _run(
+            Recipe(
+                default=Scheme.parse("int4"),
+                sparsity=SparsitySettings(method=method, initial="reconstruction"),
+                distillation=LABELS,
+                training=QUICK,
+            )
+        )[0].state_dict()
+        for method in ("admm", "magnitude")
+    )
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
 def test_only_compressed_linears_train_where_the_recipe_says_so() -> None:
     recipe = Recipe(
         distillation=LABELS, training=QUICK.model_copy(update={"trained": "compressed"})
@@ -410,6 +427,17 @@ def test_data_without_examples_are_refused_before_the_model_is_touched() -> None
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision_keeps_the_weights_in_float32(precision: Any) -> None:
     model, _ = _run(Recipe(training=QUICK), options=RunOptions(precision=precision))
-    assert {
-        tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()
-    } == {torch.float32}
+    assert _float_types(model) == {torch.float32}
+
+
+def test_weights_of_half_precision_are_trained_in_float32() -> None:
+    model = _model().bfloat16()
+    recipe = Recipe(training=QUICK)
+    compress(model, toy_data(48), recipe)
+    assert _float_types(model) == {torch.float32}
+    restore(checkpoint_of(model, recipe=recipe, tokenizer={}, provenance={}))
+
+
+def _float_types(model: PreTrainedModel) -> set[torch.dtype]:
+    tensors = model.state_dict().values()
+    return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}

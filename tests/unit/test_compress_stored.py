@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from nxmi_export.recipe import Recipe, Scheme
-from nxmi_export.workflow.compress.stored import StoredLayer, compression_of, stored_layers
+from nxmi_export.workflow.compress.stored import (
+    StoredLayer,
+    compression_of,
+    moved_of,
+    stored_layers,
+)
 from tests.tiny_models import compressed_model, tiny_model
 
 # scheme, bits a weight without and with the index of every kept value, and what both save
@@ -18,7 +23,7 @@ TABLE = [
 
 
 def layer(pattern: str | None, bits: int, weights: int = 64) -> StoredLayer:
-    return StoredLayer(pattern, bits, inputs=weights, outputs=1, zeros=0.0)
+    return StoredLayer(pattern, bits, inputs=weights, outputs=1, zeros=0.0, mask_moved=None)
 
 
 @pytest.mark.parametrize(("scheme", "bits", "bits_in_all", "nominal", "with_metadata"), TABLE)
@@ -67,6 +72,24 @@ def test_shared_layers_count_once() -> None:
 def test_an_index_counts_the_places_of_its_group(pattern: str, bits: int) -> None:
     keep, group = map(int, pattern.split(":"))
     assert layer(pattern, 8).bits_with_metadata == pytest.approx((8 + bits) * keep / group)
+
+
+def test_a_mask_is_compared_with_that_of_magnitude() -> None:
+    recipe = Recipe.from_mapping({"schemes": {"ffn_up": "int8"}}, source="test")
+    dense, model = tiny_model().state_dict(), compressed_model(recipe=recipe)
+    name = "bert.encoder.layer.0.output.dense"  # 32 x 64
+    still = stored_layers(model, dense)
+    assert {each.mask_moved for each in still.values()} == {None, 0.0}
+    assert still["bert.encoder.layer.0.intermediate.dense"].mask_moved is None
+    assert moved_of(still.values()) == 0
+    # in one of 512 groups the smallest of the dense weights becomes the largest
+    smallest = dense[f"{name}.weight"][0, :4].abs().argmin()
+    dense[f"{name}.weight"][0, smallest] = 9.0
+    moved = stored_layers(model, dense)
+    assert moved[name].mask_moved == 2 / (32 * 64)
+    patterned = [each.weights for each in moved.values() if each.mask_moved is not None]
+    assert moved_of(moved.values()) == pytest.approx(2 / sum(patterned))
+    assert moved_of(stored_layers(model).values()) is None
 
 
 def test_what_is_stored_counts_and_not_what_was_asked_for() -> None:

@@ -9,6 +9,7 @@ def _linears(*layers: tuple[str | None, int]) -> str:
     """The cell that counts `layers`, (pattern, bits) each."""
     facts = {
         "compression": {"nominal": 0.5, "with_metadata": 0.5},
+        "mask_moved": 0.125,
         "layers": {
             f"layer.{number}": {"pattern": pattern, "bits": bits}
             for number, (pattern, bits) in enumerate(layers)

@@ -80,6 +80,7 @@ KEYS: dict[type[BaseModel], dict[str, st.SearchStrategy[object]]] = {
         "learning_rate": POSITIVE,
         "scale_learning_rate": POSITIVE,
         "warmup": SHARES,
+        "cooldown": SHARES,
         "weight_decay": WEIGHTS,
         "clip_norm": POSITIVE,
         "dropout": st.none() | st.floats(0, 1, exclude_max=True),
@@ -97,18 +98,22 @@ def recipes(draw: st.DrawFn) -> Recipe:
     placement = draw(st.sampled_from(list(Placement)))
     activations, distillation = settings(ActivationSettings), settings(DistillationSettings)
     sparsity = settings(SparsitySettings)
-    # The four rules that tie keys together; tests/unit/test_recipe_refusals.py has their breaches.
+    # The rules that tie keys together; tests/unit/test_recipe_refusals.py has their breaches.
     if activations["learned"] or placement is not Placement.LINEAR:
         activations["mode"] = "static"
     if not any(distillation[key] for key in ("labels", "logits", "hidden", "attention")):
         distillation["labels"] = 1.0
-    unused = {"rho": 4e-3, "rho_final": None, "pull": 0.5, "pull_final": 0.9, "decay": 2e-4}
     penalty = sparsity["penalty"] if sparsity["method"] == "admm" else sparsity["method"]
-    for key in {"gradient": ("rho", "rho_final"), "proximal": ("pull", "pull_final")}.get(
-        str(penalty), ("decay",) if penalty == "sr-ste" else ()
-    ):
-        del unused[key]
-    sparsity |= unused
+    admm = {"penalty", "updates_per_epoch", "recovery"}
+    read = {
+        "gradient": admm | {"rho", "rho_final"},
+        "proximal": admm | {"pull", "pull_final"},
+        "sr-ste": {"decay", "recovery"},
+        "magnitude": set[str](),
+    }[str(penalty)]
+    defaults = SparsitySettings().model_dump()
+    kept = {"method", "initial"} | read
+    sparsity = {key: value if key in kept else defaults[key] for key, value in sparsity.items()}
     return Recipe(
         default=draw(schemes()),
         schemes=draw(st.dictionaries(st.sampled_from(list(Component)), schemes())),
@@ -203,6 +208,7 @@ def test_the_default_recipe_in_plain_data() -> None:
             "learning_rate": 1e-4,
             "scale_learning_rate": 1e-3,
             "warmup": 0.1,
+            "cooldown": 0.3,
             "weight_decay": 0.0,
             "clip_norm": 1.0,
             "dropout": 0.0,

@@ -235,6 +235,21 @@ def test_a_wrong_value_is_refused_with_what_to_write(mapping: object, sentence: 
             "decay: 0.1 with method: magnitude",
             "leave decay out, which belongs to method: sr-ste",
         ),
+        (
+            {"method": "magnitude", "recovery": 0.5},
+            "recovery: 0.5 with method: magnitude",
+            "leave recovery out, which belongs to method: admm or method: sr-ste",
+        ),
+        (
+            {"method": "sr-ste", "penalty": "gradient"},
+            "penalty: gradient with method: sr-ste",
+            "leave penalty out, which belongs to method: admm",
+        ),
+        (
+            {"method": "magnitude", "updates_per_epoch": 4},
+            "updates_per_epoch: 4 with method: magnitude",
+            "leave updates_per_epoch out, which belongs to method: admm",
+        ),
     ],
 )
 def test_a_setting_that_would_change_nothing_is_refused(

@@ -10,37 +10,44 @@ def test_a_short_last_batch_is_a_step() -> None:
     assert Timeline.of(41, TEN_STEPS).total == 10
 
 
-def test_the_rate_rises_over_the_warmup_then_falls_and_is_never_zero() -> None:
-    timeline = Timeline.of(50, TEN_STEPS)
-    rates = [timeline.rate(step) for step in range(1, 11)]
-    assert rates[:3] == [0.5, 1.0, 1.0]
-    assert rates[2:] == sorted(rates[2:], reverse=True)
-    assert rates[-1] == 1 / 8
-
-
 def _rates(timeline: Timeline) -> list[float]:
     return [timeline.rate(step) for step in range(1, timeline.total + 1)]
 
 
-def test_the_rate_holds_until_the_projection_and_falls_over_the_recovery() -> None:
-    timeline = Timeline.of(50, TEN_STEPS, SparsitySettings(recovery=0.4))
-    assert _rates(timeline) == [0.5, *[1.0] * 6, 0.75, 0.5, 0.25]
+FALLING = [0.5, 1.0, *(left / 8 for left in range(8, 0, -1))]
 
 
 @pytest.mark.parametrize(
-    "sparsity",
+    ("cooldown", "rates"),
     [
-        SparsitySettings(recovery=0.0),
-        SparsitySettings(recovery=0.05),  # of ten steps, none
-        SparsitySettings(method="magnitude", recovery=0.4),
-        SparsitySettings(recovery=1.0),  # which begins within the warm-up
+        (1.0, FALLING),  # less the warm-up's part of it
+        (0.8, FALLING),
+        (0.4, [0.5, *[1.0] * 6, 0.75, 0.5, 0.25]),
+        (0.05, [0.5, *[1.0] * 9]),  # of ten steps, none
+        (0.0, [0.5, *[1.0] * 9]),
     ],
 )
-def test_without_steps_before_a_recovery_the_rate_falls_from_the_warmup_on(
-    sparsity: SparsitySettings,
+def test_the_rate_rises_holds_and_falls_and_is_never_zero(
+    cooldown: float, rates: list[float]
 ) -> None:
-    falling = [0.5, 1.0, *(left / 8 for left in range(8, 0, -1))]
-    assert _rates(Timeline.of(50, TEN_STEPS, sparsity)) == falling
+    training = TEN_STEPS.model_copy(update={"cooldown": cooldown})
+    assert _rates(Timeline.of(50, training)) == rates
+
+
+def test_the_rate_is_the_same_whatever_is_pruned_by_whichever_method() -> None:
+    settings = [
+        None,
+        SparsitySettings(recovery=0.0),
+        SparsitySettings(recovery=0.6),
+        SparsitySettings(method="magnitude"),
+    ]
+    first, *others = [_rates(Timeline.of(50, TEN_STEPS, each)) for each in settings]
+    assert others == [first] * 3
+
+
+def test_a_warmup_of_all_steps_leaves_nothing_to_fall() -> None:
+    training = TEN_STEPS.model_copy(update={"warmup": 1.0})
+    assert _rates(Timeline.of(50, training)) == [step / 10 for step in range(1, 11)]
 
 
 def test_without_warmup_the_first_step_has_the_full_rate() -> None:

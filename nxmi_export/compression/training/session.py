@@ -64,11 +64,14 @@ class Session:
     ) -> Self:
         """Join the other processes and move `model`, the same in all of them, to the device.
 
+        Its weights become float32: half precision rounds away most of what a step moves them by.
+
         Raises DataError for data without examples, and UsageError for a launcher's settings that
         contradict the options or that accelerate does not follow.
         """
         check_examples(data)
         check_precision(options.precision)
+        model.float()
         accelerator = join_processes()
         share_weights(model, accelerator)
         bound_to = (

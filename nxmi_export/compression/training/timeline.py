@@ -14,15 +14,12 @@ class Timeline:
     """The steps of a run, numbered from 1, and what happens between them.
 
     Events are placed by the number of steps completed before them, 0 meaning before the first.
-
-    The learning rate follows warmup-stable-decay where steps follow the projection: it rises over
-    the warm-up, holds, and falls over the recovery, which starts from weights that the projection
-    has just moved and needs the rate to repair them. Elsewhere it falls from the warm-up on.
     """
 
     epochs: int
     steps_per_epoch: int
     warmup: int  # steps
+    cooldown: int  # steps
     quantize_at: int | None = None  # None: nothing is quantized
     project_at: int | None = None  # None: nothing is projected by training
     updates_per_epoch: int = 0  # of ADMM's Z and U
@@ -45,6 +42,7 @@ class Timeline:
             epochs=training.epochs,
             steps_per_epoch=steps_per_epoch,
             warmup=int(training.warmup * total),
+            cooldown=int(training.cooldown * total),
             quantize_at=round(training.quantize_after * total) if quantizes else None,
             project_at=total - int(sparsity.recovery * total) if sparsity and projects else None,
             updates_per_epoch=sparsity.updates_per_epoch if sparsity and projects else 0,
@@ -64,21 +62,16 @@ class Timeline:
         return step % self.steps_per_epoch == 0
 
     def rate(self, step: int) -> float:
-        """The share of the peak learning rate at `step`.
+        """The share of the peak learning rate at `step`: warmup-stable-decay.
 
-        Neither the first nor the last step has a rate of 0, so none is wasted.
+        It rises over the warm-up, holds, and falls linearly over the cool-down, or what the warm-up
+        leaves of it. Neither the first nor the last step has a rate of 0, so none is wasted.
         """
         if step <= self.warmup:
             return step / self.warmup
-        falls_after = max(self.warmup, self._recovers_after)
-        return min(1.0, (self.total - step + 1) / (self.total - falls_after))
-
-    @property
-    def _recovers_after(self) -> int:
-        """The steps completed when the recovery begins; 0 where there is none."""
-        if self.project_at is None or self.project_at == self.total:
-            return 0
-        return self.project_at
+        falls_after = max(self.warmup, self.total - self.cooldown)
+        left = self.total - step + 1
+        return min(1.0, left / (self.total - falls_after)) if falls_after < self.total else 1.0
 
     def quantizes_before(self, completed: int) -> bool:
         """Whether quantizers began before the last of `completed` steps."""

@@ -48,7 +48,7 @@ def account(
 
     `conditions` join the options of the request.
     """
-    layers, path = stored_layers(model), Path(request.model)
+    layers, path = stored_layers(model, source.state), Path(request.model)
     return CompressResult(
         output=request.output,
         task=request.task.name,

@@ -8,7 +8,7 @@ from typing import Any
 
 from nxmi_export.recipe import Recipe
 from nxmi_export.workflow.compress.run_log import Entry, plain
-from nxmi_export.workflow.compress.stored import Compression, StoredLayer
+from nxmi_export.workflow.compress.stored import Compression, StoredLayer, moved_of
 
 __all__ = ["SCHEMA", "CompressResult"]
 
@@ -64,6 +64,7 @@ class CompressResult:
                 "retention": self.retention,
             },
             "compression": asdict(self.compression),
+            "mask_moved": moved_of(self.layers.values()),
             "layers": {name: layer.as_json() for name, layer in self.layers.items()},
             "recipe": self.recipe.as_mapping(),
             "options": self.options,

@@ -5,7 +5,7 @@ not counted. `nominal` counts the kept values, `with metadata` also the index of
 inside its group: 2 bits for 2:4, as sparse tensor cores read them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 
 from nxmi_export.compression import CompressedLinear
 from nxmi_export.compression.encoder_layout import layout_of
+from nxmi_export.compression.sparsity import pattern_mask
 from nxmi_export.recipe import Pattern, Scheme
 from nxmi_export.recipe.scheme import DENSE_BITS, SPARSE_FLOAT_BITS
 
-__all__ = ["Compression", "StoredLayer", "compression_of", "stored_layers"]
+__all__ = ["Compression", "StoredLayer", "compression_of", "moved_of", "stored_layers"]
 
 _WIDTHS = {4: 7, 8: 127}  # bits to the largest code
 
@@ -32,6 +33,8 @@ class StoredLayer:
     inputs: int
     outputs: int
     zeros: float  # share of the stored values, 0…1
+    # share of the mask's entries that magnitude projection of the dense weight sets otherwise
+    mask_moved: float | None  # None without a pattern, and without a dense weight to compare with
 
     @property
     def weights(self) -> int:
@@ -67,10 +70,25 @@ class Compression:
     with_metadata: float
 
 
-def stored_layers(model: PreTrainedModel) -> dict[str, StoredLayer]:
-    """Every encoder linear that a recipe can name, by module name; layers that share count once."""
+def stored_layers(
+    model: PreTrainedModel, dense: Mapping[str, Tensor] | None = None
+) -> dict[str, StoredLayer]:
+    """Every encoder linear that a recipe can name, by module name; layers that share count once.
+
+    `dense` is the state of the model that was compressed.
+    """
     names = dict.fromkeys(name for block in layout_of(model) for name in block.linears)
-    return {name: _measured(model.get_submodule(name)) for name in names}
+    return {
+        name: _measured(model.get_submodule(name), (dense or {}).get(f"{name}.weight"))
+        for name in names
+    }
+
+
+def moved_of(layers: Iterable[StoredLayer]) -> float | None:
+    """The share of all these masks' entries that moved; None where none is known of any."""
+    known = [(each.mask_moved, each.weights) for each in layers if each.mask_moved is not None]
+    total = sum(weights for _, weights in known)
+    return sum(moved * weights for moved, weights in known) / total if total else None
 
 
 def compression_of(layers: Iterable[StoredLayer]) -> Compression:
@@ -82,14 +100,15 @@ def compression_of(layers: Iterable[StoredLayer]) -> Compression:
     return Compression(nominal=1 - nominal / dense, with_metadata=1 - whole / dense)
 
 
-def _measured(linear: nn.Module) -> StoredLayer:
+def _measured(linear: nn.Module, dense: Tensor | None) -> StoredLayer:
     assert isinstance(linear, nn.Linear)
-    stored, pattern, bits = linear.weight.detach(), None, DENSE_BITS
+    stored, pattern, bits, moved = linear.weight.detach(), None, DENSE_BITS, None
     if isinstance(linear, CompressedLinear):
         if linear.weight_quantizer is not None:
             stored = linear.codes()
         if _keeps_to(stored, linear.scheme.pattern):
             pattern, bits = str(linear.scheme.pattern), SPARSE_FLOAT_BITS
+            moved = _moved(linear, dense)
         if linear.weight_quantizer is not None:
             largest = int(stored.to(torch.int32).abs().max())
             bits = next(width for width, limit in _WIDTHS.items() if largest <= limit)
@@ -99,7 +118,16 @@ def _measured(linear: nn.Module) -> StoredLayer:
         inputs=linear.in_features,
         outputs=linear.out_features,
         zeros=float((stored == 0).double().mean()),
+        mask_moved=moved,
     )
+
+
+def _moved(linear: CompressedLinear, dense: Tensor | None) -> float | None:
+    pattern, weight = linear.scheme.pattern, linear.weight.detach()
+    if pattern is None or dense is None:
+        return None
+    before = pattern_mask(dense.to(weight), pattern)
+    return float((pattern_mask(weight, pattern) != before).double().mean())
 
 
 def _keeps_to(stored: Tensor, pattern: Pattern | None) -> bool:
