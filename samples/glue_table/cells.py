@@ -22,9 +22,9 @@ __all__ = [
 DENSE = "dense"
 CONTINUED, PROXIMAL = "continued", "admm, proximal"
 # Beside the presets: which preset, with which changes. The first tells compression from training: a
-# model that nothing is taken from, trained on as long, at the same rates and by the same losses. The
-# second tells ADMM from the form it was published in: it has the penalty, pull, recovery and cool-down
-# of `deploy`.
+# model that nothing is taken from, trained on as long, at the same rates and by the same losses.
+# The second tells ADMM from the form it was published in: it has the penalty, pull, recovery and
+# cool-down of `deploy`.
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     CONTINUED: ("deploy", {"default": "dense"}),
     PROXIMAL: (
