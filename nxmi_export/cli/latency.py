@@ -66,7 +66,7 @@ def latency_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Time every linear of a model as float, INT8 and 2:4 INT8 in and out, or compute the times."""
+    """Time every linear of a model as float, INT8, INT8 in and out, and 2:4, or compute that."""
     path = _writable(output or Path(f"{check_device(device)}.latency.json"))
     table = _make(model, shapes, base, device, Workload(batch, sequence), threads)
     table.write(path)
@@ -130,25 +130,25 @@ def _writable(path: Path) -> Path:
 
 
 def latency_table(table: LatencyTable) -> Table:
-    """Milliseconds by shape and kind, each quantized one with its gain over float."""
+    """Milliseconds by shape and kind, each quantized one with its gain over float; 80 columns."""
     given = table.conditions
     shown = Table(
         title=f"{table.source.capitalize()} latency on {escape(table.device)}, "
-        f"batch {given['batch']} x {given['sequence']} tokens",
+        f"batch {given['batch']} x {given['sequence']} tokens, in ms",
         title_justify="left",
         caption=_caption(table),
         caption_justify="left",
     )
-    shown.add_column("inputs x outputs")
+    shown.add_column("in x out")
     for kind in KINDS:
-        shown.add_column(f"{kind}, ms", justify="right")
+        shown.add_column(kind, justify="right")
     for rows, inputs, outputs in table.shapes:
         seconds = {kind: table.seconds(rows, inputs, outputs, kind) for kind in KINDS}
         gains = {kind: seconds["float"] / each for kind, each in seconds.items()}
         shown.add_row(
             f"{inputs} x {outputs}",
-            f"{1e3 * seconds['float']:.4g}",
-            *(f"{1e3 * seconds[kind]:.4g}  ({gains[kind]:.2f}x)" for kind in KINDS[1:]),
+            f"{1e3 * seconds['float']:.3g}",
+            *(f"{1e3 * seconds[kind]:.3g} ({gains[kind]:.2f}x)" for kind in KINDS[1:]),
         )
     return shown
 

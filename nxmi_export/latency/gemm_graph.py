@@ -2,7 +2,8 @@
 
 float      x → MatMul → Add
 int8       x → Q → DQ → MatMul → Add                  the weight is int8 codes → DQ
-int8 2:4   x → Q → DQ → MatMul → Add → Q → codes      of every four codes along K two are 0
+int8 out   x → Q → DQ → MatMul → Add → Q → codes
+int8 2:4   the same                                   of every four codes along K two are 0
 
 Where activations arrive quantized, x are the codes and the first Q is left out.
 """
@@ -16,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nxmi_export.latency.shapes import LinearShape
-from nxmi_export.latency.table import Kind
+from nxmi_export.latency.table import INT8_OUT, Kind
 
 __all__ = ["SIGNED", "UNSIGNED", "Activations", "gemm_graph", "gemm_input"]
 
@@ -60,12 +61,12 @@ def gemm_graph(
         value = graph.dequantize("x" if codes_in else graph.quantize("x"))
     value = graph.node("MatMul", value, graph.weight(shape, kind, rng))
     value = graph.node("Add", value, graph.store(rng.normal(size=shape.outputs), np.float32))
-    if kind == "int8 2:4":
+    if kind in INT8_OUT:
         value = graph.quantize(value)
     graph.node("Identity", value, output="y")
     quantized = helper.np_dtype_to_tensor_dtype(np.dtype(activations.codes))
     x_type = quantized if codes_in else TensorProto.FLOAT
-    y_type = quantized if kind == "int8 2:4" else TensorProto.FLOAT
+    y_type = quantized if kind in INT8_OUT else TensorProto.FLOAT
     output_shape = (*input_shape[:-1], shape.outputs)
     return graph.model(
         helper.make_tensor_value_info("x", x_type, input_shape),

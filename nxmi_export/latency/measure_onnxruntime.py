@@ -2,7 +2,7 @@
 
 Each linear is a graph of its own, lowered as `model.cpu.onnx` is: a float32 value in, quantized
 to uint8 there. So a quantized linear pays for quantizing its input (query, key and value share
-theirs in a model, which is then a little faster than the sum), "int8 2:4" also for its output.
+theirs in a model, which is then a little faster than the sum), one with INT8 out also for that.
 """
 
 import time
@@ -20,7 +20,7 @@ from nxmi_export.errors import CapabilityMissing, UsageError
 from nxmi_export.latency.gemm_graph import UNSIGNED, gemm_graph, gemm_input
 from nxmi_export.latency.interleaved import OnRound, Timer, timings, worst_spread
 from nxmi_export.latency.shapes import LinearShape
-from nxmi_export.latency.table import KINDS, Gemm, Kind, LatencyTable
+from nxmi_export.latency.table import INT8_OUT, KINDS, Gemm, Kind, LatencyTable
 from nxmi_export.processor import this_processor
 
 __all__ = ["ROUNDS", "measure_onnxruntime"]
@@ -79,7 +79,7 @@ def _timer(gemm: Gemm, threads: int | None, rng: np.random.Generator) -> Timer:
     )
     session = _session(model, threads, gemm.kind)
     x = gemm_input((1, gemm.rows, gemm.inputs), gemm.kind, UNSIGNED, rng)
-    y_type = np.uint8 if gemm.kind == "int8 2:4" else np.float32
+    y_type = np.uint8 if gemm.kind in INT8_OUT else np.float32
     return _run_timer(session, x, np.zeros((1, gemm.rows, gemm.outputs), y_type))
 
 

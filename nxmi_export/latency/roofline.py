@@ -26,8 +26,8 @@ _SPARSE_WEIGHT_BYTES = (8 + 2) / 2 / 8
 def roofline(gpu: str, shapes: Sequence[LinearShape], rows: int) -> LatencyTable:
     """max(operations / peak, bytes / bandwidth) + launch of every shape in every kind.
 
-    "float" is FP16. "int8" reads codes and writes FP16; "int8 2:4" reads and writes codes, and is
-    plain "int8" on a GPU without 2:4. Raises UsageError for an unknown GPU.
+    "float" is FP16. "int8" reads codes and writes FP16; "int8 out" and "int8 2:4" read and write
+    codes, and are the same on a GPU without 2:4. Raises UsageError for an unknown GPU.
     """
     peaks = gpu_named(gpu)
     gemms = [Gemm(rows, *shape, kind) for shape in shapes for kind in KINDS]
@@ -46,7 +46,7 @@ def roofline(gpu: str, shapes: Sequence[LinearShape], rows: int) -> LatencyTable
 
 
 def _seconds(peaks: GpuPeaks, gemm: Gemm) -> float:
-    kind: Kind = "int8" if _has_no_sparsity(peaks, gemm) else gemm.kind
+    kind: Kind = "int8 out" if _has_no_sparsity(peaks, gemm) else gemm.kind
     operations = 2 * gemm.rows * gemm.inputs * gemm.outputs
     return max(operations / _peak(peaks, kind), _bytes(gemm, kind) / peaks.bandwidth) + LAUNCH
 
@@ -66,6 +66,7 @@ def _bytes(gemm: Gemm, kind: Kind) -> float:
     in_bytes, weight_bytes, out_bytes = {
         "float": (_FLOAT_BYTES, _FLOAT_BYTES, _FLOAT_BYTES),
         "int8": (1, 1, _FLOAT_BYTES),
+        "int8 out": (1, 1, 1),
         "int8 2:4": (1, _SPARSE_WEIGHT_BYTES, 1),
     }[kind]
     return (

@@ -15,17 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from nxmi_export.errors import UsageError
 from nxmi_export.output_files import atomic_file
 
-__all__ = ["KINDS", "Gemm", "Kind", "LatencyTable", "Source"]
+__all__ = ["INT8_OUT", "KINDS", "Gemm", "Kind", "LatencyTable", "Source"]
 
-Kind: TypeAlias = Literal["float", "int8", "int8 2:4"]
-"""How a linear is run: floating point, INT8 in and weights, or INT8 in and out with 2:4 weights."""
+Kind: TypeAlias = Literal["float", "int8", "int8 out", "int8 2:4"]
+"""How a linear is run: floating point; INT8 in and weights; INT8 out too; and 2:4 weights too."""
 
 Source: TypeAlias = Literal["measured", "analytical"]
 """Where the seconds come from: a clock, or peaks and bandwidths of a datasheet."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+INT8_OUT: tuple[Kind, ...] = ("int8 out", "int8 2:4")  # kinds that round what they put out
 
-_SCHEMA = "nxmi-export/latency-table/1"
+_SCHEMA = "nxmi-export/latency-table/2"
 _MAKE_ONE = "make one with nxmi-export latency MODEL --device DEVICE -o FILE"
 
 
@@ -126,7 +127,7 @@ class LatencyTable:
     def _nearest(self, rows: int, inputs: int, outputs: int) -> str:
         kinds = [kind for kind in KINDS if Gemm(rows, inputs, outputs, kind) in self.entries]
         if kinds:
-            return f"only {' and '.join(map(repr, kinds))} of that shape"
+            return f"only {', '.join(map(repr, kinds))} of that shape"
         elsewhere = sorted({r for r, k, n in self.shapes if (k, n) == (inputs, outputs)})
         if elsewhere:
             return f"that linear at {', '.join(map(str, elsewhere))} rows"
@@ -150,7 +151,7 @@ class _Entry(_Strict):
 
 
 class _Document(_Strict):
-    schema_name: Literal["nxmi-export/latency-table/1"] = Field(alias="schema")
+    schema_name: Literal["nxmi-export/latency-table/2"] = Field(alias="schema")
     source: Source
     device: str
     conditions: dict[str, str | int | float]

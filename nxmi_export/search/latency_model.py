@@ -1,8 +1,9 @@
 """A model and a table of measured or computed GEMMs in, the seconds of any candidate out.
 
-A linear runs in one of three kinds: `float` without bits, `int8` with them, and `int8 2:4` where
-2:4 weights meet INT8 on both sides, which is all that sparse tensor cores accelerate. Linears are
-timed one by one: where an engine merges query, key and value into one GEMM, it is a little faster.
+A linear runs in one of four kinds: `float` without bits, `int8` with them, `int8 out` where what it
+puts out is rounded too, and `int8 2:4` where that meets 2:4 weights: INT8 on both sides is all that
+sparse tensor cores accelerate. Linears are timed one by one: where an engine merges query, key and
+value into one GEMM, it is a little faster.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nxmi_export.compression.int8_outputs import Needs, int8_output_needs
-from nxmi_export.latency.table import Kind, LatencyTable, Source
+from nxmi_export.latency.table import INT8_OUT, Kind, LatencyTable, Source
 from nxmi_export.recipe import Pattern, Placement, Scheme
 
 __all__ = ["LatencyModel", "LinearLatency", "accelerable"]
@@ -39,7 +40,9 @@ class LinearLatency:
         quantized_output = self.needs is not None and all(
             any(schemes[name].bits for name in names) for names in self.needs
         )
-        return "int8 2:4" if accelerable(scheme) and quantized_output else "int8"
+        if not quantized_output:
+            return "int8"
+        return "int8 2:4" if accelerable(scheme) else "int8 out"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class LatencyModel:
         """`model` at `rows` = batch × sequence tokens.
 
         A linear that a forward pass runs repeatedly (ALBERT) counts as often. Raises UsageError
-        for a shape that the table lacks, and UnsupportedModel for an unknown architecture.
+        for a shape or kind that the table lacks, and UnsupportedModel for an unknown architecture.
         """
         needs = int8_output_needs(model, placement)
         runs = _runs(model, set(needs))
@@ -66,7 +69,8 @@ class LatencyModel:
         for name, needed in needs.items():
             linear = model.get_submodule(name)
             assert isinstance(linear, nn.Linear)
-            kinds: tuple[Kind, ...] = ("float", "int8") + ("int8 2:4",) * (needed is not None)
+            kinds: tuple[Kind, ...] = ("float", "int8")
+            kinds += INT8_OUT if needed is not None else ()
             seconds = {
                 kind: runs[name]
                 * table.seconds(rows, linear.in_features, linear.out_features, kind)

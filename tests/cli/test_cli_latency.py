@@ -1,16 +1,21 @@
 import functools
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from nxmi_export.cli.latency import latency_table
 from nxmi_export.latency import DEVICES, LatencyTable, Workload, roofline
+from nxmi_export.latency.gpus import GPUS
 from nxmi_export.latency.measure_tensorrt import measure_tensorrt
 from nxmi_export.latency.shapes import parse_shapes
 from tests.cli.command_lines import Command
 
 SHAPES = "768x768,768x3072"
+GAINS = r".*\(\d\.\d\dx\)" * 3  # of the quantized kinds, in one line
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +28,22 @@ def test_a_datasheet_becomes_a_table_and_a_file(nxmi_export: Command) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert "Analytical latency on L4, batch 32 x 128 tokens" in outcome.out
     assert "a bound from the datasheet, nothing was run" in " ".join(outcome.out.split())
-    assert re.search(r"768 x 3072 .*\(\d\.\d\dx\).*\(\d\.\d\dx\)", outcome.out)
+    assert re.search(rf"768 x 3072 {GAINS}", outcome.out)
     assert outcome.out.endswith("everything in l4.latency.json\n")
     rows = Workload(32, 128).rows
     expected = roofline("l4", parse_shapes(SHAPES), rows).given(batch=32, sequence=128)
     assert LatencyTable.read(Path("l4.latency.json")) == expected
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_a_table_of_large_linears_fits_a_terminal(gpu: str) -> None:
+    table = roofline(gpu, parse_shapes("1024x1024,1024x4096,4096x1024"), 64)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(latency_table(table.given(batch=1, sequence=64)))
+    shown = console.export_text()
+    assert "…" not in shown
+    assert re.search(r"in x out +┃ +float +┃ +int8 +┃ +int8 out +┃ +int8 2:4 ", shown)
+    assert len(re.findall(rf"\d x \d+ .*\d{GAINS}", shown)) == 3
 
 
 def test_json_is_the_content_of_the_file(nxmi_export: Command) -> None:

@@ -18,7 +18,8 @@ from tests.pipeline.forked import Ended, run_forked
 
 __all__ = ["request_for", "run_search"]
 
-SCHEMES = tuple(map(Scheme.parse, ("int8", "int4", "2:4+int8")))
+# One runs as floats: of so small linears a datasheet has all the others equally fast.
+SCHEMES = tuple(map(Scheme.parse, ("2:4", "int4", "2:4+int8")))
 
 
 def request_for(

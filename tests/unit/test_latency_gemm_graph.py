@@ -10,6 +10,7 @@ import pytest
 
 from nxmi_export.latency import KINDS, Kind, LinearShape
 from nxmi_export.latency.gemm_graph import SIGNED, UNSIGNED, Activations, gemm_graph, gemm_input
+from nxmi_export.latency.table import INT8_OUT
 
 SHAPE = LinearShape(16, 12)
 TARGETS = {"unsigned": UNSIGNED, "signed": SIGNED}
@@ -39,7 +40,7 @@ def test_the_graph_is_valid_and_runs(kind: Kind, target: str) -> None:
     (y,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})
     assert y.shape == (5, 12)
     assert np.unique(y).size > 20
-    assert y.dtype == (activations.codes if kind == "int8 2:4" else np.float32)
+    assert y.dtype == (activations.codes if kind in INT8_OUT else np.float32)
 
 
 def test_a_cpu_quantizes_its_input_itself() -> None:
@@ -53,11 +54,12 @@ def test_a_cpu_quantizes_its_input_itself() -> None:
     ]
 
 
-def test_a_gpu_is_fed_codes() -> None:
-    model = graph("int8 2:4", SIGNED)
+@pytest.mark.parametrize("kind", INT8_OUT)
+def test_a_gpu_is_fed_codes_and_writes_some(kind: Kind) -> None:
+    model = graph(kind, SIGNED)
     assert operators(model)[:3] == ["DequantizeLinear", "DequantizeLinear", "MatMul"]
     assert operators(model)[-2:] == ["QuantizeLinear", "Identity"]
-    x = gemm_input((5, 16), "int8 2:4", SIGNED, np.random.default_rng(1))
+    x = gemm_input((5, 16), kind, SIGNED, np.random.default_rng(1))
     assert x.dtype == np.int8
 
 

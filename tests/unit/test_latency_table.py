@@ -38,7 +38,7 @@ def test_a_table_of_bare_shapes_has_no_rest() -> None:
 @pytest.mark.parametrize(
     ("gemm", "found"),
     [
-        (Gemm(64, 8, 4, "int8"), "only 'float' and 'int8 2:4' of that shape"),
+        (Gemm(64, 8, 4, "int8"), "only 'float', 'int8 2:4' of that shape"),
         (Gemm(32, 8, 4, "float"), "that linear at 64 rows"),
         (Gemm(64, 8, 8, "float"), "2 other shapes"),
     ],
@@ -91,7 +91,10 @@ def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"schema": "nxmi-export/latency-table/9"}, "schema: Input should be "),
+        (
+            {"schema": "nxmi-export/latency-table/1"},  # without "int8 out"
+            "schema: Input should be 'nxmi-export/latency-table/2'; make one ",
+        ),
         ({"source": "guessed"}, "source: Input should be 'measured' or 'analytical'"),
         ({"linears": []}, "linears: List should have at least 1 item"),
         ({"notes": "fast"}, "notes: Extra inputs are not permitted"),
@@ -112,7 +115,7 @@ def test_what_is_no_table_is_refused(change: dict[str, Any], found: str, tmp_pat
         ({"seconds": 0}, "linears.0.seconds: Input should be greater than 0"),
         ({"seconds": float("nan")}, "linears.0.seconds: Input should be a"),
         ({"rows": 1.5}, "linears.0.rows: Input should be a valid integer"),
-        ({"kind": "int4"}, "linears.0.kind: Input should be 'float', 'int8' or 'int8 2:4'"),
+        ({"kind": "int4"}, "linears.0.kind: Input should be 'float', 'int8', 'int8 out' or"),
     ],
 )
 def test_an_entry_that_is_none_is_refused(
@@ -140,7 +143,7 @@ def test_two_times_of_one_linear_are_refused(tmp_path: Path) -> None:
 
 
 def test_kinds_are_in_order_of_what_they_ask_of_hardware() -> None:
-    assert KINDS == ("float", "int8", "int8 2:4")
+    assert KINDS == ("float", "int8", "int8 out", "int8 2:4")
 
 
 def test_shapes_are_read_once_each_in_order() -> None:

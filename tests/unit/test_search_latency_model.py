@@ -1,5 +1,7 @@
 """Which kind every linear runs as, and what they take together."""
 
+from dataclasses import replace
+
 import pytest
 
 from nxmi_export.errors import UsageError
@@ -17,6 +19,7 @@ SHAPES = ((32, 32), (32, 64), (64, 32))
 TIMES: dict[Kind, dict[tuple[int, int], float]] = {
     "float": {(32, 32): 4.0, (32, 64): 10.0, (64, 32): 12.0},
     "int8": {(32, 32): 2.0, (32, 64): 5.0, (64, 32): 6.0},
+    "int8 out": {(32, 32): 1.8, (32, 64): 4.0, (64, 32): 5.5},
     "int8 2:4": {(32, 32): 1.5, (32, 64): 3.0, (64, 32): 4.0},
 }
 
@@ -54,7 +57,7 @@ def milliseconds(model: LatencyModel, schemes: dict[str, Scheme]) -> float:
 def test_seconds_add_up_by_kind() -> None:
     model = bert()
     assert milliseconds(model, everywhere(model, DENSE)) == pytest.approx(4 * 4 + 10 + 12)
-    assert milliseconds(model, everywhere(model, INT8)) == pytest.approx(4 * 2 + 5 + 6)
+    assert milliseconds(model, everywhere(model, INT8)) == pytest.approx(4 * 1.8 + 4 + 5.5)
     assert milliseconds(model, everywhere(model, SPARSE)) == pytest.approx(4 * 1.5 + 3 + 4)
 
 
@@ -73,7 +76,23 @@ def test_a_pattern_without_bits_runs_as_floats() -> None:
 @pytest.mark.parametrize("text", ["1:4+int8", "4:8+int8", "1:2+int4"])
 def test_other_patterns_are_not_accelerated(text: str) -> None:
     model = bert()
-    assert set(kinds(model, everywhere(model, Scheme.parse(text))).values()) == {"int8"}
+    assert set(kinds(model, everywhere(model, Scheme.parse(text))).values()) == {"int8 out"}
+
+
+@pytest.mark.parametrize("text", ["int8", "int4"])
+def test_what_an_int8_output_saves_is_no_merit_of_2_4(text: str) -> None:
+    model = bert()
+    schemes = everywhere(
+        model, SPARSE, attention_output_dense=Scheme.parse(text), intermediate_dense=INT8
+    )
+    assert kinds(model, schemes) == {
+        "attention.self.query": "int8 2:4",
+        "attention.self.key": "int8 2:4",
+        "attention.self.value": "int8 2:4",
+        "attention.output.dense": "int8 out",
+        "intermediate.dense": "int8 out",
+        "output.dense": "int8 2:4",
+    }
 
 
 def test_four_bits_are_accelerated_as_eight_are() -> None:
@@ -99,6 +118,8 @@ def test_linear_placement_accelerates_only_what_a_gelu_follows() -> None:
     model = bert(Placement.LINEAR)
     found = kinds(model, everywhere(model, SPARSE))
     assert {name for name, kind in found.items() if kind == "int8 2:4"} == {"intermediate.dense"}
+    found = kinds(model, everywhere(model, INT8))
+    assert {name for name, kind in found.items() if kind == "int8 out"} == {"intermediate.dense"}
 
 
 def test_a_linear_counts_as_often_as_it_runs() -> None:
@@ -117,6 +138,15 @@ def test_the_times_are_those_of_the_rows_asked_for() -> None:
         "32 outputs as 'float', found that linear at 48 rows; make the table of this model with "
         "nxmi-export latency, at the batch and sequence of the search"
     )
+
+
+def test_a_kind_that_is_missing_is_named() -> None:
+    whole = table()
+    entries = {gemm: each for gemm, each in whole.entries.items() if gemm.kind != "int8 out"}
+    with pytest.raises(UsageError) as caught:
+        LatencyModel.of(tiny_model(), replace(whole, entries=entries), Placement.SPARSE, ROWS)
+    assert caught.value.expected.endswith(" as 'int8 out'")
+    assert caught.value.found == "only 'float', 'int8', 'int8 2:4' of that shape"
 
 
 def test_counting_the_runs_leaves_no_hook_behind() -> None:

@@ -107,7 +107,9 @@ def test_a_budget_that_nothing_keeps_is_refused() -> None:
 
 def _latency(sensitivities: Sensitivities) -> LatencyModel:
     linears = tuple(
-        LinearLatency(group.name, {"float": 4e-3, "int8": 2e-3, "int8 2:4": 1e-3}, ())
+        LinearLatency(
+            group.name, {"float": 4e-3, "int8": 2e-3, "int8 out": 2e-3, "int8 2:4": 1e-3}, ()
+        )
         for group in sensitivities.space.groups
     )
     return LatencyModel(linears, 1e-3, "analytical", "made up")

@@ -14,6 +14,7 @@ from scipy.optimize import OptimizeResult, milp
 from nxmi_export.errors import InternalError, UsageError
 from nxmi_export.latency.encoder_shapes import encoder_shapes
 from nxmi_export.latency.roofline import roofline
+from nxmi_export.latency.table import KINDS
 from nxmi_export.recipe import Placement, Scheme
 from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
 from nxmi_export.search.latency_model import LatencyModel, LinearLatency
@@ -67,8 +68,7 @@ def problems(draw: st.DrawFn, losses: st.SearchStrategy[float]) -> Problem:
         tuple(
             LinearLatency(
                 name,
-                # in any order: a sparse kernel may well be slower
-                {"float": draw(seconds), "int8": draw(seconds), "int8 2:4": draw(seconds)},
+                {kind: draw(seconds) for kind in KINDS},  # in any order: sparse ones may be slower
                 draw(needs),
             )
             for name in names
