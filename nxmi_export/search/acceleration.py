@@ -43,7 +43,8 @@ class _Seconds:
         index, seconds = self._groups[linear.name], linear.seconds
         group, columns = self._program.space.groups[index], self._program.choices[index]
         for text, scheme in group.by_text.items():
-            self._cost([columns[text]], seconds["int8" if scheme.bits else "float"])
+            is_int8 = linear.multiplies_int8(scheme)
+            self._cost([columns[text]], seconds["int8" if is_int8 else "float"])
         quantized = self._has_bits(index)
         if linear.needs is None or not quantized:
             return

@@ -2,8 +2,9 @@
 
 A linear runs in one of four kinds: `float` without bits, `int8` with them, `int8 out` where what it
 puts out is rounded too, and `int8 2:4` where that meets 2:4 weights: INT8 on both sides is all that
-sparse tensor cores accelerate. Linears are timed one by one: where an engine merges query, key and
-value into one GEMM, it is a little faster.
+sparse tensor cores accelerate. Where weights alone are quantized, products run on floats and all is
+`float`. Linears are timed one by one: where an engine merges query, key and value into one GEMM, it
+is a little faster.
 """
 
 from collections import Counter
@@ -29,13 +30,17 @@ class LinearLatency:
     """One linear's seconds in one forward pass, over all of its runs."""
 
     name: str
-    seconds: Mapping[Kind, float]
+    seconds: Mapping[Kind, float]  # of each kind that it can run as
     needs: Needs | None  # of what else is quantized, for INT8 out; None: never
+
+    def multiplies_int8(self, scheme: Scheme) -> bool:
+        """Whether it does so under `scheme`, whatever the others follow."""
+        return scheme.bits is not None and "int8" in self.seconds
 
     def kind(self, schemes: Mapping[str, Scheme]) -> Kind:
         """How it runs where the linears follow `schemes`."""
         scheme = schemes[self.name]
-        if not scheme.bits:
+        if not self.multiplies_int8(scheme):
             return "float"
         quantized_output = self.needs is not None and all(
             any(schemes[name].bits for name in names) for names in self.needs
@@ -69,12 +74,10 @@ class LatencyModel:
         for name, needed in needs.items():
             linear = model.get_submodule(name)
             assert isinstance(linear, nn.Linear)
-            kinds: tuple[Kind, ...] = ("float", "int8")
-            kinds += INT8_OUT if needed is not None else ()
             seconds = {
                 kind: runs[name]
                 * table.seconds(rows, linear.in_features, linear.out_features, kind)
-                for kind in kinds
+                for kind in _kinds(placement, needed)
             }
             linears.append(LinearLatency(name, seconds, needed))
         return cls(tuple(linears), table.rest_seconds, table.source, table.device)
@@ -93,6 +96,13 @@ class LatencyModel:
 def accelerable(scheme: Scheme) -> bool:
     """Whether sparse tensor cores could run it, given INT8 on both sides."""
     return scheme.pattern == _2_4 and scheme.bits is not None
+
+
+def _kinds(placement: Placement, needs: Needs | None) -> tuple[Kind, ...]:
+    """What a linear can run as; its input is rounded unless weights alone are."""
+    if placement is Placement.WEIGHTS:
+        return ("float",)
+    return ("float", "int8") if needs is None else ("float", "int8", *INT8_OUT)
 
 
 @torch.no_grad()

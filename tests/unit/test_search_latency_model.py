@@ -7,7 +7,9 @@ import pytest
 from nxmi_export.errors import UsageError
 from nxmi_export.latency.table import Gemm, Kind, LatencyTable
 from nxmi_export.recipe import Placement, Scheme
+from nxmi_export.search.acceleration import seconds_of
 from nxmi_export.search.latency_model import LatencyModel
+from nxmi_export.search.program import Program
 from nxmi_export.search.space import SearchSpace
 from tests.tiny_models import tiny_model
 
@@ -120,6 +122,17 @@ def test_linear_placement_accelerates_only_what_a_gelu_follows() -> None:
     assert {name for name, kind in found.items() if kind == "int8 2:4"} == {"intermediate.dense"}
     found = kinds(model, everywhere(model, INT8))
     assert {name for name, kind in found.items() if kind == "int8 out"} == {"intermediate.dense"}
+
+
+@pytest.mark.parametrize("scheme", [INT8, SPARSE, Scheme.parse("int4")])
+def test_where_weights_alone_are_quantized_all_runs_as_floats(scheme: Scheme) -> None:
+    model = bert(Placement.WEIGHTS)
+    assert set(kinds(model, everywhere(model, scheme)).values()) == {"float"}
+    space = SearchSpace.of(tiny_model(num_hidden_layers=1), "layer", (scheme,))
+    program = Program(space)
+    seconds = seconds_of(program, model)
+    assert 1e3 * sum(seconds.values()) == pytest.approx(4 * 4 + 10 + 12)
+    assert program.add_column() == len(space.groups)  # and no other
 
 
 def test_a_linear_counts_as_often_as_it_runs() -> None:
