@@ -103,7 +103,7 @@ def _best(
         limit.cost(program), rows, lambda found: within is None or within.admits(space, found)
     )
     assert best is not None
-    return best
+    return best.candidate
 
 
 def _infeasible(budget: Budget, found: str, remedy: str) -> UsageError:

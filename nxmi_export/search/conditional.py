@@ -91,7 +91,7 @@ def improvements(
 ) -> tuple[Candidate, ...]:
     """`count` candidates within `budget` that are not in `known`, or fewer, best hopes first.
 
-    The solver's best within each of `RADII`, as many of each, up to the gap of `QUICK`. `on_found`
+    The solver's best within each of `RADII`, as many of each, as far as `QUICK` goes. `on_found`
     hears how many there are so far. Raises UsageError where `budget` admits none at all.
     """
     space, losses = marginals.space, marginals.losses

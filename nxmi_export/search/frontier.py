@@ -37,10 +37,9 @@ def frontier(
 ) -> tuple[Optimum, ...]:
     """The optima under evenly spaced limits of the size, then of the latency, each once.
 
-    They are optima up to the gap of `QUICK`, begin at the least that any candidate takes and end
-    where a higher limit changes nothing.
-    The size counts metadata or not, and without a latency model there is no second curve.
-    `on_found` hears of each limit, and of how many there are.
+    They are optima as far as `QUICK` goes, begin at the least that any candidate takes and end
+    where a higher limit changes nothing. The size counts metadata or not, and without a latency
+    model there is no second curve. `on_found` hears of each limit, and of how many there are.
     """
     space = sensitivities.space
     limits: list[SizeBudget | LatencyBudget] = list(_sizes(sensitivities, metadata))
@@ -85,5 +84,5 @@ def _evenly(sensitivities: Sensitivities, limit: SizeBudget | LatencyBudget) -> 
             for group in space.groups
         )
     )
-    low, high = (limit.of(space, candidate) for candidate in (least, free))
+    low, high = (limit.of(space, each) for each in (least.candidate, free))
     return [low] if high <= low else [float(each) for each in np.linspace(low, high, POINTS)]

@@ -1,15 +1,24 @@
 """Per-layer sensitivities and a budget in, the few configurations worth scoring out."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from nxmi_export.search.budget import Budget
-from nxmi_export.search.program import QUICK
+from nxmi_export.search.program import QUICK, THOROUGH
 from nxmi_export.search.refine import refined
 from nxmi_export.search.sensitivity import Sensitivities
 from nxmi_export.search.solve import solve
 from nxmi_export.search.space import Candidate
 
-__all__ = ["proposals"]
+__all__ = ["Proposals", "proposals"]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Candidates by their predicted divergence, interactions counted."""
+
+    candidates: tuple[Candidate, ...]
+    gap: float  # of the solver's optimum, as in `Solution`
 
 
 def proposals(
@@ -20,21 +29,21 @@ def proposals(
     starts: Sequence[Candidate] = (),
     known: Collection[Candidate] = (),
     on_found: Callable[[int], None] = lambda number: None,
-) -> tuple[Candidate, ...]:
-    """`count` candidates that are not in `known`, or fewer, by their predicted divergence.
+) -> Proposals:
+    """`count` candidates that are not in `known`, or fewer.
 
-    First those to which the solver's optimum and `starts`, which `budget` admits, lead once
-    interactions count; then the solver's best, which minimize the sum of sensitivities
-    up to the gap of `QUICK`.
-    `on_found` hears how many there are so far. Raises UsageError where the budget admits none.
+    First those to which the solver's optimum, of the sum of sensitivities, and `starts`, which
+    `budget` admits, lead once interactions count; then the optimum itself, for which the solver is
+    `THOROUGH`; then the next best, as far as `QUICK` goes. `on_found` hears how many there are so
+    far. Raises UsageError where the budget admits none.
     """
     space, losses = sensitivities.space, sensitivities.losses
-    optimum = solve(space, losses, budget, effort=QUICK)[0].candidate
+    [optimum] = solve(space, losses, budget, effort=THOROUGH)
+    led = [refined(sensitivities, budget, each) for each in (optimum.candidate, *starts)]
     found: dict[Candidate, None] = {}
-    for start in (optimum, *starts):
-        better = refined(sensitivities, budget, start)
-        if better not in known and len(found) < count:
-            found[better] = None
+    for each in (*led, optimum.candidate):
+        if each not in known and len(found) < count:
+            found[each] = None
             on_found(len(found))
     excluded = frozenset([*found, *known])
     if len(found) < count:
@@ -42,4 +51,5 @@ def proposals(
         more = solve(space, losses, budget, count=wanted, excluded=excluded, effort=QUICK)
         found |= dict.fromkeys(each.candidate for each in more)
         on_found(len(found))
-    return tuple(sorted(found, key=lambda c: (sensitivities.with_interactions(c), c)))
+    ordered = sorted(found, key=lambda each: (sensitivities.with_interactions(each), each))
+    return Proposals(tuple(ordered), optimum.gap)

@@ -1,4 +1,4 @@
-"""A space in, a 0-1 linear program over it out, which HiGHS solves to the optimum.
+"""A space in, a 0-1 linear program over it out, which HiGHS solves as far as an effort has it.
 
 There is one column for every group and option, of which a solution takes one per group. Callers
 may add columns and rows of their own: see `seconds_of`.
@@ -19,7 +19,18 @@ from nxmi_export.recipe.scheme import DENSE_BITS
 from nxmi_export.search.size import bits_of
 from nxmi_export.search.space import Candidate, SearchSpace
 
-__all__ = ["EXACT", "QUICK", "SCALE", "Coefficients", "Effort", "Program", "Row", "at_most"]
+__all__ = [
+    "EXACT",
+    "QUICK",
+    "SCALE",
+    "THOROUGH",
+    "Coefficients",
+    "Effort",
+    "Minimum",
+    "Program",
+    "Row",
+    "at_most",
+]
 
 Coefficients = Mapping[int, float]  # by column; the others are 0
 
@@ -60,9 +71,20 @@ class Effort:
 
 
 EXACT = Effort()
-# Predictions are off by far more than this gap. Of 72 groups under both limits nearly all solve at
-# the root; proving the last 1e-4 among candidates that differ by nothing can take minutes.
+# Of 72 groups under both limits nearly all solve at the root, and some hundred nodes prove most of
+# the others. The last 1e-3 among candidates that differ by nothing can take minutes; these take ten
+# seconds or so, and never the time that would be an error.
+THOROUGH = Effort(nodes=2000, seconds=600.0)
+# For what is solved again and again. Predictions are off by far more than this gap.
 QUICK = Effort(gap=1e-3, nodes=200)
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """A candidate of least cost, as far as that is proved."""
+
+    candidate: Candidate
+    gap: float  # the share of its cost by which another's may be lower; 0: by none
 
 
 class Program:
@@ -115,18 +137,18 @@ class Program:
         cost: Coefficients,
         rows: Sequence[Row] = (),
         admits: Callable[[Candidate], bool] = lambda candidate: True,
-    ) -> Candidate | None:
+    ) -> Minimum | None:
         """The candidate of least cost that meets every row and is admitted; None if there is none.
 
-        As close to the least as the effort has it. `admits` decides exactly what the rows do up to
-        rounding. Raises InternalError where the solver gives up.
+        As close to the least as the effort has it; no cost is below 0. `admits` decides exactly
+        what the rows do up to rounding. Raises InternalError where the solver gives up.
         """
         conditions = [*self._rows, *rows]
         for _ in range(_MOST_PASSED):
             found = self._solution(cost, conditions)
-            if found is None or admits(found):
+            if found is None or admits(found.candidate):
                 return found
-            conditions.append(self.without(found))
+            conditions.append(self.without(found.candidate))
         raise InternalError(
             "solver of the search",
             expected="a candidate within the budget",
@@ -134,13 +156,13 @@ class Program:
             remedy="raise or lower the budget by a thousandth",
         )
 
-    def _solution(self, cost: Coefficients, rows: Sequence[Row]) -> Candidate | None:
+    def _solution(self, cost: Coefficients, rows: Sequence[Row]) -> Minimum | None:
         effort = self.effort
         result = self._solved(cost, rows, effort)
         is_proved = result.status in (_OPTIMAL, _INFEASIBLE)
         if not is_proved and result.x is None and effort.nodes is not None:
-            # Whether anything keeps the rows is no matter of effort.
-            effort = replace(effort, nodes=None)
+            # Whether anything keeps the rows is no matter of effort; how good it is remains one.
+            effort = replace(effort, gap=max(effort.gap, QUICK.gap), nodes=None)
             result = self._solved(cost, rows, effort)
         if result.status == _INFEASIBLE:
             return None
@@ -154,12 +176,15 @@ class Program:
                 remedy="search with fewer schemes or per component",
             )
         taken = result.x > 0.5  # 0 or 1, up to the solver's tolerance
-        return Candidate(
+        candidate = Candidate(
             tuple(
                 next(text for text, column in columns.items() if taken[column])
                 for columns in self._choices
             )
         )
+        is_proved = result.status == _OPTIMAL and not effort.gap
+        # Where HiGHS knows no bound yet its gap is infinite.
+        return Minimum(candidate, 0.0 if is_proved else min(float(result.mip_gap), 1.0))
 
     def _solved(self, cost: Coefficients, rows: Sequence[Row], effort: Effort) -> OptimizeResult:
         return milp(

@@ -3,7 +3,8 @@
 The loss of a candidate is the sum over its linears. By default the answer is exact: no candidate
 within the budget has a smaller sum than the last one listed and is missing, up to 1e-9 of the
 widest difference that one choice makes. Closer ones count as equal and come in the order of their
-texts. With less effort each is the best of what the ones before it leave, up to the effort's gap.
+texts. With less effort each is the best of what the ones before it leave, up to the gap that it
+tells.
 """
 
 import itertools
@@ -14,7 +15,7 @@ from functools import partial
 
 from nxmi_export.errors import UsageError
 from nxmi_export.search.budget import Budget, check_feasible
-from nxmi_export.search.program import EXACT, SCALE, Coefficients, Effort, Program, Row
+from nxmi_export.search.program import EXACT, SCALE, Coefficients, Effort, Minimum, Program, Row
 from nxmi_export.search.size import size_of
 from nxmi_export.search.space import Candidate, SearchSpace
 
@@ -43,6 +44,8 @@ class Solution:
     loss: float  # in the unit of the losses
     size: float  # share of the float32 size, counted as the budget counts it, else with metadata
     seconds: float | None  # of a latency budget's model
+    # the share of what it costs above the least option of each group by which another may be lower
+    gap: float
 
 
 def solve(
@@ -67,9 +70,7 @@ def solve(
     rows = [limit.row(limit.cost(program)) for limit in budget.limits]
     rows += [program.near(near.candidate, near.changes)] if near else []
     found = _Enumeration(program, _cost(program, losses), rows, budget, excluded)
-    solutions = [
-        _solution(space, candidate, losses, budget) for candidate in itertools.islice(found, count)
-    ]
+    solutions = [_solution(space, each, losses, budget) for each in itertools.islice(found, count)]
     if effort != EXACT:  # a gap may have the better one come later
         solutions.sort(key=lambda each: (each.loss, each.candidate))
     return solutions
@@ -102,44 +103,44 @@ class _Enumeration:
         self._excluded = set(excluded)
         self._met = 0
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def __iter__(self) -> Iterator[Minimum]:
         return self._in_order() if self._program.effort == EXACT else self._one_by_one()
 
-    def _one_by_one(self) -> Iterator[Candidate]:
+    def _one_by_one(self) -> Iterator[Minimum]:
         while (least := self._minimum(self._cost)) is not None:
-            self._rows.append(self._program.without(least))
+            self._rows.append(self._program.without(least.candidate))
             yield least
 
-    def _in_order(self) -> Iterator[Candidate]:
+    def _in_order(self) -> Iterator[Minimum]:
         least = self._minimum(self._cost)
         while least is not None:
-            following = self._minimum(self._cost, self._program.without(least))
+            following = self._minimum(self._cost, self._program.without(least.candidate))
             first = least
             if following is not None and self._of(following) - self._of(least) <= _EQUAL:
                 first = self._first_as_good_as(least)
-            self._rows.append(self._program.without(first))
+            self._rows.append(self._program.without(first.candidate))
             yield first
             least = following if first == least else least
 
-    def _first_as_good_as(self, least: Candidate) -> Candidate:
+    def _first_as_good_as(self, least: Minimum) -> Minimum:
         """The first in the order of texts, found group by group."""
         rows, first = [Row(self._cost, high=self._of(least) + _EQUAL)], least
         for index, columns in enumerate(self._program.choices):
             texts = sorted(columns)
-            if first.schemes[index] != texts[0]:
+            if first.candidate.schemes[index] != texts[0]:
                 ranks = {columns[text]: float(rank) for rank, text in enumerate(texts)}
                 found = self._minimum(ranks, *rows)
                 assert found is not None  # `first` is one
                 first = found
-            rows.append(Row({columns[first.schemes[index]]: 1.0}, low=1))
+            rows.append(Row({columns[first.candidate.schemes[index]]: 1.0}, low=1))
         return first
 
-    def _minimum(self, cost: Coefficients, *rows: Row) -> Candidate | None:
+    def _minimum(self, cost: Coefficients, *rows: Row) -> Minimum | None:
         while True:
             found = self._program.minimize(cost, [*self._rows, *rows], self._admits)
-            if found not in self._excluded:
+            if found is None or found.candidate not in self._excluded:
                 return found
-            self._pass_over(found)
+            self._pass_over(found.candidate)
 
     def _pass_over(self, found: Candidate) -> None:
         """Thousands of conditions make each solve slow, and most excluded ones never come up."""
@@ -148,8 +149,8 @@ class _Enumeration:
         self._rows += map(self._program.without, passed)
         self._excluded.difference_update(passed)
 
-    def _of(self, candidate: Candidate) -> float:
-        pairs = zip(self._program.choices, candidate.schemes, strict=True)
+    def _of(self, minimum: Minimum) -> float:
+        pairs = zip(self._program.choices, minimum.candidate.schemes, strict=True)
         return math.fsum(self._cost[columns[text]] for columns, text in pairs)
 
 
@@ -167,13 +168,14 @@ def _cost(program: Program, losses: Losses) -> Coefficients:
     return {column: loss * (SCALE / widest) for column, loss in cost.items()}
 
 
-def _solution(space: SearchSpace, candidate: Candidate, losses: Losses, budget: Budget) -> Solution:
-    metadata = budget.size is None or budget.size.metadata
+def _solution(space: SearchSpace, minimum: Minimum, losses: Losses, budget: Budget) -> Solution:
+    candidate, metadata = minimum.candidate, budget.size is None or budget.size.metadata
     return Solution(
         candidate,
         loss=loss_of(space, candidate, losses),
         size=size_of(space, candidate, metadata=metadata),
         seconds=budget.latency.of(space, candidate) if budget.latency else None,
+        gap=minimum.gap,
     )
 
 

@@ -24,6 +24,7 @@ from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.budget import Budget, SizeBudget, feasible
 from nxmi_export.search.conditional import RADII
 from nxmi_export.search.latency_model import LatencyModel
+from nxmi_export.search.per_layer import Proposals, proposals
 from nxmi_export.search.progress import (
     CandidateScored,
     LinearPrepared,
@@ -263,6 +264,31 @@ def test_the_account_says_what_a_share_of_the_latency_covers(finished: Finished)
     )
     assert finished.facts["remarks"] == [told]
     assert Remark(told) in finished.heard
+
+
+def test_an_optimum_that_is_not_proved_is_told(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert finished.facts["gaps"] == {"layer": 0.0}
+
+    def full(*arguments: Any, **options: Any) -> Proposals:
+        return dataclasses.replace(proposals(*arguments, **options), gap=0.0123)
+
+    monkeypatch.setattr("nxmi_export.workflow.search.stages.proposals", full)
+    heard: list[Progress] = []
+    request = dataclasses.replace(
+        finished.request, output=tmp_path / "found", per="layer", refinements=0
+    )
+    result = search_model(request, heard.append)
+    assert result is not None
+    facts = _facts(tmp_path / "found")
+    assert facts["gaps"] == {"layer": 0.0123}
+    told = (
+        "the solver did not prove its best within 2000 nodes: by what each scheme costs alone, "
+        "another configuration per layer may lose up to 1.2 % less"
+    )
+    assert facts["remarks"][-1] == told
+    assert Remark(told) in heard
 
 
 def test_a_budget_that_only_layers_keep_is_searched_per_layer(

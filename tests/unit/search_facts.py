@@ -111,6 +111,7 @@ def search_result(
                 }
             }
         },
+        gaps={"layer": 0.0},
         remarks=("latencies cover the encoder's linears alone",) if latency else (),
         stops={"component": StopStatistics(0.05, 905, 829, 60_000, 905 * 366)},
         latency=_table() if latency else None,

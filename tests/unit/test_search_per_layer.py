@@ -8,6 +8,7 @@ from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
 from nxmi_export.search.frontier import POINTS, frontier
 from nxmi_export.search.latency_model import LatencyModel, LinearLatency
 from nxmi_export.search.per_layer import proposals
+from nxmi_export.search.program import Effort
 from nxmi_export.search.refine import refined
 from nxmi_export.search.sensitivity import Sensitivities
 from nxmi_export.search.size import size_of
@@ -74,7 +75,7 @@ def test_proposals_are_new_admitted_and_ordered() -> None:
     sensitivities = made_up("layer")
     known = {each.candidate for each in solve(sensitivities.space, sensitivities.losses, BUDGET)}
     heard: list[int] = []
-    found = proposals(sensitivities, BUDGET, 6, known=known, on_found=heard.append)
+    found = proposals(sensitivities, BUDGET, 6, known=known, on_found=heard.append).candidates
     assert len(set(found)) == len(found) == 6
     assert not known & set(found)
     assert all(BUDGET.admits(sensitivities.space, each) for each in found)
@@ -88,11 +89,31 @@ def test_proposals_hold_the_solvers_best_and_where_the_starts_lead() -> None:
     rng = np.random.default_rng(0)
     space = sensitivities.space
     starts = [space.random(rng, lambda c: BUDGET.admits(space, c)) for _ in range(2)]
-    found = proposals(sensitivities, BUDGET, 6, starts=starts)
+    found = proposals(sensitivities, BUDGET, 6, starts=starts).candidates
     best = solve(space, sensitivities.losses, BUDGET)[0].candidate
     led = {refined(sensitivities, BUDGET, each) for each in (best, *starts)}
     assert led <= set(found)
     assert best in found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_optimum_is_proved_and_proposed_however_quick_the_others_are(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nxmi_export.search.per_layer.QUICK", Effort(gap=0.9, nodes=1))
+    sensitivities = made_up("layer", seed=seed)
+    found = proposals(sensitivities, BUDGET, 6)
+    [best] = solve(sensitivities.space, sensitivities.losses, BUDGET)
+    assert best.candidate in found.candidates
+    assert found.gap == 0
+
+
+def test_what_the_solver_leaves_open_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    sensitivities, lax = made_up("layer"), Effort(gap=0.9, nodes=1)
+    monkeypatch.setattr("nxmi_export.search.per_layer.THOROUGH", lax)
+    found = proposals(sensitivities, BUDGET, 3)
+    [first] = solve(sensitivities.space, sensitivities.losses, BUDGET, effort=lax)
+    assert found.gap == first.gap > 0
 
 
 def test_a_budget_that_nothing_keeps_is_refused() -> None:

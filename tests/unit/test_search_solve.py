@@ -2,7 +2,7 @@
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,21 @@ from scipy.optimize import OptimizeResult, milp
 from nxmi_export.errors import InternalError, UsageError
 from nxmi_export.latency.encoder_shapes import encoder_shapes
 from nxmi_export.latency.roofline import roofline
-from nxmi_export.latency.table import KINDS
+from nxmi_export.latency.shapes import LinearShape
+from nxmi_export.latency.table import KINDS, Gemm
 from nxmi_export.recipe import Placement, Scheme
 from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
 from nxmi_export.search.latency_model import LatencyModel, LinearLatency
-from nxmi_export.search.program import QUICK, Coefficients, Effort, Program, at_most
+from nxmi_export.search.program import (
+    EXACT,
+    QUICK,
+    THOROUGH,
+    Coefficients,
+    Effort,
+    Minimum,
+    Program,
+    at_most,
+)
 from nxmi_export.search.size import size_of
 from nxmi_export.search.solve import Losses, Near, loss_of, solve
 from nxmi_export.search.space import Candidate, Group, SearchSpace
@@ -148,7 +158,7 @@ EIGHTH = Budget(SizeBudget(0.125, metadata=True))
 def test_a_solution_says_what_it_costs() -> None:
     [nominal] = solve(BERT, FLAT, Budget(SizeBudget(0.0625, metadata=False)))
     assert nominal.candidate == BERT.uniform(Scheme.parse("2:4+int4"))
-    assert (nominal.loss, nominal.size, nominal.seconds) == (12.0, 2 / 32, None)
+    assert (nominal.loss, nominal.size, nominal.seconds, nominal.gap) == (12.0, 2 / 32, None, 0)
 
 
 def test_a_problem_without_preferences_is_answered_by_the_first_candidates() -> None:
@@ -216,11 +226,11 @@ class Knapsack:
     def most(self) -> float:
         return 0.4 * len(self.program.choices)
 
-    def solved(self) -> Candidate | None:
+    def solved(self) -> Minimum | None:
         return self.program.minimize(self.costs, [at_most(each, self.most) for each in self.limits])
 
-    def sum(self, candidate: Candidate, coefficients: Coefficients) -> float:
-        pairs = zip(self.program.choices, candidate.schemes, strict=True)
+    def sum(self, minimum: Minimum, coefficients: Coefficients) -> float:
+        pairs = zip(self.program.choices, minimum.candidate.schemes, strict=True)
         return sum(coefficients[columns[text]] for columns, text in pairs)
 
 
@@ -248,6 +258,19 @@ def test_a_full_tree_ends_with_the_best_found_so_far(ended: list[tuple[bool, boo
     near = Knapsack.of(2, Effort(gap=0.05)).solved()
     assert near is not None
     assert 0.95 * full.sum(near, full.costs) <= full.sum(best, full.costs)
+
+
+@pytest.mark.parametrize("effort", [Effort(nodes=1), Effort(gap=0.05), QUICK])
+def test_no_other_is_better_by_more_than_the_gap_that_is_told(effort: Effort) -> None:
+    problem = Knapsack.of(2, effort)
+    found, least = problem.solved(), Knapsack.of(2, EXACT).solved()
+    assert found is not None
+    assert least is not None
+    assert least.gap == 0
+    assert 0 < found.gap <= 1
+    cost, optimum = (problem.sum(each, problem.costs) for each in (found, least))
+    assert cost * (1 - found.gap) <= optimum * (1 + 1e-9)
+    assert optimum <= cost
 
 
 def test_a_full_tree_without_a_solution_is_no_proof_that_there_is_none(
@@ -288,10 +311,10 @@ def test_what_the_rows_let_through_and_the_budget_does_not_is_passed_over() -> N
     program = Program(BERT)
     cost = program.size(metadata=True)
     smallest = program.minimize(cost)
-    assert smallest == BERT.uniform(Scheme.parse("2:4+int4"))
-    second = program.minimize(cost, admits=lambda candidate: candidate != smallest)
+    assert smallest == Minimum(BERT.uniform(Scheme.parse("2:4+int4")), gap=0.0)
+    second = program.minimize(cost, admits=lambda candidate: candidate != smallest.candidate)
     assert second is not None
-    assert sorted(second.schemes) == ["2:4+int4"] * 5 + ["int4"]
+    assert sorted(second.candidate.schemes) == ["2:4+int4"] * 5 + ["int4"]
 
 
 def test_solutions_that_all_miss_the_budget_by_rounding_end_in_an_error() -> None:
@@ -340,9 +363,19 @@ def test_less_effort_stays_within_its_gap(
 
 
 def _of_encoder(layers: int) -> tuple[SearchSpace, LatencyModel, Losses]:
-    """Both limits' worth of binaries: needs between neighbours, and hardly two equal losses."""
+    """Both limits' worth of binaries: needs between neighbours, and hardly two equal losses.
+
+    Its linears take what BERT-base's do, which are 24 times as wide.
+    """
     model = tiny_model(num_hidden_layers=layers, intermediate_size=128)
-    table = roofline("l4", encoder_shapes(model), rows=512)
+    wide = {each: LinearShape(*(24 * size for size in each)) for each in encoder_shapes(model)}
+    table = roofline("l4", tuple(wide.values()), rows=512)
+    times = {
+        Gemm(512, *each, kind): table.seconds(512, *wide[each], kind)
+        for each in wide
+        for kind in KINDS
+    }
+    table = replace(table, entries=times)
     space = SearchSpace.of(model, "layer")
     draws = np.random.default_rng(0)
     scale = {"2:4": 0.02, "int8": 0.001, "int4": 0.03, "2:4+int8": 0.022, "2:4+int4": 0.07}
@@ -358,9 +391,9 @@ def _of_encoder(layers: int) -> tuple[SearchSpace, LatencyModel, Losses]:
 @pytest.mark.parametrize("layers", [6, 12])
 def test_an_encoder_under_both_limits_is_solved_in_seconds(layers: int) -> None:
     space, model, losses = _of_encoder(layers)
-    budget = Budget(
-        SizeBudget(0.2, metadata=True), LatencyBudget(0.96 * model.dense_seconds, model)
-    )
+    size = SizeBudget(0.125, metadata=True)
+    latency = LatencyBudget(0.5 * model.dense_seconds, model)
+    budget = Budget(size, latency)
     draws = np.random.default_rng(1)
     options = [tuple(group.by_text) for group in space.groups]
     known = {
@@ -368,6 +401,7 @@ def test_an_encoder_under_both_limits_is_solved_in_seconds(layers: int) -> None:
         for _ in range(2000)
     }
     begun = time.process_time()
+    [optimum] = solve(space, losses, budget, effort=THOROUGH)
     best = solve(space, losses, budget, count=10, effort=QUICK)
     others = solve(
         space,
@@ -379,6 +413,9 @@ def test_an_encoder_under_both_limits_is_solved_in_seconds(layers: int) -> None:
     )
     # The processor's time: a busy machine may make anything take long by the clock.
     assert time.process_time() - begun < 30
+    assert optimum.gap == 0
+    for alone, other in ((Budget(size), latency), (Budget(latency=latency), size)):
+        assert not other.admits(space, solve(space, losses, alone)[0].candidate)
     assert [len(best), len(others)] == [10, 10]
     assert best[0].candidate not in {each.candidate for each in others}
     assert all(budget.admits(space, each.candidate) for each in (*best, *others))

@@ -88,7 +88,8 @@ def account(
             stage.origin: _agreements([e for e in measured if e.origin == stage.origin])
             for stage in stages
         },
-        remarks=problem.remarks,
+        gaps={stage.origin: stage.gap for stage in stages if stage.gap is not None},
+        remarks=(*problem.remarks, *(each for stage in stages for each in stage.remarks)),
         latency=_latency(problem),
         options=_options(problem),
         data=problem.data.as_json(),

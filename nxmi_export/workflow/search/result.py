@@ -42,7 +42,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class FrontierPoint:
-    """What the solver expects to lose at least at one size or latency; nothing here is measured."""
+    """What the solver expects to lose at one size or latency; nothing here is measured."""
 
     swept: str  # "size" or "seconds": what was limited to draw this point
     nominal: float
@@ -83,6 +83,9 @@ class SearchResult:
     stops: Mapping[Origin, StopStatistics]
     # by search, set of complete scores ("all", "refinements") and prediction
     agreement: Mapping[Origin, Mapping[str, Mapping[str, Agreement]]]
+    # by search that asked a solver: the share by which another candidate may lose less than its
+    # best, by the sum of sensitivities above the least of each group; 0: it is the optimum
+    gaps: Mapping[Origin, float]
     remarks: tuple[str, ...]
     latency: Mapping[str, Any] | None  # the table's source, device and conditions
     options: Mapping[str, Any]
@@ -113,6 +116,7 @@ class SearchResult:
                 }
                 for origin, sets in self.agreement.items()
             },
+            "gaps": dict(self.gaps),
             "remarks": list(self.remarks),
             "latency": self.latency,
             "options": self.options,

@@ -1,17 +1,20 @@
 """A problem and what is ready for it in; sensitivities and scores, journalled and reported, out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 from nxmi_export.compression.training.processes import told_by_all
 from nxmi_export.search.per_component import promising
-from nxmi_export.search.per_layer import proposals
+from nxmi_export.search.per_layer import Proposals, proposals
+from nxmi_export.search.program import THOROUGH
 from nxmi_export.search.progress import (
     CandidateScored,
     Leader,
     Origin,
     Progress,
+    Remark,
     SensitivityDone,
     SolutionFound,
     StageBegun,
@@ -27,6 +30,8 @@ from nxmi_export.workflow.search.prepare import Problem, Ready
 
 __all__ = ["Stage", "StageResult"]
 
+Found = TypeVar("Found")
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -39,11 +44,17 @@ class StageResult:
     selection: Selection
     # Of each candidate that a refinement proposed, the divergence it was proposed for.
     conditional: dict[Candidate, float] = field(default_factory=dict)
+    gap: float | None = None  # of the solver's optimum, as in `Solution`; None: no solver was asked
 
     @property
     def space(self) -> SearchSpace:
         """Where it searched."""
         return self.sensitivities.space
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should know of how it was done."""
+        return (_open(self.gap),) if self.gap else ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Stage:
             starts = [same[each] for each in before.selection.best(before.scores)]
             seen = set(same.values())
 
-        def solved() -> tuple[Candidate, ...]:
+        def solved() -> Proposals:
             self.tell(StageBegun("solving for the best configurations"))
             return proposals(
                 sensitivities,
@@ -85,7 +96,11 @@ class Stage:
                 on_found=lambda n: self.tell(SolutionFound("proposals", n, request.proposals)),
             )
 
-        return self._search("layer", sensitivities, self.of_main(solved))
+        proposed = self.of_main(solved)
+        if proposed.gap:
+            self.tell(Remark(_open(proposed.gap)))
+        found = self._search("layer", sensitivities, proposed.candidates)
+        return replace(found, gap=proposed.gap)
 
     def prober(self, space: SearchSpace) -> Prober:
         """Of the groups of `space`, on some examples of the slice."""
@@ -151,11 +166,11 @@ class Stage:
             before=before,
         )
 
-    def of_main(self, find: Callable[[], tuple[Candidate, ...]]) -> tuple[Candidate, ...]:
+    def of_main(self, find: Callable[[], Found]) -> Found:
         """What `find` returns in the main process, which alone calls it, in all of them."""
-        found = find() if self.problem.accelerator.is_main_process else ()
-        candidates: tuple[Candidate, ...] = told_by_all(self.problem.accelerator, found)[0]
-        return candidates
+        accelerator = self.problem.accelerator
+        found: Found = told_by_all(accelerator, find() if accelerator.is_main_process else None)[0]
+        return found
 
     @property
     def _selection(self) -> Selection:
@@ -235,3 +250,10 @@ class _Board:
             divergence=score.divergence,
             metric=score.metric,
         )
+
+
+def _open(gap: float) -> str:
+    return (
+        f"the solver did not prove its best within {THOROUGH.nodes} nodes: by what each scheme "
+        f"costs alone, another configuration per layer may lose up to {100 * gap:.2g} % less"
+    )
