@@ -23,8 +23,9 @@ from nxmi_export.latency.shapes import LinearShape
 from nxmi_export.latency.table import INT8_OUT, KINDS, Gemm, Kind, LatencyTable
 from nxmi_export.processor import this_processor
 
-__all__ = ["ROUNDS", "measure_onnxruntime"]
+__all__ = ["CHOSEN_THREADS", "ROUNDS", "measure_onnxruntime"]
 
+CHOSEN_THREADS = "chosen by onnxruntime"  # what a table says where no number was asked for
 ROUNDS = 30
 
 # What multiplies integers; anything else under a quantized linear is float arithmetic in disguise.
@@ -61,7 +62,7 @@ def measure_onnxruntime(
         {
             "rows": rows,
             "onnxruntime": onnxruntime.__version__,
-            "threads": threads or "chosen by onnxruntime",
+            "threads": threads or CHOSEN_THREADS,
             "rounds": rounds,
             "seconds of an empty call, subtracted": empty,
             "spread": worst_spread(found[gemm] for gemm in gemms),

@@ -59,7 +59,12 @@ def latency_of_model(
     shapes = encoder_shapes(empty)
     table = table_for(
         name, shapes, workload.rows, threads=threads, on_round=partial(on_progress, LINEARS)
-    ).given(batch=workload.batch, sequence=workload.sequence, encoder=encoder_in_words(empty))
+    ).given(
+        device=name,
+        batch=workload.batch,
+        sequence=workload.sequence,
+        encoder=encoder_in_words(empty),
+    )
     if name != "onnxruntime":
         return table
     on_progress(REST, 0, 1)

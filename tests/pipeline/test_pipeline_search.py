@@ -456,6 +456,72 @@ def test_times_that_a_budget_was_refused_by_are_kept(finished: Finished, tmp_pat
         search_model(dataclasses.replace(request, latency=again))
     assert repeated.value.found == error.value.found
     assert re.search(r" ms \([\d.]+x\) at best", error.value.found)
+    assert table.exists()
+
+
+KEPT = LatencyRequest(device="onnxruntime", share=1.0, batch=4096, sequence=64)
+
+
+@pytest.mark.parametrize(
+    ("change", "asked", "found"),
+    [
+        ({"device": "l4"}, "device l4", "device onnxruntime"),
+        ({"batch": 8, "sequence": 32}, "batch 8, sequence 32", "batch 4096, sequence 64"),
+        ({"threads": 2}, "threads 2", "threads chosen by onnxruntime"),
+    ],
+)
+def test_a_resumed_search_takes_no_latencies_of_another(
+    change: dict[str, Any], asked: str, found: str, finished: Finished, tmp_path: Path
+) -> None:
+    made = LatencyTable.read(finished.request.output / "latency.json")
+    kept = {"device": "onnxruntime", "threads": "chosen by onnxruntime"}
+    path = tmp_path / "latency.json"
+    dataclasses.replace(made, conditions={**made.conditions, **kept}).write(path)
+    (tmp_path / "search.jsonl").write_bytes(b"")
+    latency = dataclasses.replace(KEPT, **change)
+    request = dataclasses.replace(
+        finished.request, output=tmp_path, resume=True, latency=latency, target=0.01
+    )
+    with pytest.raises(UsageError) as error:
+        search_model(request)
+    assert str(error.value) == (
+        f"{path}: expected latencies of {asked}, found {found}; resume with the settings it was "
+        "made with, or pass --overwrite without --resume to start anew"
+    )
+
+
+def test_latencies_without_a_journal_are_not_those_of_a_resumed_search(
+    finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copy(finished.request.output / "latency.json", tmp_path)  # the a100's
+    latency = LatencyRequest(device="l4", share=1e-3, sequence=64)
+    request = dataclasses.replace(finished.request, output=tmp_path, resume=True, latency=latency)
+    with pytest.raises(UsageError, match=r"ms on L4 \(analytical\), found"):
+        search_model(request)
+
+
+@pytest.mark.parametrize("kept", ["latency.json", "elsewhere.json"])
+def test_a_table_that_is_named_stays_and_is_there_to_resume_with(
+    kept: str, finished: Finished, tmp_path: Path
+) -> None:
+    table = tmp_path / kept
+    shutil.copy(finished.request.output / "latency.json", table)
+    latency = LatencyRequest(table=table, share=0.65, batch=4096, sequence=64)
+    request = dataclasses.replace(
+        finished.request, output=tmp_path, latency=latency, per="component"
+    )
+
+    def interrupt(progress: Progress) -> None:
+        if isinstance(progress, SensitivityDone):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_model(request, interrupt)
+    assert LatencyTable.read(tmp_path / "latency.json") == LatencyTable.read(table)
+    result = search_model(dataclasses.replace(request, resume=True))
+    assert result is not None
+    winner = finished.result.winners["component"]
+    assert result.winners["component"].measured == winner.measured
 
 
 def test_a_launcher_of_another_precision_is_refused(

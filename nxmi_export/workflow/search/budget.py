@@ -7,8 +7,9 @@ from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.errors import UsageError
-from nxmi_export.latency import LatencyTable
+from nxmi_export.latency import LatencyTable, check_device
 from nxmi_export.latency.encoder_shapes import encoder_in_words
+from nxmi_export.latency.measure_onnxruntime import CHOSEN_THREADS
 from nxmi_export.latency.of_model import latency_of_model
 from nxmi_export.latency.shapes import Workload
 from nxmi_export.search.budget import Budget, LatencyBudget, SizeBudget
@@ -28,10 +29,10 @@ def latency_table(
 ) -> LatencyTable | None:
     """The table that `request` names, or makes; None where it asks nothing about latency.
 
-    A table that is made is kept in the folder, as clocks never say the same twice and a resumed
-    search must not change its mind. Raises UsageError for a request that names both sources or
-    none, for an unreadable file and for one of another model or batch, CapabilityMissing for a
-    device that this machine lacks.
+    A table is kept in the folder, as clocks never say the same twice and a search that has begun
+    must not change its mind when it is resumed. Raises UsageError for a request that names both
+    sources or none, for an unreadable file and for one of another model, device or batch,
+    CapabilityMissing for a device that this machine lacks.
     """
     wanted = request.latency
     if wanted is None:
@@ -42,9 +43,11 @@ def latency_table(
         _check_fits(table, wanted.table, wanted, model)
         return table
     assert wanted.device is not None
-    if request.resume and outputs.latency.exists():
-        return LatencyTable.read(outputs.latency)
-    device = wanted.device
+    device = check_device(wanted.device)
+    if request.resume and outputs.journal.exists() and outputs.latency.exists():
+        table = LatencyTable.read(outputs.latency)
+        _check_kept(table, outputs.latency, device, wanted, model)
+        return table
     return latency_of_model(
         source,
         device,
@@ -87,12 +90,8 @@ def _check_fits(
     table: LatencyTable, path: Path, wanted: LatencyRequest, model: PreTrainedModel
 ) -> None:
     """Linears are looked up by their shape; what the table has of the rest is of one model."""
-    asked = {
-        "batch": wanted.batch,
-        "sequence": wanted.sequence,
-        "encoder": encoder_in_words(model),
-    }
-    other = [name for name, value in asked.items() if table.conditions.get(name) != value]
+    asked = _asked(wanted, model)
+    other = _other(table, asked)
     if table.rest and other:
         raise UsageError(
             path,
@@ -101,6 +100,34 @@ def _check_fits(
             remedy="make the table of this model with nxmi-export latency, at the batch and "
             "sequence of the search, or search at those of the table",
         )
+
+
+def _check_kept(
+    table: LatencyTable, path: Path, device: str, wanted: LatencyRequest, model: PreTrainedModel
+) -> None:
+    """Before the budget is: what does not keep it by other latencies might by these."""
+    asked = {"device": device, **_asked(wanted, model)}
+    if device == "onnxruntime":
+        asked["threads"] = wanted.threads or CHOSEN_THREADS
+    other = _other(table, asked)
+    if other:
+        raise UsageError(
+            path,
+            expected=f"latencies of {_told(asked, other)}",
+            found=_told(table.conditions, other),
+            remedy="resume with the settings it was made with, or pass --overwrite without "
+            "--resume to start anew",
+        )
+
+
+def _asked(wanted: LatencyRequest, model: PreTrainedModel) -> dict[str, str | int]:
+    """What conditions of a table these are."""
+    encoder = encoder_in_words(model)
+    return {"batch": wanted.batch, "sequence": wanted.sequence, "encoder": encoder}
+
+
+def _other(table: LatencyTable, asked: Mapping[str, str | int]) -> list[str]:
+    return [name for name, value in asked.items() if table.conditions.get(name) != value]
 
 
 def _told(conditions: Mapping[str, object], names: Sequence[str]) -> str:

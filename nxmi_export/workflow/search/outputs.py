@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nxmi_export.errors import OutputError
+from nxmi_export.latency import LatencyTable
 from nxmi_export.workflow.search.request import SearchRequest
 
 __all__ = ["Outputs"]
@@ -27,7 +28,7 @@ class Outputs:
 
     @property
     def latency(self) -> Path:
-        """The latency table, where it was made for this search; a resumed one reads it."""
+        """The latency table, where there is one; a resumed search reads the one that it made."""
         return self.folder / "latency.json"
 
     @property
@@ -64,14 +65,18 @@ class Outputs:
             self._check_unused(request.resume)
         self._check_ranked(request)
 
-    def begin(self, request: SearchRequest) -> None:
-        """Forget an earlier search unless it is to be resumed.
+    def begin(self, request: SearchRequest, table: LatencyTable | None) -> None:
+        """Forget an earlier search unless it is to be resumed, and keep `table`.
 
-        Its result goes first, so that no folder ever claims to be finished and is not.
+        The result goes first, so that no folder ever claims to be finished and is not. The table
+        may have been read from the file that it is written to, which therefore never goes.
         """
         self.result.unlink(missing_ok=True)
         if not request.resume:
             self.journal.unlink(missing_ok=True)
+        if table is not None:
+            table.write(self.latency)
+        elif not request.resume:
             self.latency.unlink(missing_ok=True)
 
     def is_ours(self, folder: Path) -> bool:

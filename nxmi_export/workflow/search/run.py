@@ -80,13 +80,10 @@ def _search(
 
 
 def _journal(problem: Problem, outputs: Outputs) -> Journal:
-    """The opened place of the search; a table that was made for it stays there."""
+    """The opened place of the search."""
     # What cannot be resumed is refused while everything is still there.
     resumed = Journal(outputs.journal, problem.fingerprint) if problem.request.resume else None
-    outputs.begin(problem.request)
-    wanted = problem.request.latency
-    if problem.table is not None and wanted is not None and wanted.device is not None:
-        problem.table.write(outputs.latency)
+    outputs.begin(problem.request, problem.table)
     return resumed or Journal(outputs.journal, problem.fingerprint)
 
 
