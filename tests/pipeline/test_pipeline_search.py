@@ -592,6 +592,42 @@ def test_another_search_cannot_be_resumed(finished: Finished, tmp_path: Path) ->
     )
 
 
+def _resumed(finished: Finished, folder: Path, **changes: Any) -> SearchRequest:
+    """The finished search, to be resumed from its journal alone, with other settings."""
+    folder.mkdir()
+    shutil.copy(finished.request.output / "search.jsonl", folder)
+    return dataclasses.replace(finished.request, output=folder, resume=True, **changes)
+
+
+def test_a_refused_resume_tells_two_devices_apart(finished: Finished, tmp_path: Path) -> None:
+    latency = LatencyRequest(device="l4", share=0.65, batch=4096, sequence=64)
+    with pytest.raises(UsageError) as error:
+        search_model(_resumed(finished, tmp_path / "resumed", latency=latency))
+    told = r" ms on {0} \(analytical\), latency device {0}, latency table \w{{12}}\)$"
+    assert re.search(told.format("L4"), error.value.expected)
+    assert re.search(told.format("A100 80GB SXM"), error.value.found)
+
+
+def test_a_refused_resume_tells_two_ways_to_count_apart(finished: Finished, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        search_model(_resumed(finished, tmp_path / "resumed", metadata=False))
+    told = "(budget at most 0.16 of the float32 size {} and "
+    assert told.format("nominal") in error.value.expected
+    assert told.format("with metadata") in error.value.found
+
+
+def test_it_does_not_matter_which_file_the_same_latencies_are_read_from(
+    finished: Finished, tmp_path: Path
+) -> None:
+    table = finished.request.output / "latency.json"
+    latency = LatencyRequest(table=table, share=0.65, batch=4096, sequence=64)
+    heard: list[Progress] = []
+    search_model(_resumed(finished, tmp_path / "resumed", latency=latency), heard.append)
+    assert _facts(tmp_path / "resumed")["measured"] == finished.facts["measured"]
+    scored = [each for each in heard if isinstance(each, CandidateScored)]
+    assert scored[-1].reused == scored[-1].number
+
+
 def test_a_search_that_is_at_work_is_not_resumed(finished: Finished, tmp_path: Path) -> None:
     folder = tmp_path / "at work"
     folder.mkdir()

@@ -7,6 +7,7 @@ in any order, as processes finish in any order.
 import json
 import math
 import os
+import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from nxmi_export.search.sensitivity import Probe, Sensitivity
 from nxmi_export.search.space import Candidate
 
 __all__ = ["Journal", "Known"]
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 Entry = dict[str, Any]
 _KEYS = {
@@ -176,4 +179,7 @@ def _check_same(path: Path, header: Entry, wanted: Mapping[str, str]) -> None:
 
 def _told(names: list[str], fingerprint: Mapping[str, str]) -> str:
     """The values of `names`, and of a hash its first digits."""
-    return ", ".join(f"{name} {fingerprint.get(name, 'unknown')[:24]}" for name in names)
+    values = ((name, fingerprint.get(name, "unknown")) for name in names)
+    return ", ".join(
+        f"{name} {value[:12] if _DIGEST.fullmatch(value) else value}" for name, value in values
+    )

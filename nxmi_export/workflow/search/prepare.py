@@ -36,7 +36,7 @@ from nxmi_export.workflow.dense_model import read_dense
 from nxmi_export.workflow.search.budget import budget_of, coverage, latency_table
 from nxmi_export.workflow.search.data import SearchData
 from nxmi_export.workflow.search.outputs import Outputs
-from nxmi_export.workflow.search.request import SearchRequest
+from nxmi_export.workflow.search.request import LatencyRequest, SearchRequest
 
 __all__ = ["Problem", "Ready", "pilots"]
 
@@ -114,8 +114,7 @@ class Problem:
             "scipy": version("scipy"),
             "target": repr(request.target),
             "budget": self.budget.describe(),
-            "latency": repr(request.latency),
-            "latency table": _hash(self.table.as_json()) if self.table else "none",
+            **_of_latency(request.latency, self.table),
             "schemes": ", ".join(map(str, request.schemes)),
             **{name.replace("_", " "): str(getattr(request, name)) for name in _DECISIVE},
         }
@@ -247,6 +246,17 @@ def _check_counts(request: SearchRequest) -> None:
             found=f"{request.error:g}",
             remedy="give one such as 0.05",
         )
+
+
+def _of_latency(wanted: LatencyRequest | None, table: LatencyTable | None) -> dict[str, str]:
+    """What was asked, and of which times; not where these came from, as their hash is here."""
+    names = ("seconds", "share", "device", "batch", "sequence", "threads", "table")
+    if wanted is None or table is None:
+        return {f"latency {name}": "None" for name in names}
+    threads, content = table.conditions.get("threads"), _hash(table.as_json())
+    asked = (wanted.seconds, wanted.share, table.device, wanted.batch, wanted.sequence)
+    values = (*asked, threads, content)
+    return {f"latency {name}": str(value) for name, value in zip(names, values, strict=True)}
 
 
 def _hash(facts: Mapping[str, Any]) -> str:
