@@ -25,6 +25,16 @@ class SizeBudget:
 
     def __post_init__(self) -> None:
         _check_positive("size budget", self.target, "a share of the float32 size such as 0.125")
+        if self.target > 1:
+            is_percentage = self.target <= 100
+            raise UsageError(
+                "size budget",
+                expected="a share of the float32 size, at most 1",
+                found=f"{self.target:g}",
+                remedy=f"for {self.target:g} % of it give {self.target / 100:g}"
+                if is_percentage
+                else "give one such as 0.125",
+            )
 
     def of(self, space: SearchSpace, candidate: Candidate) -> float:
         """What the candidate takes of it."""

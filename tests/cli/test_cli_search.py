@@ -190,6 +190,13 @@ def test_a_target_that_no_configuration_meets(refused: Command) -> None:
     )
 
 
+def test_a_target_in_percent(refused: Command) -> None:
+    assert refused("--target", 12.5) == (
+        "size budget: expected a share of the float32 size, at most 1, found 12.5; "
+        "for 12.5 % of it give 0.125"
+    )
+
+
 def test_help_shows_each_example_on_a_line_of_its_own(nxmi_export: Command) -> None:
     outcome = nxmi_export("search", "--help")
     assert (outcome.code, outcome.err) == (0, "")

@@ -143,6 +143,22 @@ def test_a_size_that_is_no_share_is_refused(target: float) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "remedy"),
+    [(12.5, "for 12.5 % of it give 0.125"), (125.0, "give one such as 0.125")],
+)
+def test_a_size_that_limits_nothing_is_refused(target: float, remedy: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        SizeBudget(target, metadata=True)
+    assert str(caught.value) == (
+        f"size budget: expected a share of the float32 size, at most 1, found {target:g}; {remedy}"
+    )
+
+
+def test_the_whole_size_is_a_share() -> None:
+    assert size(1.0).admits(SPACE, uniform("2:4"))
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
 def test_a_latency_that_is_none_is_refused(seconds: float) -> None:
     with pytest.raises(UsageError) as caught:
