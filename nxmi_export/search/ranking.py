@@ -3,9 +3,15 @@
 Why few errors are spent on giving up early: a candidate is given up when it is shown, at an error
 probability δ that holds at all times at once, to be worse than the `keep`-th best complete score.
 That score is never better than the one of the true `keep`-th best, so only the `keep` true members
-can be lost by mistake, each with a probability of at most δ = error / keep, whatever the number of
-candidates. The wealth of `early_stopping.MeanStop` falls as its threshold rises, so this holds for
-thresholds that were themselves found on the same examples.
+can be lost by mistake, each with a probability of at most δ, whatever the number of candidates. The
+wealth of `early_stopping.MeanStop` falls as its threshold rises, so this holds for thresholds that
+were themselves found on the same examples.
+
+That needs members that do not depend on these examples. Where later candidates lie around the best
+complete score so far, they do depend, by whether that best was lost. As long as no such centre was,
+every centre is the true best of the candidates before it, which no bar excludes either, and all
+candidates are those that scoring everything would have led to. So by the union bound it is enough
+that none of `keep` members and as many centres as there are is lost: δ = error / (keep + centres).
 """
 
 import math
@@ -29,12 +35,14 @@ class Selection:
     """How candidates are compared, how many are kept, and how sure one must be to drop another.
 
     "divergence" prefers the least; "metric" the highest, and among equals the least divergence.
-    `error` bounds the probability that any of the `keep` best is dropped.
+    `error` bounds the probability that any of the `keep` best is dropped, of all candidates that
+    there are when nothing is. `centres` says how often the best so far decides which those are.
     """
 
     objective: Objective
     keep: int
     error: float
+    centres: int = 0
 
     def best(self, scores: Mapping[Candidate, Score]) -> tuple[Candidate, ...]:
         """The `keep` best of the complete scores, best first; equals by their schemes."""
@@ -65,7 +73,7 @@ class Selection:
         """
         if bar is None:
             return None
-        error = self.error / self.keep
+        error = self.error / (self.keep + self.centres)
         if self.objective == "divergence":
             return MeanStop(len(labels), bar.divergence, error)
         if bar.metric is None or math.isnan(bar.metric):

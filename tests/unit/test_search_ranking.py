@@ -69,17 +69,18 @@ def test_the_stop_is_of_the_objective(objective: str, kind: type) -> None:
     assert isinstance(selection.stop(_score(0.1, 0.9), TASK, LABELS), kind)
 
 
-def test_every_kept_candidate_has_its_share_of_the_error() -> None:
+@pytest.mark.parametrize(
+    ("keep", "centres", "enough"), [(1, 0, True), (50, 0, False), (1, 49, False)]
+)
+def test_every_kept_candidate_and_every_centre_has_its_share_of_the_error(
+    keep: int, centres: int, enough: bool
+) -> None:
     chances = 1 / np.arange(len(LABELS), len(LABELS) - 4, -1)
     outcomes = Outcomes(np.arange(4), chances, np.full(4, 0.4), LABELS[:4])
     # four times the threshold, four times over: enough for an error of 0.05, not for 0.05 / 50
-    few, many = (
-        Selection("divergence", keep, 0.05).stop(_score(0.1), TASK, LABELS) for keep in (1, 50)
-    )
-    assert few is not None
-    assert many is not None
-    assert few.add(outcomes)
-    assert not many.add(outcomes)
+    stop = Selection("divergence", keep, 0.05, centres).stop(_score(0.1), TASK, LABELS)
+    assert stop is not None
+    assert stop.add(outcomes) == enough
 
 
 def test_no_member_of_the_best_is_lost_more_often_than_stated() -> None:

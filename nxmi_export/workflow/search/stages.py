@@ -148,7 +148,7 @@ class Stage:
     ) -> dict[Candidate, Score]:
         """The score of each of `candidates`, where those scored `before` set the bar."""
         space, held = sensitivities.space, self.problem.data.slice.dataset
-        selection = self._selection
+        selection = self.selection(space.granularity)
         board = _Board(self, space, selection, len(candidates), dict(before), refinement)
         self.tell(StageBegun(f"scoring {len(candidates)} configurations per {space.granularity}"))
 
@@ -172,11 +172,13 @@ class Stage:
         found: Found = told_by_all(accelerator, find() if accelerator.is_main_process else None)[0]
         return found
 
-    @property
-    def _selection(self) -> Selection:
+    def selection(self, origin: Origin) -> Selection:
+        """How one of the searches ranks; of two, each has half of the error to spend."""
         request = self.problem.request
-        # Of two searches each has half of the error to spend.
-        return Selection(request.objective, request.keep, request.error / len(self.problem.spaces))
+        error = request.error / len(self.problem.spaces)
+        # Around the best so far the search per layer proposes more, in each refinement.
+        centres = request.refinements if origin == "layer" else 0
+        return Selection(request.objective, request.keep, error, centres)
 
     def _sensitivities(self, origin: Origin) -> Sensitivities:
         space = self.problem.spaces[origin]
@@ -199,7 +201,8 @@ class Stage:
         self, origin: Origin, sensitivities: Sensitivities, candidates: Sequence[Candidate]
     ) -> StageResult:
         scores = self.scored(sensitivities, candidates)
-        return StageResult(origin, sensitivities, tuple(candidates), scores, self._selection)
+        selection = self.selection(origin)
+        return StageResult(origin, sensitivities, tuple(candidates), scores, selection)
 
 
 @dataclass
