@@ -126,13 +126,13 @@ class Stage:
 
         `hear` hears of each in the main process.
         """
-        done: list[Probe] = []
+        number = reused = 0
 
         def on_result(probe: Probe, found: Sensitivity) -> None:
+            nonlocal number, reused
             hear(probe, found)
-            done.append(probe)
-            reused = sum(each in known for each in done)
-            self.tell(SensitivityDone(origin, len(done), len(items), reused, refinement))
+            number, reused = number + 1, reused + (probe in known)
+            self.tell(SensitivityDone(origin, number, len(items), reused, refinement))
 
         return shared_out(
             items, work, known=known, accelerator=self.problem.accelerator, on_result=on_result
@@ -149,7 +149,7 @@ class Stage:
         """The score of each of `candidates`, where those scored `before` set the bar."""
         space, held = sensitivities.space, self.problem.data.slice.dataset
         selection = self.selection(space.granularity)
-        board = _Board(self, space, selection, len(candidates), dict(before), refinement)
+        board = _Board(self, space, selection, len(candidates), refinement, before)
         self.tell(StageBegun(f"scoring {len(candidates)} configurations per {space.granularity}"))
 
         def score(candidate: Candidate, bar: Score | None) -> Score:
@@ -207,42 +207,46 @@ class Stage:
 
 @dataclass
 class _Board:
-    """The scores so far, of which each is journalled and told."""
+    """What is known of the scores so far, of which each is journalled and told."""
 
     stage: Stage
     space: SearchSpace
     selection: Selection
     total: int
-    before: dict[Candidate, Score]  # not counted, but they may lead
     refinement: int
-    scores: dict[Candidate, Score] = field(default_factory=dict)
+    best: Mapping[Candidate, Score]  # also of those scored before, which are not counted
+    number: int = 0
+    reused: int = 0
+    stopped: int = 0
+    examples: int = 0
 
     def add(self, candidate: Candidate, score: Score) -> None:
         origin: Origin = self.space.granularity
-        self.scores[candidate] = score
         if self.stage.journal is not None:
             self.stage.journal.add_score(origin, candidate, score)
-        known = self.stage.known.scores[origin]
+        self.number += 1
+        self.reused += candidate in self.stage.known.scores[origin]
+        self.stopped += score.stopped
+        self.examples += score.examples
+        # The best of all are among these; to sort all for each would be quadratic.
+        contenders = {**self.best, candidate: score}
+        self.best = {each: contenders[each] for each in self.selection.best(contenders)}
         self.stage.tell(
             CandidateScored(
                 origin=origin,
-                number=len(self.scores),
+                number=self.number,
                 total=self.total,
-                reused=sum(each in known for each in self.scores),
-                stopped=sum(each.stopped for each in self.scores.values()),
-                examples=sum(each.examples for each in self.scores.values()),
+                reused=self.reused,
+                stopped=self.stopped,
+                examples=self.examples,
                 slice=len(self.stage.problem.data.slice),
-                leaders=tuple(map(self._leader, self.selection.best(self._all))),
+                leaders=tuple(self._leader(*each) for each in self.best.items()),
                 refinement=self.refinement,
             )
         )
 
-    @property
-    def _all(self) -> dict[Candidate, Score]:
-        return {**self.before, **self.scores}
-
-    def _leader(self, candidate: Candidate) -> Leader:
-        problem, score = self.stage.problem, self._all[candidate]
+    def _leader(self, candidate: Candidate, score: Score) -> Leader:
+        problem = self.stage.problem
         names = (group.name for group in self.space.groups)
         latency = problem.latency
         return Leader(
