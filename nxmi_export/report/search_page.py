@@ -97,6 +97,7 @@ def _opening(facts: Facts) -> Iterator[str]:
     )
     cells = (f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures.items())
     yield f'<dl class="figures">{"".join(cells)}</dl>'
+    yield from (f'<p class="quiet">Note: {escape(each)}.</p>' for each in facts["remarks"])
 
 
 def _reading(facts: Facts) -> Iterator[str]:

@@ -36,6 +36,7 @@ from nxmi_export.search.progress import (
 from nxmi_export.search.space import SearchSpace, schemes_of
 from nxmi_export.sole_writer import sole_writer
 from nxmi_export.workflow.search import LatencyRequest, SearchRequest, SearchResult, search_model
+from nxmi_export.workflow.search.data import SLICE_REMARK
 from tests.cli.compress.compress_runs import write_dense, write_task
 from tests.pipeline.search_program import SCHEMES, request_for, run_search
 from tests.tiny_models import tiny_model
@@ -262,7 +263,7 @@ def test_the_account_says_what_a_share_of_the_latency_covers(finished: Finished)
         "latencies, and the budget's 0.65x, cover the encoder's linears alone: what A100 80GB SXM "
         "spends outside them is not in the table"
     )
-    assert finished.facts["remarks"] == [told]
+    assert finished.facts["remarks"][0] == told
     assert Remark(told) in finished.heard
 
 
@@ -287,8 +288,13 @@ def test_an_optimum_that_is_not_proved_is_told(
         "the solver did not prove its best within 2000 nodes: by what each scheme costs alone, "
         "another configuration per layer may lose up to 1.2 % less"
     )
-    assert facts["remarks"][-1] == told
+    assert told in facts["remarks"]
     assert Remark(told) in heard
+
+
+def test_the_account_says_that_its_metrics_are_of_training_examples(finished: Finished) -> None:
+    assert finished.facts["remarks"][-1] == SLICE_REMARK
+    assert Remark(SLICE_REMARK) in finished.heard
 
 
 def test_a_budget_that_only_layers_keep_is_searched_per_layer(

@@ -9,6 +9,7 @@ from nxmi_export.recipe import Component, Scheme
 from nxmi_export.recipe.scheme import DENSE_BITS
 from nxmi_export.search.agreement import Agreement
 from nxmi_export.search.progress import Origin
+from nxmi_export.workflow.search.data import SLICE_REMARK
 from nxmi_export.workflow.search.result import (
     FrontierPoint,
     Measured,
@@ -112,7 +113,7 @@ def search_result(
             }
         },
         gaps={"layer": 0.0},
-        remarks=("latencies cover the encoder's linears alone",) if latency else (),
+        remarks=(*(("latencies cover the encoder's linears alone",) * latency), SLICE_REMARK),
         stops={"component": StopStatistics(0.05, 905, 829, 60_000, 905 * 366)},
         latency=_table() if latency else None,
         options={

@@ -84,6 +84,16 @@ def test_the_page_lists_every_ranked_configuration() -> None:
         assert f"{each['divergence']:.4g}" in text
 
 
+def test_the_page_says_below_its_figures_what_they_are_of() -> None:
+    text = Page(search_page(facts(latency=True))).text
+    figures, _ = text.split("Size and what it costs")
+    assert figures.endswith(
+        "Note: latencies cover the encoder's linears alone. Note: metrics, the dense model's too, "
+        "are on examples of the train set, on which it was most likely fine-tuned: they serve to "
+        "rank, and say little of new texts. "
+    )
+
+
 def test_the_page_says_what_giving_up_early_may_have_cost() -> None:
     assert (
         "Per component: 905 configurations within the budget, 829 of them given up early; 18.1% of "

@@ -12,7 +12,12 @@ from nxmi_export.workflow.compress.data import SHARE_SEED, TaskData
 from nxmi_export.workflow.compress.request import CompressRequest
 from nxmi_export.workflow.search.request import SearchRequest
 
-__all__ = ["SearchData"]
+__all__ = ["SLICE_REMARK", "SearchData"]
+
+SLICE_REMARK = (
+    "metrics, the dense model's too, are on examples of the train set, on which it was most likely "
+    "fine-tuned: they serve to rank, and say little of new texts"
+)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from nxmi_export.search.superset import Superset
 from nxmi_export.search.variants import variants
 from nxmi_export.workflow.dense_model import read_dense
 from nxmi_export.workflow.search.budget import budget_of, coverage, latency_table
-from nxmi_export.workflow.search.data import SearchData
+from nxmi_export.workflow.search.data import SLICE_REMARK, SearchData
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.request import LatencyRequest, SearchRequest
 
@@ -92,7 +92,7 @@ class Problem:
             if accelerator.is_main_process and table is not None and table.source == "measured":
                 raise _with_kept_table(refusal, request, table, outputs) from refusal
             raise
-        remarks += coverage(request, table)
+        remarks += (*coverage(request, table), SLICE_REMARK)
         return cls(
             request, accelerator, source, model, data, spaces, table, latency, budget, remarks
         )
