@@ -28,7 +28,8 @@ def is_main_process() -> bool:
 def said_once_a_machine() -> Iterator[None]:
     """Of the processes of one machine the first speaks; they all find the same mistake.
 
-    An error that nobody planned is another matter: it may be this process's alone.
+    What one of them alone could find is raised in all, by `failing_together`. An error that nobody
+    planned is another matter: it may be this process's alone.
     """
     try:
         yield

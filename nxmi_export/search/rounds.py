@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from accelerate import Accelerator
 
-from nxmi_export.compression.training.processes import told_by_all
+from nxmi_export.compression.training.processes import failing_together, told_by_all
 from nxmi_export.search.ranking import Selection
 from nxmi_export.search.score import Score
 from nxmi_export.search.space import Candidate
@@ -36,17 +36,18 @@ def shared_out(
 
     Those in `known`, which is the same in all processes, are not done again. `on_result` hears of
     each, known ones too, in the main process: of its own as they are done, of the others' when all
-    are. Results are plain data, as they travel.
+    are. Results are plain data, as they travel. What `work` raises in one process is raised in all.
     """
     missing = [item for item in items if item not in known]
     for item in items:
         if item in known and accelerator.is_main_process:
             on_result(item, known[item])
     own: dict[Item, Result] = {}
-    for item in missing[accelerator.process_index :: accelerator.num_processes]:
-        own[item] = work(item)
-        if accelerator.is_main_process:
-            on_result(item, own[item])
+    with failing_together(accelerator):
+        for item in missing[accelerator.process_index :: accelerator.num_processes]:
+            own[item] = work(item)
+            if accelerator.is_main_process:
+                on_result(item, own[item])
     found: dict[Item, Result] = dict(known)
     for rank, results in enumerate(told_by_all(accelerator, own)):
         found.update(results)

@@ -4,7 +4,8 @@ from typing import Any, cast
 import pytest
 from accelerate import Accelerator
 
-from nxmi_export.search import rounds
+from nxmi_export.compression.training import processes
+from nxmi_export.errors import CheckpointError, NxmiError
 from nxmi_export.search.ranking import Selection
 from nxmi_export.search.rounds import ROUND, score_in_rounds, shared_out
 from nxmi_export.search.score import Score
@@ -77,12 +78,16 @@ def _together(
 ) -> list[tuple[dict[int, int], list[int], list[int]]]:
     """Of each of `count` processes the results, what it did itself, and what it told."""
     own: list[dict[int, int]] = []
-    monkeypatch.setattr(rounds, "told_by_all", lambda accelerator, value: [value])
+    monkeypatch.setattr(processes, "gather_object", lambda values: values)
     for rank in range(count):  # first alone, to learn what each contributes
         done: dict[int, int] = {}
         _share(items, known, rank, count, done.__setitem__, [])
         own.append(done)
-    monkeypatch.setattr(rounds, "told_by_all", lambda accelerator, value: own)
+    monkeypatch.setattr(
+        processes,
+        "gather_object",
+        lambda values: [None] * count if values == [None] else own,  # no errors, then results
+    )
     found = []
     for rank in range(count):
         told: list[int] = []
@@ -134,3 +139,34 @@ def test_the_main_process_alone_tells_and_tells_of_each_once(
     (_, _, of_main), *others = processes
     assert sorted(of_main) == list(range(10))
     assert [told for _, _, told in others] == [[], []]
+
+
+def test_the_main_process_raises_what_was_wrong_with_anothers_item(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = {"expected": "finite logits", "found": "NaN", "remedy": "train it again"}
+    error = CheckpointError("item 1", **parts)
+
+    def work(item: int) -> int:
+        if item == 1:
+            raise error
+        return item
+
+    def share(rank: int) -> None:
+        shared_out(
+            range(4),
+            work,
+            known={},
+            accelerator=_accelerator(rank, 2),
+            on_result=lambda item, result: None,
+        )
+
+    told: list[Any] = []
+    monkeypatch.setattr(processes, "gather_object", lambda own: told.extend(own) or [None, *own])
+    with pytest.raises(CheckpointError):
+        share(1)
+    assert told == [(CheckpointError, "item 1", parts)]
+    monkeypatch.setattr(processes, "gather_object", lambda own: [*own, *told])
+    with pytest.raises(NxmiError) as raised:
+        share(0)
+    assert (type(raised.value), str(raised.value)) == (CheckpointError, str(error))
