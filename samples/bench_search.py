@@ -162,7 +162,7 @@ def _search(setting: Setting, clock: Clock) -> tuple[Scores, Superset]:
     with clock.timed("weighing examples"):
         prober_options = replace(setting.options, seed=setting.options.seed + 1)
         scorer = Scorer(superset, data.slice, reference, prober_options)
-        weights = expected_divergences(scorer, pilots(options), reference, held.task)
+        weights = expected_divergences([scorer.distances(each) for each in pilots(options)])
     with clock.timed("ordering"):
         prober = Prober(scorer, space, held, reference, request.probe_examples)
         costs = {probe: prober.measure(probe).divergence for probe in probes(space)}

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from nxmi_export.encoding import EncodedDataset, Feeds
+from nxmi_export.search.rounds import spread
 from nxmi_export.search.space import SearchSpace
 from nxmi_export.search.variants import DENSE, Variants
 
@@ -63,10 +65,13 @@ class Curvature:
         return self.together(changes) - sum(_squared(self.effects[key]) for key in changes)
 
 
-def curvature(model: PreTrainedModel, variants: Variants, data: EncodedDataset) -> Curvature:
+def curvature(
+    model: PreTrainedModel, variants: Variants, data: EncodedDataset, accelerator: Accelerator
+) -> Curvature:
     """Measure the effect of every scheme of every linear in `variants` on the examples of `data`.
 
-    `model` runs as it is, with the dense weights, in evaluation mode; `dense` has no effect.
+    `model` runs as it is, with the dense weights, in evaluation mode; `dense` has no effect. The
+    processes share out the examples.
     """
     model.eval()
     changes = {
@@ -76,10 +81,11 @@ def curvature(model: PreTrainedModel, variants: Variants, data: EncodedDataset) 
     }
     shape = (len(data), data.dataset.task.num_outputs)
     moves, logits = {key: np.zeros(shape) for key in changes}, np.zeros(shape)
-    for batch in data.batches(_BATCH):
-        found, rows = _moves(model, batch.feeds, changes)
+    batches = list(data.batches(_BATCH))
+    found = spread(batches, lambda batch: _moves(model, batch.feeds, changes), accelerator)
+    for batch, (moved, rows) in zip(batches, found, strict=True):
         logits[batch.indices] = rows
-        for key, move in found.items():
+        for key, move in moved.items():
             moves[key][batch.indices] = move
     moves |= {(name, str(DENSE)): np.zeros(shape) for name in variants.linears}
     probabilities = None if data.dataset.task.is_regression else softmax(logits, axis=1)

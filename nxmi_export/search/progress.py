@@ -38,7 +38,7 @@ class LinearPrepared:
     """One linear's weight has been rounded and pruned by every scheme it may get."""
 
     number: int  # from 1
-    total: int
+    total: int  # that the main process prepares
     linear: str
 
 

@@ -16,11 +16,12 @@ from nxmi_export.search.ranking import Selection
 from nxmi_export.search.score import Score
 from nxmi_export.search.space import Candidate
 
-__all__ = ["ROUND", "score_in_rounds", "shared_out"]
+__all__ = ["ROUND", "score_in_rounds", "shared_out", "spread"]
 
 ROUND = 16  # items; a divisor of many processes' work, and few enough that the bar keeps falling
 
 Item = TypeVar("Item", bound=Hashable)
+Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
@@ -55,6 +56,20 @@ def shared_out(
             for item, result in results.items():
                 on_result(item, result)
     return {item: found[item] for item in items}
+
+
+def spread(
+    items: Sequence[Work], work: Callable[[Work], Result], accelerator: Accelerator
+) -> list[Result]:
+    """The result of each of `items`, in their order, in every process; else as `shared_out`."""
+    found = shared_out(
+        range(len(items)),
+        lambda place: work(items[place]),
+        known={},
+        accelerator=accelerator,
+        on_result=lambda place, result: None,
+    )
+    return list(found.values())
 
 
 def score_in_rounds(

@@ -125,6 +125,12 @@ class Scorer:
         rows = [_logits(self._superset, chunk, self._options) for chunk in chunks]
         return np.concatenate(rows)[:wanted]
 
+    def distances(self, schemes: Mapping[str, Scheme]) -> FloatArray:
+        """How far the candidate is from the dense model on each example of the slice."""
+        found, positions = np.empty(len(self._reference)), self.positions
+        found[positions] = divergences(self._task, self._reference[positions], self.logits(schemes))
+        return found
+
     def _outcomes(self, chunk: "_Chunk") -> Outcomes:
         logits = _logits(self._superset, chunk, self._options)
         predictions = predict(self._task, logits)  # refuses what is not finite
@@ -158,24 +164,16 @@ def dense_logits(superset: Superset, data: EncodedDataset, options: ScoringOptio
     return logits
 
 
-def expected_divergences(
-    scorer: Scorer, pilots: Sequence[Mapping[str, Scheme]], reference: Logits, task: Task
-) -> FloatArray:
+def expected_divergences(pilots: Sequence[FloatArray]) -> FloatArray:
     """How much any candidate may be expected to diverge on each example, 1 on average, (examples,).
 
     Candidates differ in how far they go, and much less in where: examples near the decision, or of
-    rare words, are hard for all of them. So each of `pilots` tells something of every other one.
-    Never below a tenth, in case that an example is hard for others only.
+    rare words, are hard for all of them. So the distances of each of `pilots` tell something of
+    every other one. Never below a tenth, in case that an example is hard for others only.
     """
-    found = []
-    for schemes in pilots:
-        distances = np.empty(len(reference))
-        positions = scorer.positions
-        distances[positions] = divergences(task, reference[positions], scorer.logits(schemes))
-        if distances.any():
-            found.append(distances / distances.mean())
+    found = [distances / distances.mean() for distances in pilots if distances.any()]
     if not found:  # no pilot diverges anywhere
-        return np.ones(len(reference))
+        return np.ones(len(pilots[0]))
     weights: FloatArray = _EVERYWHERE + (1 - _EVERYWHERE) * np.mean(found, axis=0)
     return weights
 

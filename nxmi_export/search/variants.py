@@ -4,10 +4,10 @@ A candidate chooses one scheme per linear, and what a linear's weight becomes de
 scheme alone. So each weight is projected and rounded once, however many candidates share it.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,11 @@ class Variant:
     scale: Tensor | None  # (out,), the steps of its quantizer; None without bits
     error: float
 
+    def to(self, device: torch.device) -> Self:
+        """The same there."""
+        scale = None if self.scale is None else self.scale.to(device)
+        return replace(self, weight=self.weight.to(device), scale=scale)
+
 
 class Variants:
     """The weights of every (linear, scheme); `dense` weights are the model's own, not copies."""
@@ -66,6 +71,10 @@ class Variants:
     def schemes(self, linear: str) -> tuple[Scheme, ...]:
         """What `linear` was prepared for, beside the dense scheme."""
         return tuple(scheme for name, scheme in self._prepared if name == linear)
+
+    def of(self, linear: str) -> dict[Scheme, Variant]:
+        """All that `linear` was prepared for, beside the dense scheme."""
+        return {scheme: self._variant(linear, scheme) for scheme in self.schemes(linear)}
 
     def weight(self, linear: str, scheme: Scheme) -> Tensor:
         """The weight that runs, (out, in); shared, so not to be written to."""
@@ -116,6 +125,7 @@ def variants(
     data: EncodedDataset,
     projection: Projection,
     *,
+    only: Collection[str] | None = None,
     on_linear: OnLinear = lambda name, number, total: None,
 ) -> Variants:
     """Prepare each linear of the dense `model` for each of its `schemes`; the model stays as it is.
@@ -123,23 +133,32 @@ def variants(
     `magnitude` prunes by magnitude and rounds to nearest under the settings `base.weights`.
     `reconstruction` keeps the output of the linear on `data` instead, as `solve_linear` does; its
     inputs are those of the dense model, and each Gram matrix is measured once for all schemes.
-    INT8 without a pattern is rounded to nearest by both.
+    INT8 without a pattern is rounded to nearest by both. `only` these linears, where others are
+    prepared elsewhere; None: all. What becomes of a linear does not depend on it.
 
     Raises UnsupportedWeight where a pattern does not divide a width, InvalidDataset without data
     and CheckpointError where the inputs of a linear are not finite.
     """
     linears = {name: _linear(model, name) for name in schemes}
+    wanted = linears.keys() if only is None else only
     for name, linear in linears.items():
         for scheme in schemes[name]:
             _check_width(name, linear, scheme)
     prepared: dict[tuple[str, Scheme], Variant] = {}
     with closing(_measured(model, linears, base, data, projection)) as measured:
-        for number, (name, objective) in enumerate(measured, start=1):
+        # The others are measured all the same: each block is replayed to the one behind it.
+        own = ((name, each) for name, each in measured if name in wanted)
+        for number, (name, objective) in enumerate(own, start=1):
             linear = linears[name]
             of_linear = _variants_of(linear, schemes[name], base.weights, objective)
             prepared |= {(name, scheme): variant for scheme, variant in of_linear.items()}
-            on_linear(name, number, len(linears))
-    ordered = {(name, each): prepared[name, each] for name in schemes for each in schemes[name]}
+            on_linear(name, number, len(wanted))
+    ordered = {
+        (name, each): prepared[name, each]
+        for name in schemes
+        if name in wanted
+        for each in schemes[name]
+    }
     return Variants({name: m.weight.detach() for name, m in linears.items()}, ordered)
 
 

@@ -7,9 +7,10 @@ from accelerate import Accelerator
 from nxmi_export.compression.training import processes
 from nxmi_export.errors import CheckpointError, NxmiError
 from nxmi_export.search.ranking import Selection
-from nxmi_export.search.rounds import ROUND, score_in_rounds, shared_out
+from nxmi_export.search.rounds import ROUND, score_in_rounds, shared_out, spread
 from nxmi_export.search.score import Score
 from nxmi_export.search.space import Candidate
+from tests.unit.made_up_launch import launched
 
 CANDIDATES = tuple(Candidate((f"{number:03}",)) for number in range(50))
 SELECTION = Selection("divergence", 5, 0.05)
@@ -139,6 +140,20 @@ def test_the_main_process_alone_tells_and_tells_of_each_once(
     (_, _, of_main), *others = processes
     assert sorted(of_main) == list(range(10))
     assert [told for _, _, told in others] == [[], []]
+
+
+def test_processes_spread_items_that_have_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, done = [{"is": place} for place in range(5)], list[tuple[int, int]]()
+
+    def run(accelerator: Any) -> list[int]:
+        def work(item: dict[str, int]) -> int:
+            done.append((accelerator.process_index, item["is"]))
+            return item["is"] ** 2
+
+        return spread(items, work, accelerator)
+
+    assert launched(monkeypatch, 3, run) == [[0, 1, 4, 9, 16]] * 3
+    assert sorted(done) == [(0, 0), (0, 3), (1, 1), (1, 4), (2, 2)]
 
 
 def test_the_main_process_raises_what_was_wrong_with_anothers_item(

@@ -280,8 +280,8 @@ def test_the_chances_are_those_of_the_next_one_among_the_rest() -> None:
 
 def test_an_order_changes_no_complete_score_and_no_estimate_on_average() -> None:
     plain, superset, data = _scorer()
-    reference, pilots = dense_logits(superset, data, OPTIONS), [_all(superset, ROUGH)]
-    weights = expected_divergences(plain, pilots, reference, data.dataset.task)
+    reference = dense_logits(superset, data, OPTIONS)
+    weights = expected_divergences([plain.distances(_all(superset, ROUGH))])
     whole = plain.score(_all(superset, ROUGH))
     estimates = []
     for seed in range(40):
@@ -298,13 +298,13 @@ def test_an_order_changes_no_complete_score_and_no_estimate_on_average() -> None
 def test_examples_are_expected_to_diverge_as_they_did_for_the_pilots() -> None:
     scorer, superset, data = _scorer()
     reference, task = dense_logits(superset, data, OPTIONS), data.dataset.task
-    weights = expected_divergences(scorer, [_all(superset, ROUGH)], reference, task)
+    pilots = [scorer.distances(_all(superset, each)) for each in SCHEMES]
+    weights = expected_divergences(pilots[1:])
     superset.use(_all(superset, ROUGH))
     distances = divergences(task, reference, _one_by_one(superset.model, data))
     assert weights == pytest.approx(0.1 + 0.9 * distances / distances.mean(), rel=1e-3)
-    both = expected_divergences(scorer, [_all(superset, each) for each in SCHEMES], reference, task)
+    both = expected_divergences(pilots)
     assert both.mean() == pytest.approx(1.0)  # however far each of them goes
     assert not np.allclose(both, weights)
-    assert np.array_equal(
-        expected_divergences(scorer, [{}], reference, task), np.ones(len(data))
-    )  # the dense model diverges nowhere
+    nowhere = scorer.distances({})  # of the dense model
+    assert np.array_equal(expected_divergences([nowhere]), np.ones(len(data)))

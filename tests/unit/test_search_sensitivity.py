@@ -1,5 +1,7 @@
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -15,9 +17,11 @@ from nxmi_export.search.space import SearchSpace, schemes_of
 from nxmi_export.search.superset import Superset, naive_model
 from nxmi_export.search.variants import Variant, Variants, variants
 from tests.tiny_models import logits_of, tiny_model, toy_data
+from tests.unit.made_up_launch import launched
 
 DENSE, HALF, INT8 = map(Scheme.parse, ("dense", "2:4", "int8"))
 OPTIONS = ScoringOptions(chunk=8, batch_size=3)
+ALONE: Any = SimpleNamespace(process_index=0, num_processes=1, is_main_process=True)
 
 
 def _model(task: str = "sst2", model_type: str = "bert") -> PreTrainedModel:
@@ -58,7 +62,7 @@ def test_small_changes_cost_what_the_curvature_says(model_type: str, task: str) 
     model = _model(task, model_type)
     near = _nudged(model, 1e-3 if model_type != "mobilebert" else 3e-5)
     data = toy_data(12, task=task_named(task), model_type=model_type)
-    found = curvature(model, near, data)
+    found = curvature(model, near, data, ALONE)
     linears = _linears(model)
     changes = [(name, "2:4" if number % 2 else "int8") for number, name in enumerate(linears)]
     model.double()
@@ -77,7 +81,7 @@ def test_small_changes_cost_what_the_curvature_says(model_type: str, task: str) 
 
 def test_the_effect_of_a_group_is_that_of_its_linears_together() -> None:
     model = _model()
-    found = curvature(model, _nudged(model), toy_data(12))
+    found = curvature(model, _nudged(model), toy_data(12), ALONE)
     space = SearchSpace.of(model, "component", (DENSE, HALF, INT8))
     grouped = found.grouped(space)
     for group in space.groups:
@@ -137,7 +141,7 @@ def _made_up() -> Sensitivities:
         for text in ("2:4", "int8")
     }
     return Sensitivities(
-        space, measured, curvature(model, _nudged(model), toy_data(12)).grouped(space)
+        space, measured, curvature(model, _nudged(model), toy_data(12), ALONE).grouped(space)
     )
 
 
@@ -166,3 +170,23 @@ def test_the_linears_of_a_group_share_its_divergence() -> None:
     )
     assert total == pytest.approx(found.additive(candidate))
     assert len(found.losses) == 12 * 3
+
+
+def test_processes_share_out_the_examples_and_find_the_same_curvature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models, data, ran = [_model() for _ in range(3)], toy_data(36), list[int]()
+    nudged = _nudged(models[0])
+    for rank, model in enumerate(models):
+        model.register_forward_pre_hook(lambda *_, rank=rank: ran.append(rank))
+
+    def run(accelerator: Any) -> Any:
+        return curvature(models[accelerator.process_index], nudged, data, accelerator).effects
+
+    [expected] = launched(monkeypatch, 1, run)
+    assert ran == [0] * 5
+    ran.clear()
+    for effects in launched(monkeypatch, 3, run):
+        assert effects.keys() == expected.keys()
+        assert all(np.array_equal(effects[key], expected[key]) for key in expected)
+    assert sorted(ran) == [0, 0, 1, 1, 2]

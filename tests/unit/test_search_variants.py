@@ -146,6 +146,30 @@ def test_the_model_stays_as_it_is_and_lends_its_dense_weights(projection: Projec
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
+def test_a_linear_becomes_what_it_becomes_whether_others_are_prepared_or_not(
+    projection: Projection,
+) -> None:
+    model, done = tiny_model(), list[tuple[str, int, int]]()
+    wanted, some = dict.fromkeys(_linears(model), SCHEMES), _linears(model)[3::4]
+    found = variants(
+        model,
+        wanted,
+        _recipe(),
+        toy_data(96),
+        projection,
+        only=some,
+        on_linear=lambda *each: done.append(each),
+    )
+    assert done == [(name, number, len(some)) for number, name in enumerate(some, start=1)]
+    whole = _variants(projection)
+    for name in wanted:
+        assert found.schemes(name) == (SCHEMES if name in some else ())
+        for scheme in found.schemes(name):
+            assert torch.equal(found.weight(name, scheme), whole.weight(name, scheme))
+            assert found.error(name, scheme) == whole.error(name, scheme)
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
 def test_each_linear_is_reported_once(projection: Projection) -> None:
     model, done = tiny_model(), []
     names = _linears(model)

@@ -22,6 +22,7 @@ from nxmi_export.search.budget import Budget, check_feasible, check_listable
 from nxmi_export.search.fisher import Curvature, curvature
 from nxmi_export.search.latency_model import LatencyModel
 from nxmi_export.search.progress import LinearPrepared, Origin, Progress, StageBegun
+from nxmi_export.search.rounds import spread
 from nxmi_export.search.score import (
     Logits,
     Scorer,
@@ -29,6 +30,7 @@ from nxmi_export.search.score import (
     dense_logits,
     expected_divergences,
 )
+from nxmi_export.search.shared_variants import shared_variants
 from nxmi_export.search.space import SearchSpace
 from nxmi_export.search.superset import Superset
 from nxmi_export.search.variants import variants
@@ -133,7 +135,7 @@ class Ready:
     def of(cls, problem: Problem, tell: Tell) -> Self:
         """Project and round every weight under every scheme, calibrate, and run the dense model.
 
-        Equal in all processes afterwards.
+        The processes share out what takes long, and have the same afterwards.
         """
         request, accelerator = problem.request, problem.accelerator
         schemes = {
@@ -143,16 +145,19 @@ class Ready:
             for linear in group.linears
         }
         tell(StageBegun("preparing the weights"))
-        prepared = variants(
-            problem.model,
-            schemes,
-            request.recipe,
-            problem.data.calibration,
-            request.projection,
-            on_linear=lambda name, number, total: tell(LinearPrepared(number, total, name)),
+        prepared = shared_variants(
+            {name: problem.model.get_parameter(f"{name}.weight").detach() for name in schemes},
+            lambda only: variants(
+                problem.model,
+                schemes,
+                request.recipe,
+                problem.data.calibration,
+                request.projection,
+                only=only,
+                on_linear=lambda name, number, total: tell(LinearPrepared(number, total, name)),
+            ),
+            accelerator,
         )
-        for name in prepared.linears:
-            share([prepared.weight(name, each) for each in prepared.schemes(name)], accelerator)
         tell(StageBegun("calibrating the quantizers"))
         superset = Superset(problem.model, request.recipe, prepared, problem.data.calibration)
         share(list(superset.activation_scales.values()), accelerator)
@@ -168,13 +173,13 @@ class Ready:
         weights = None
         if request.objective == "divergence":
             tell(StageBegun("finding the examples that tell most"))
-            expected = expected_divergences(prober, pilots(schemes), reference, held.dataset.task)
-            weights = told_by_all(accelerator, expected)[0]
+            distances = spread(pilots(schemes), prober.distances, accelerator)
+            weights = told_by_all(accelerator, expected_divergences(distances))[0]
         scorer = Scorer(superset, held, reference, options, weights)
         tell(StageBegun("differentiating the dense model"))
         probed = held.select(prober.positions[: request.probe_examples])
-        bends = told_by_all(accelerator, curvature(problem.model, prepared, probed))[0]
-        return cls(scorer, prober, reference, bends)
+        bends = curvature(problem.model, prepared, probed, accelerator)
+        return cls(scorer, prober, reference, told_by_all(accelerator, bends)[0])
 
 
 def pilots(options: Mapping[str, tuple[Scheme, ...]]) -> list[dict[str, Scheme]]:
