@@ -158,6 +158,7 @@ def variants(
         for name in schemes
         if name in wanted
         for each in schemes[name]
+        if each != DENSE
     }
     return Variants({name: m.weight.detach() for name, m in linears.items()}, ordered)
 

@@ -565,6 +565,16 @@ def test_per_layer_alone_needs_no_search_per_component(finished: Finished, tmp_p
     assert result.stops["layer"].error == 0.05
 
 
+def test_a_linear_may_stay_dense_where_that_is_among_the_schemes(
+    dense: Path, data: Path, tmp_path: Path
+) -> None:
+    request = request_for(dense, data, tmp_path / "found")
+    schemes = tuple(map(Scheme.parse, ("dense", "int8")))
+    found = search_model(dataclasses.replace(request, schemes=schemes, target=0.5, latency=None))
+    assert found is not None
+    assert all("dense" in each.measured.schemes.values() for each in found.ranked)
+
+
 def test_where_components_leave_nothing_the_layers_have_no_winner(
     dense: Path, data: Path, tmp_path: Path
 ) -> None:

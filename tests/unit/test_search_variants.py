@@ -185,6 +185,12 @@ def test_each_linear_is_reported_once(projection: Projection) -> None:
     assert done == [(name, number, 12) for number, name in enumerate(names, start=1)]
 
 
+def test_the_dense_scheme_is_an_option_that_needs_no_preparation() -> None:
+    prepared = _variants("magnitude", schemes=(DENSE, SCHEMES[1]))
+    assert prepared.schemes(QUERY) == (SCHEMES[1],)
+    assert prepared.error(QUERY, DENSE) == 0.0
+
+
 def test_memory_is_counted() -> None:
     prepared = _variants("magnitude", schemes=(Scheme.parse("2:4"), Scheme.parse("int4")))
     weights = sum(prepared.weight(name, DENSE).numel() for name in prepared.linears)
