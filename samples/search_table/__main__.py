@@ -6,7 +6,7 @@ r"""Run the table of searched configurations, or print what there is of it.
 
 At 12.5 % of the float32 size, nominal and with metadata: one scheme everywhere, a random
 configuration, and the winners of both searches, each trained as `deploy` is in samples.glue_table,
-which trains the dense models, and `deploy` itself for the uniform one of the nominal size.
+which trains the dense models. What another cell has trained already is taken from there.
 Interrupt it at will. Each result is a JSON file in samples/results/search.
 """
 
@@ -39,7 +39,8 @@ def main() -> None:
     place = Place(arguments.data, arguments.models, GLUE_RESULTS)
     for cell in [cell_named(name) for name in arguments.only or ()] or list(cells()):
         result = run(cell, place, RESULTS)
-        CONSOLE.print(f"{cell.name}: {result['metric']:.4f}")
+        origin = f", taken from {result['taken_from']}" if "taken_from" in result else ""
+        CONSOLE.print(f"{cell.name}: {result['metric']:.4f}{origin}")
 
 
 if __name__ == "__main__":

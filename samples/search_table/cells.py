@@ -4,21 +4,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from nxmi_export.recipe import Scheme
+__all__ = [
+    "SEARCHED",
+    "TARGET",
+    "TASKS",
+    "UNIFORM",
+    "Budget",
+    "Cell",
+    "Kind",
+    "Searched",
+    "Uniform",
+    "cell_named",
+    "cells",
+    "kinds",
+]
 
-__all__ = ["BUDGETS", "KINDS", "TARGET", "TASKS", "Budget", "Cell", "Kind", "cell_named", "cells"]
-
-Kind = Literal["uniform", "random", "component", "layer"]
+Uniform = Literal["2:4+int8", "int4"]
+Searched = Literal["component", "layer"]
+Kind = Uniform | Literal["random"] | Searched
 Budget = Literal["nominal", "metadata"]
 
 TASKS = ("mrpc", "stsb", "rte")
 TARGET = 0.125  # of the encoder linears' float32 size: 87.5 % saved
-# The one scheme that fills each budget: 2:4+int8 has 4 bits nominal, and 5 with its indices.
-BUDGETS: dict[Budget, Scheme] = {
-    "nominal": Scheme.parse("2:4+int8"),
-    "metadata": Scheme.parse("int4"),
+# The schemes that fill each budget: both have 4 bits nominal, and 2:4+int8 has 5 with its indices.
+UNIFORM: dict[Budget, tuple[Uniform, ...]] = {
+    "nominal": ("2:4+int8", "int4"),
+    "metadata": ("int4",),
 }
-KINDS: tuple[Kind, ...] = ("uniform", "random", "component", "layer")
+SEARCHED: tuple[Searched, ...] = ("component", "layer")
 
 
 @dataclass(frozen=True)
@@ -32,14 +45,19 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its result file, without the suffix."""
-        return f"{self.task}_{self.budget}_{self.kind}"
+        return f"{self.task}_{self.budget}_{self.kind.replace(':', '-')}"
+
+
+def kinds(budget: Budget) -> tuple[Kind, ...]:
+    """One scheme everywhere, a random configuration, and the winner of each search."""
+    return (*UNIFORM[budget], "random", *SEARCHED)
 
 
 def cells() -> Iterator[Cell]:
     """Every cell, one task and one budget after the other."""
     for task in TASKS:
-        for budget in BUDGETS:
-            for kind in KINDS:
+        for budget in UNIFORM:
+            for kind in kinds(budget):
                 yield Cell(task, budget, kind)
 
 

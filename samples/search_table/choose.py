@@ -16,7 +16,7 @@ from nxmi_export.cli.search_display import live_display
 from nxmi_export.compression.training.processes import join_processes
 from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_file
-from nxmi_export.recipe import Recipe
+from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.search.space import Candidate, SearchSpace, recipe_for, schemes_of
 from nxmi_export.workflow.search import SearchRequest, search_model
 from nxmi_export.workflow.search.outputs import Outputs
@@ -24,7 +24,7 @@ from nxmi_export.workflow.search.prepare import Problem, Ready
 from samples.cell_table import kept
 from samples.glue_table import cells as glue
 from samples.glue_table.run import recipe_of
-from samples.search_table.cells import BUDGETS, TARGET, TASKS, Budget
+from samples.search_table.cells import TARGET, TASKS, UNIFORM, Budget
 
 __all__ = ["Choice", "chosen"]
 
@@ -119,9 +119,9 @@ def _compared(problem: Problem, task: str, budget: Budget) -> dict[str, dict[str
     """What the winners are compared with, scored as they were."""
     scorer = Ready.of(problem, lambda report: None).scorer
     space = problem.spaces["component"]
-    rng = np.random.default_rng([SEED, TASKS.index(task), list(BUDGETS).index(budget)])
-    candidates = {
-        "uniform": space.uniform(BUDGETS[budget]),
+    rng = np.random.default_rng([SEED, TASKS.index(task), list(UNIFORM).index(budget)])
+    candidates: dict[str, Candidate] = {
+        **{kind: space.uniform(Scheme.parse(kind)) for kind in UNIFORM[budget]},
         "random": space.random(rng, lambda each: problem.budget.admits(space, each)),
     }
     found = {}

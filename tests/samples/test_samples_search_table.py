@@ -2,18 +2,31 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nxmi_export.checkpoint import checkpoint_sha256
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import Recipe, preset
+from nxmi_export.search.space import DEFAULT_SCHEMES
+from nxmi_export.workflow.compress import CompressRequest
 from samples.fine_tune import PRECISION
 from samples.glue_table import cells as glue
 from samples.glue_table import run as glue_run
 from samples.glue_table.run import Place, recipe_of
 from samples.search_table import run as running
-from samples.search_table.cells import BUDGETS, KINDS, TARGET, TASKS, Cell, cell_named, cells
+from samples.search_table.cells import (
+    SEARCHED,
+    TARGET,
+    TASKS,
+    UNIFORM,
+    Budget,
+    Cell,
+    cell_named,
+    cells,
+    kinds,
+)
 from samples.search_table.choose import Choice, chosen
 from samples.search_table.table import markdown, rank_correlation
 from tests.cli.compress.compress_runs import write_dense, write_task
@@ -39,8 +52,9 @@ def _write(results: Path, cell: Cell, metric: float, divergence: float = 0.1) ->
 
 def test_every_cell_has_a_name_of_its_own() -> None:
     every = list(cells())
-    assert len({cell.name for cell in every}) == len(every) == len(TASKS) * len(BUDGETS) * 4
+    assert len({cell.name for cell in every}) == len(every) == len(TASKS) * (5 + 4)
     assert all(cell_named(cell.name) == cell for cell in every)
+    assert not any(":" in cell.name for cell in every)  # which some file systems have no files of
 
 
 def test_an_unknown_cell_is_refused() -> None:
@@ -48,9 +62,11 @@ def test_an_unknown_cell_is_refused() -> None:
         cell_named("mrpc")
 
 
-def test_uniform_configurations_fill_their_budget_to_the_last_bit() -> None:
-    assert BUDGETS["nominal"].nominal_bits / 32 == TARGET
-    assert BUDGETS["metadata"].bits_with_metadata / 32 == TARGET
+def test_uniform_configurations_are_all_that_fill_their_budget_to_the_last_bit() -> None:
+    bits = {str(each): (each.nominal_bits, each.bits_with_metadata) for each in DEFAULT_SCHEMES}
+    for place, budget in enumerate(UNIFORM):
+        full = {text for text, both in bits.items() if both[place] == 32 * TARGET}
+        assert set(UNIFORM[budget]) == full
 
 
 def test_what_was_not_run_says_so(tmp_path: Path) -> None:
@@ -70,18 +86,42 @@ def test_an_average_needs_all_tasks(tmp_path: Path) -> None:
 
 
 def test_searches_are_compared_task_by_task(tmp_path: Path) -> None:
-    gain = "- nominal: `layer` beside `uniform`, points on average: "
+    gain = "- nominal: `layer` beside one scheme everywhere, points on average: "
+    between = "- nominal: `layer` beside `component`, points on average: "
     aim = "- nominal: the better search keeps at least 99.5% of dense on average: "
     for task, metric in zip(TASKS, (0.81, 0.80, 0.82), strict=True):
         assert f"{gain}not known yet" in markdown(tmp_path)
         assert f"{aim}not known yet" in markdown(tmp_path)
-        for kind, other in (("uniform", 0.8), ("component", 0.7), ("layer", metric)):
-            _write(tmp_path, Cell(task, "nominal", kind), other)
+        for kind in UNIFORM["nominal"]:
+            _write(tmp_path, Cell(task, "nominal", kind), 0.8)
+        for kind, searched in (("component", 0.7), ("layer", metric)):
+            _write(tmp_path, Cell(task, "nominal", kind), searched)
     text = markdown(tmp_path)
-    assert f"{gain}+1.0 (mrpc +1.0, stsb +0.0, rte +2.0)" in text
+    told = "+1.0 (mrpc +1.0 to 2:4+int8, stsb +0.0 to 2:4+int8, rte +2.0 to 2:4+int8)"
+    assert f"{gain}{told}" in text
+    assert f"{between}+11.0 (mrpc +11.0, stsb +10.0, rte +12.0)" in text
     assert f"{aim}met" in text
     _write(tmp_path, Cell("rte", "nominal", "layer"), 0.6)
     assert f"{aim}missed" in markdown(tmp_path)
+
+
+def test_the_uniform_rival_is_the_one_that_diverges_less_before_training(tmp_path: Path) -> None:
+    for task in TASKS:
+        less = "int4" if task == "stsb" else "2:4+int8"
+        for kind in UNIFORM["nominal"]:  # the other one is the better one on dev
+            metric, divergence = (0.7, 0.1) if kind == less else (0.8, 0.2)
+            _write(tmp_path, Cell(task, "nominal", kind), metric, divergence)
+        for searched in SEARCHED:
+            _write(tmp_path, Cell(task, "nominal", searched), 0.75, 0.05)
+    for searched in SEARCHED:
+        assert (
+            f"- nominal: `{searched}` beside one scheme everywhere, points on average: +5.0 "
+            "(mrpc +5.0 to 2:4+int8, stsb +5.0 to int4, rte +5.0 to 2:4+int8)"
+        ) in markdown(tmp_path)
+    (tmp_path / "stsb_nominal_2-4+int8.json").unlink()
+    assert "`layer` beside one scheme everywhere, points on average: not known yet" in markdown(
+        tmp_path
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +141,7 @@ def test_a_rank_correlation_is_positive_where_less_divergence_ended_better(
             "metric": metric,
             "schemes": {"query": kind},
         }
-        for place, (kind, metric) in enumerate(zip(KINDS, metrics, strict=True), start=1)
+        for place, (kind, metric) in enumerate(zip(kinds("metadata"), metrics, strict=True), 1)
     }
     assert rank_correlation(found, "mrpc") == expected
 
@@ -113,18 +153,18 @@ def test_a_configuration_that_was_chosen_twice_counts_once() -> None:
             "metric": 0.9 - 0.1 * place,
             "schemes": {"query": kind, "key": "int8"},
         }
-        for budget in BUDGETS
-        for place, kind in enumerate(KINDS)
+        for budget in UNIFORM
+        for place, kind in enumerate(kinds("nominal"))
     }
-    assert rank_correlation(found, "mrpc") == "+1.00 (n = 4, p = 0.00)"
+    assert rank_correlation(found, "mrpc") == "+1.00 (n = 5, p = 0.00)"
 
 
 def test_a_table_of_two_searches_is_refused(tmp_path: Path) -> None:
-    for kind in KINDS:
+    for kind in kinds("nominal"):
         _write(tmp_path, Cell("mrpc", "nominal", kind), 0.8)
-    path = tmp_path / "mrpc_nominal_uniform.json"
+    path = tmp_path / "mrpc_nominal_random.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"searched": "again"}))
-    with pytest.raises(SystemExit, match=r"uniform.json: chosen by another search than others of"):
+    with pytest.raises(SystemExit, match=r"random.json: chosen by another search than others of"):
         markdown(tmp_path)
 
 
@@ -170,29 +210,90 @@ def _choice(recipe: Recipe, *schemes: str) -> Choice:
     return Choice(recipe, by_linear, 0.125, 0.1, 0.8, "once")
 
 
-def test_the_uniform_configuration_is_the_glue_tables_deploy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place, same = Place(tmp_path, tmp_path, tmp_path), glue.Cell("mrpc", "deploy")
-    facts = {name: f"its {name}" for name in running.TAKEN}
-    result = {**glue_run._asked(same, place), **facts}
-    place.result_of(same).write_text(json.dumps(result))
-    recipe, cell = recipe_of(same), Cell("mrpc", "nominal", "uniform")
-    taken = running._taken_or_compressed(
-        cell, place, tmp_path, _choice(recipe, "2:4+int8", "2:4+int8")
-    )
-    assert taken == {"taken_from": same.name, "seed": 0, **facts}
-    compressed: list[object] = []
+@pytest.fixture
+def dense(tmp_path: Path) -> Path:
+    """Weights, as far as a hash of them goes."""
+    folder = tmp_path / "dense"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
 
-    def instead(request: object) -> dict[str, object]:
-        compressed.append(request)
+
+@pytest.fixture
+def compressed(monkeypatch: pytest.MonkeyPatch, dense: Path) -> list[CompressRequest]:
+    """What is asked to be trained, which nothing comes of but a metric."""
+    asked: list[CompressRequest] = []
+
+    def instead(request: CompressRequest) -> dict[str, object]:
+        asked.append(request)
         metrics = {"compressed": {"primary": 0.7}, "retention": 0.9}
-        return {"metrics": metrics, "compression": {}, "versions": {}, "seconds": 1.0}
+        source = {"sha256": checkpoint_sha256(dense)}
+        return {
+            "metrics": metrics,
+            "source": source,
+            "compression": {},
+            "versions": {"torch": "2"},
+            "seconds": 1.0,
+        }
 
     monkeypatch.setattr(running, "_compressed", instead)
-    mixed = _choice(recipe, "2:4+int8", "int4")
-    assert running._taken_or_compressed(cell, place, tmp_path, mixed)["metric"] == 0.7
+    return asked
+
+
+def _run(
+    monkeypatch: pytest.MonkeyPatch, cell: Cell, choice: Choice, dense: Path
+) -> dict[str, Any]:
+    """Run `cell` as if `choice` had been chosen for it, next to the dense model."""
+    monkeypatch.setattr(running, "trained_dense", lambda cell, place: dense)
+    monkeypatch.setattr(running, "chosen", lambda *_, **__: {cell.kind: choice})
+    place = Place(dense.parent, dense.parent, dense.parent)
+    return running.run(cell, place, dense.parent)
+
+
+def test_one_scheme_everywhere_is_the_glue_tables_deploy(
+    monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
+) -> None:
+    place, same = Place(dense.parent, dense.parent, dense.parent), glue.Cell("mrpc", "deploy")
+    facts = {name: f"its {name}" for name in running.TAKEN}
+    facts["dense_sha256"] = checkpoint_sha256(dense)
+    place.result_of(same).write_text(json.dumps({**glue_run._asked(same, place), **facts}))
+    uniform = _choice(recipe_of(same), "2:4+int8", "2:4+int8")
+    taken = _run(monkeypatch, Cell("mrpc", "nominal", "2:4+int8"), uniform, dense)
+    assert taken.items() >= {"taken_from": same.name, "seed": 0, **facts}.items()
+    assert not compressed
+    mixed = _choice(recipe_of(same), "2:4+int8", "int4")
+    trained = _run(monkeypatch, Cell("mrpc", "nominal", "random"), mixed, dense)
+    assert trained["metric"] == 0.7
+    assert "taken_from" not in trained
     assert len(compressed) == 1
+
+
+def test_a_configuration_that_was_trained_is_not_trained_again(
+    monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
+) -> None:
+    choice = _choice(recipe_of(glue.Cell("mrpc", "deploy")), "int4", "int4")
+    budgets: tuple[Budget, ...] = ("metadata", "nominal")
+    first, second = (
+        _run(monkeypatch, Cell("mrpc", budget, "int4"), choice, dense) for budget in budgets
+    )
+    assert len(compressed) == 1
+    assert "taken_from" not in first
+    assert second["taken_from"] == "mrpc_metadata_int4"
+    of_search = ("cell", "taken_from")
+    assert {key: each for key, each in second.items() if key not in of_search} == {
+        key: each for key, each in first.items() if key not in of_search
+    }
+    # What was taken is told by the name of what was trained.
+    third = _run(monkeypatch, Cell("mrpc", "nominal", "layer"), choice, dense)
+    assert third["taken_from"] == "mrpc_metadata_int4"
+    assert "- mrpc_nominal_int4 is mrpc_metadata_int4: the same recipe, trained once" in markdown(
+        dense.parent
+    )
+    # Another task's is not the same, nor is one of other dense weights.
+    _run(monkeypatch, Cell("rte", "nominal", "int4"), choice, dense)
+    (dense / "model.safetensors").write_bytes(b"other weights")
+    _run(monkeypatch, Cell("mrpc", "nominal", "component"), choice, dense)
+    assert len(compressed) == 3
 
 
 def test_an_account_of_another_recipe_is_not_taken_for_the_cells(tmp_path: Path) -> None:
@@ -231,11 +332,11 @@ def test_the_configurations_of_a_budget_are_chosen_once(
     model = write_dense(tmp_path / "dense")
     folder = tmp_path / "search_mrpc_metadata"
     first = chosen("mrpc", "metadata", model=model, data=data, folder=folder)
-    assert set(first) == set(KINDS)
-    assert set(first["uniform"].schemes.values()) == {"int4"}
+    assert set(first) == set(kinds("metadata"))
+    assert set(first["int4"].schemes.values()) == {"int4"}
     assert all(each.size <= TARGET for each in first.values())
     # The winner is the best of all that keep the budget, which the others do.
-    assert first["component"].divergence <= first["uniform"].divergence
+    assert first["component"].divergence <= first["int4"].divergence
     assert first["component"].divergence <= first["random"].divergence
     journal = folder / "search" / "search.jsonl"
     written = journal.read_bytes()
