@@ -62,9 +62,23 @@ def _aims(found: Found) -> Iterator[str]:
             yield f"- {budget}: `{kind}` beside one scheme everywhere, points on average: {told}"
         told = _gain(found, budget, "layer", "component")
         yield f"- {budget}: `layer` beside `component`, points on average: {told}"
-    best = [kept for kind in SEARCHED if (kept := _retention(found, "nominal", kind)) is not None]
-    told = "not known yet" if len(best) < len(SEARCHED) else "met" if max(best) >= AIM else "missed"
-    yield f"- nominal: the better search keeps at least {AIM:.1%} of dense on average: {told}"
+    aim = f"the search keeps at least {AIM:.1%} of dense on average"
+    yield f"- nominal: {aim}: {_judged(found, 'nominal', AIM)}"
+
+
+def _judged(found: Found, budget: Budget, aim: float) -> str:
+    """By the winner of each task, which is the better of both searches before any training.
+
+    It is what ranked/01.yaml holds of a search that does both; dev sets do not choose it.
+    """
+    best = (_least_divergence(found, task, budget, SEARCHED) for task in TASKS)
+    winners = [cell for cell in best if cell is not None]
+    if len(winners) < len(TASKS):
+        return "not known yet"
+    kept = statistics.fmean(found[cell]["retention"] for cell in winners)
+    which = ", ".join(f"{cell.task} {cell.kind}" for cell in winners)
+    alone = ", ".join(f"`{kind}` {_retention(found, budget, kind):.1%}" for kind in SEARCHED)
+    return f"{'met' if kept >= aim else 'missed'}, {kept:.1%} ({which}; alone {alone})"
 
 
 def _gain(found: Found, budget: Budget, kind: Searched, other: Searched | None = None) -> str:
