@@ -4,22 +4,24 @@
 
 Both loops score the same configurations, drawn at random from those within the budget, on the same
 slice of train. The plain loop does for each what one writes first: prune and round every weight,
-build the model, run every example. The search's loop prepares each (linear, scheme) once, tries
-each alone to know what to begin with, finds out which examples tell most, and gives up what cannot
-get into the best five any more; all of that counts. The best five must be the same, or it exits
-with 1. Each part's seconds are in the JSON. The plain loop once more with weights that were
-prepared before: `plain, prepared`. --loops plain leaves it out, as each takes hours where all
-configurations of a budget are scored.
+build the model, run every example, sorted by length, in batches that were padded once before. The
+search is the one per component that `nxmi-export search` does, with its defaults, on these
+configurations instead of all: it prepares each (linear, scheme) once, finds out which examples tell
+most, differentiates the model and tries each scheme alone to know what to begin with, and gives up
+what cannot get into the best five any more. All of that counts; the JSON has the seconds of each
+part by the name that the search reports. The best five must be the same, in the same order, or it
+exits with 1. The plain loop once more with weights that were prepared before: `plain, prepared`.
+--loops plain leaves it out, as each takes hours where all configurations of a budget are scored. So
+does a plain loop under --projection reconstruction, the search's default; here it is magnitude.
 
---full also runs the whole search per component, as `nxmi-export search` does, and its seconds.
+--full also runs the whole search per component, from files to files, and its seconds.
 """
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,31 +31,31 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.compression.training.processes import join_processes
-from nxmi_export.glue import task_named
+from nxmi_export.encoding.dataset import Batch
+from nxmi_export.glue import predict, primary, score, task_named
 from nxmi_export.processor import this_processor
 from nxmi_export.recipe import preset
 from nxmi_export.search.budget import feasible
+from nxmi_export.search.per_component import promising
+from nxmi_export.search.progress import Progress, StageBegun
 from nxmi_export.search.ranking import Selection
-from nxmi_export.search.rounds import score_in_rounds
-from nxmi_export.search.score import (
-    Score,
-    Scorer,
-    ScoringOptions,
-    dense_logits,
-    expected_divergences,
-)
-from nxmi_export.search.sensitivity import Probe, Prober, probes
-from nxmi_export.search.space import Candidate, SearchSpace, recipe_for, schemes_of
-from nxmi_export.search.superset import Superset, naive_model
+from nxmi_export.search.score import Score, divergences
+from nxmi_export.search.space import Candidate, recipe_for, schemes_of
+from nxmi_export.search.superset import naive_model
 from nxmi_export.search.variants import Projection, variants
+from nxmi_export.workflow.compress.data import EVALUATION_BATCH
 from nxmi_export.workflow.search import SearchRequest, search_model
+from nxmi_export.workflow.search.journal import Known
 from nxmi_export.workflow.search.outputs import Outputs
-from nxmi_export.workflow.search.prepare import Problem, pilots
+from nxmi_export.workflow.search.prepare import Problem, Ready
+from nxmi_export.workflow.search.stages import Stage
+from nxmi_export.workflow.task_head import InTaskOrder
 
 __all__ = ["compare"]
 
-KEEP, ERROR, SEED = 5, 0.05, 0
+SEED = 0  # of the draw
 LOOPS = PLAIN, PREPARED = "plain", "plain, prepared"
 
 Scores = dict[Candidate, Score]
@@ -61,162 +63,126 @@ Scores = dict[Candidate, Score]
 
 @dataclass
 class Clock:
-    """Seconds by what they were spent on."""
+    """Seconds by what they were spent on, one thing after the other."""
 
     parts: dict[str, float] = field(default_factory=dict)
+    _part: str | None = None
+    _begun: float = 0.0
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the time of the block to that of `part`."""
-        begun = time.perf_counter()
-        yield
-        self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - begun
+    def begin(self, part: str) -> None:
+        """End what went on until now; from here on it is `part`."""
+        self.end()
+        self._part, self._begun = part, time.perf_counter()
+
+    def end(self) -> None:
+        """Nothing goes on any more that counts."""
+        if self._part is not None:
+            spent = time.perf_counter() - self._begun
+            self.parts[self._part] = self.parts.get(self._part, 0.0) + spent
+        self._part = None
+
+    def hear(self, progress: Progress) -> None:
+        """Take the stages of a search for its parts."""
+        if isinstance(progress, StageBegun):
+            self.begin(progress.stage)
 
     @property
     def total(self) -> float:
         """Of all parts."""
         return sum(self.parts.values())
 
-
-class Built(Superset):
-    """One candidate as a model of its own, where a scorer expects them all in one."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
-
-    def use(self, schemes: object) -> None:
-        """It is that candidate already."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What both loops share; making it is timed by neither."""
-
-    problem: Problem
-    space: SearchSpace
-    candidates: tuple[Candidate, ...]
-    options: ScoringOptions
-    selection: Selection
-
-    @classmethod
-    def open(cls, request: SearchRequest, count: int) -> "Setting":
-        """Draw `count` configurations within the budget."""
-        problem = Problem.open(request, Outputs(request.output), join_processes(), lambda _: None)
-        space = problem.spaces["component"]
-        every = feasible(space, problem.budget)
-        drawn = np.random.default_rng(SEED).permutation(len(every))[:count]
-        options = ScoringOptions(
-            seed=request.seed, precision=request.precision, order=problem.data.order
-        )
-        chosen = tuple(every[place] for place in drawn)
-        selection = Selection(request.objective, KEEP, ERROR)
-        return cls(problem, space, chosen, options, selection)
+    def as_json(self) -> dict[str, float]:
+        """In milliseconds' precision."""
+        rounded = {name: round(seconds, 3) for name, seconds in self.parts.items()}
+        return {"total": round(self.total, 3), **rounded}
 
 
 def compare(request: SearchRequest, count: int, loops: Sequence[str] = LOOPS) -> dict[str, Any]:
-    """Seconds of all loops, their ratios, and whether they agree; the request is per component."""
-    setting = Setting.open(request, count)
-    scores: dict[str, Scores] = {}
+    """Seconds of all loops on `count` configurations, their ratios, and whether they agree."""
+    problem = Problem.open(request, Outputs(request.output), join_processes(), lambda _: None)
+    every = feasible(problem.spaces["component"], problem.budget)
+    candidates = [every[n] for n in np.random.default_rng(SEED).permutation(len(every))[:count]]
     clocks = {name: Clock() for name in ("search", *loops)}
-    scores["search"], superset = _search(setting, clocks["search"])
-    reference = dense_logits(superset, setting.problem.data.slice, setting.options)
+    found, ready, selection = _search(problem, candidates, clocks["search"])
+    scores = {"search": found}
     for name in loops:
-        prepared = name == PREPARED
-        scores[name] = _plain(setting, superset, reference, clocks[name], prepared=prepared)
-    best = {name: setting.selection.best(each) for name, each in scores.items()}
-    stopped = sum(score.stopped for score in scores["search"].values())
+        clock, prepared = clocks[name], name == PREPARED
+        scores[name] = _plain(problem, ready, candidates, clock, prepared=prepared)
+    best = {name: selection.best(each) for name, each in scores.items()}
     return {
         "task": request.task.name,
-        "budget": setting.problem.budget.describe(),
+        "budget": problem.budget.describe(),
         "projection": request.projection,
         "precision": request.precision,
-        "slice": len(setting.problem.data.slice),
-        "configurations": len(setting.candidates),
-        "given_up_early": stopped,
-        "examples_scored": sum(score.examples for score in scores["search"].values()),
-        "seconds": {
-            name: {"total": round(clock.total, 3), **_rounded(clock.parts)}
-            for name, clock in clocks.items()
-        },
+        "error": selection.error,
+        "slice": len(problem.data.slice),
+        "configurations": len(candidates),
+        "given_up_early": sum(each.stopped for each in found.values()),
+        "examples_scored": sum(each.examples for each in found.values()),
+        "seconds": {name: clock.as_json() for name, clock in clocks.items()},
         "times_as_fast_as": {
             name: round(clocks[name].total / clocks["search"].total, 2) for name in loops
         },
         "same_best": all(each == best["search"] for each in best.values()),
-        "best": [each.name for each in best["search"]],
+        "best": {
+            name: {each.name: scores[name][each].divergence for each in found}
+            for name, found in best.items()
+        },
     }
 
 
-def _search(setting: Setting, clock: Clock) -> tuple[Scores, Superset]:
-    problem, space, request = setting.problem, setting.space, setting.problem.request
-    data = problem.data
-    options = {name: group.options for group in space.groups for name in group.linears}
-    with clock.timed("preparing weights"):
-        prepared = variants(
-            problem.model, options, request.recipe, data.calibration, request.projection
-        )
-    with clock.timed("calibrating"):
-        superset = Superset(problem.model, request.recipe, prepared, data.calibration)
-    with clock.timed("running the dense model"):
-        reference = dense_logits(superset, data.slice, setting.options)
-    held = data.slice.dataset
-    with clock.timed("weighing examples"):
-        prober_options = replace(setting.options, seed=setting.options.seed + 1)
-        scorer = Scorer(superset, data.slice, reference, prober_options)
-        weights = expected_divergences([scorer.distances(each) for each in pilots(options)])
-    with clock.timed("ordering"):
-        prober = Prober(scorer, space, held, reference, request.probe_examples)
-        costs = {probe: prober.measure(probe).divergence for probe in probes(space)}
-        ordered = sorted(setting.candidates, key=lambda each: _predicted(space, each, costs))
-
-    scorer = Scorer(superset, data.slice, reference, setting.options, weights)
-
-    def score(candidate: Candidate, bar: Score | None) -> Score:
-        stop = setting.selection.stop(bar, held.task, held.labels)
-        return scorer.score(schemes_of(space, candidate), stop)
-
-    with clock.timed("scoring"):
-        scores = score_in_rounds(
-            ordered,
-            score,
-            selection=setting.selection,
-            known={},
-            accelerator=problem.accelerator,
-            on_score=lambda candidate, score: None,
-        )
-    return scores, superset
-
-
-def _predicted(space: SearchSpace, candidate: Candidate, costs: dict[Probe, float]) -> float:
-    groups = zip(space.groups, candidate.schemes, strict=True)
-    return sum(costs[Probe(group.name, text)] for group, text in groups)
+def _search(
+    problem: Problem, candidates: Sequence[Candidate], clock: Clock
+) -> tuple[Scores, Ready, Selection]:
+    """As `Stage.per_component`, which has every candidate within the budget, without a journal."""
+    ready = Ready.of(problem, clock.hear)
+    stage = Stage(problem, ready, Known(), None, clock.hear)
+    sensitivities = stage.sensitivities("component")
+    clock.begin("listing the configurations within the budget")
+    drawn = set(candidates)
+    ordered = [each for each in promising(sensitivities, problem.budget) if each in drawn]
+    scores = stage.scored(sensitivities, ordered)
+    clock.end()
+    return scores, ready, stage.selection("component")
 
 
 def _plain(
-    setting: Setting, superset: Superset, reference: Any, clock: Clock, *, prepared: bool
+    problem: Problem, ready: Ready, candidates: Sequence[Candidate], clock: Clock, *, prepared: bool
 ) -> Scores:
-    """Every configuration by itself; activation scales are those of the search, for free."""
-    problem, request = setting.problem, setting.problem.request
-    data, scales, scores = problem.data, superset.activation_scales, {}
-    for candidate in setting.candidates:
-        schemes = schemes_of(setting.space, candidate)
-        weights = superset.variants
+    """Every one by itself; activation scales and dense logits are those of the search, for free."""
+    request, data, space = problem.request, problem.data, problem.spaces["component"]
+    batches = list(data.slice.batches(EVALUATION_BATCH))
+    weights, scores = ready.superset.variants, {}
+    for candidate in candidates:
         if not prepared:
-            with clock.timed("preparing weights"):
-                alone = {name: (scheme,) for name, scheme in schemes.items()}
-                weights = variants(
-                    problem.model, alone, request.recipe, data.calibration, request.projection
-                )
-        with clock.timed("building"):
-            recipe = recipe_for(setting.space, candidate, request.recipe)
-            model = naive_model(problem.model, recipe, weights, scales)
-        with clock.timed("scoring"):
-            scorer = Scorer(Built(model), data.slice, reference, setting.options)
-            scores[candidate] = scorer.score(schemes)
+            clock.begin("preparing the weights")
+            alone = {name: (each,) for name, each in schemes_of(space, candidate).items()}
+            weights = variants(
+                problem.model, alone, request.recipe, data.calibration, request.projection
+            )
+        clock.begin("building")
+        recipe = recipe_for(space, candidate, request.recipe)
+        model = naive_model(problem.model, recipe, weights, ready.superset.activation_scales)
+        clock.begin("scoring")
+        scores[candidate] = _score(problem, ready, model, batches)
+        clock.end()
     return scores
 
 
-def _rounded(parts: dict[str, float]) -> dict[str, float]:
-    return {name: round(seconds, 3) for name, seconds in parts.items()}
+def _score(
+    problem: Problem, ready: Ready, model: PreTrainedModel, batches: Sequence[Batch]
+) -> Score:
+    """All of the slice, as `compress` evaluates."""
+    held, logits = problem.data.slice, np.empty_like(ready.reference)
+    task, labels = held.dataset.task, held.dataset.labels
+    runner = InTaskOrder(TorchRunner(model, tuple(held.padding)), problem.data.order, "PyTorch")
+    bf16 = problem.request.precision == "bf16"
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        for batch in batches:
+            logits[batch.indices] = runner.run(batch.feeds)["logits"]
+    divergence = float(divergences(task, ready.reference, logits).mean())
+    metric = primary(task, score(task, predict(task, logits), labels))
+    return Score(len(held), divergence, metric, stopped=False)
 
 
 def main() -> None:
@@ -242,16 +208,13 @@ def main() -> None:
             output=Path(folder) / "search",
             target=arguments.target,
             recipe=preset("deploy"),
-            per="component",
             projection=arguments.projection,
-            keep=KEEP,
-            error=ERROR,
             data_dir=arguments.data,
             precision=arguments.precision,
         )
         result = compare(request, arguments.candidates, tuple(dict.fromkeys(arguments.loops)))
         if arguments.full:
-            found = search_model(request)
+            found = search_model(replace(request, per="component"))
             assert found is not None  # one process
             result["full"] = {"seconds": round(found.seconds, 1), **found.as_json()["stops"]}
     result["machine"] = f"{this_processor()}; {torch.get_num_threads()} threads"

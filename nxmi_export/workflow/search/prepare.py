@@ -40,7 +40,7 @@ from nxmi_export.workflow.search.data import SLICE_REMARK, SearchData
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.request import LatencyRequest, SearchRequest
 
-__all__ = ["Problem", "Ready", "pilots"]
+__all__ = ["Problem", "Ready"]
 
 Tell = Callable[[Progress], None]
 
@@ -126,6 +126,7 @@ class Problem:
 class Ready:
     """What scores and predicts."""
 
+    superset: Superset  # what both of these run
     scorer: Scorer  # of candidates; for a divergence, telling examples tend to come first
     prober: Scorer  # of single changes, in an order of its own, in which no example is preferred
     reference: Logits  # of the dense model, in the order of the slice and of the task
@@ -173,16 +174,16 @@ class Ready:
         weights = None
         if request.objective == "divergence":
             tell(StageBegun("finding the examples that tell most"))
-            distances = spread(pilots(schemes), prober.distances, accelerator)
+            distances = spread(_pilots(schemes), prober.distances, accelerator)
             weights = told_by_all(accelerator, expected_divergences(distances))[0]
         scorer = Scorer(superset, held, reference, options, weights)
         tell(StageBegun("differentiating the dense model"))
         probed = held.select(prober.positions[: request.probe_examples])
         bends = curvature(problem.model, prepared, probed, accelerator)
-        return cls(scorer, prober, reference, told_by_all(accelerator, bends)[0])
+        return cls(superset, scorer, prober, reference, told_by_all(accelerator, bends)[0])
 
 
-def pilots(options: Mapping[str, tuple[Scheme, ...]]) -> list[dict[str, Scheme]]:
+def _pilots(options: Mapping[str, tuple[Scheme, ...]]) -> list[dict[str, Scheme]]:
     """The candidates of one scheme throughout, as far as each linear has it."""
     schemes = dict.fromkeys(each for of_linear in options.values() for each in of_linear)
     return [

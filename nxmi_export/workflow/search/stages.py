@@ -69,14 +69,14 @@ class Stage:
 
     def per_component(self) -> StageResult:
         """Score every configuration within the budget, the most promising first."""
-        sensitivities = self._sensitivities("component")
+        sensitivities = self.sensitivities("component")
         self.tell(StageBegun("listing the configurations within the budget"))
         candidates = self.of_main(lambda: promising(sensitivities, self.problem.budget))
         return self._search("component", sensitivities, candidates)
 
     def per_layer(self, before: StageResult | None) -> StageResult:
         """Score what solver and descent propose; `before` is the search per component."""
-        sensitivities = self._sensitivities("layer")
+        sensitivities = self.sensitivities("layer")
         space, request = sensitivities.space, self.problem.request
         starts: list[Candidate] = []
         seen: set[Candidate] = set()
@@ -180,7 +180,8 @@ class Stage:
         centres = request.refinements if origin == "layer" else 0
         return Selection(request.objective, request.keep, error, centres)
 
-    def _sensitivities(self, origin: Origin) -> Sensitivities:
+    def sensitivities(self, origin: Origin) -> Sensitivities:
+        """What each scheme costs each group of one of the searches, and how that adds up."""
         space = self.problem.spaces[origin]
         self.tell(StageBegun(f"measuring what each scheme costs per {origin}"))
 
