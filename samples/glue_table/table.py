@@ -123,13 +123,17 @@ def _aims(found: Found) -> Iterator[str]:
 
 
 def _moved(found: Found) -> str:
-    """Whether a method chose its masks: a share of them over the tasks, first seeds."""
+    """Whether a method chose its masks: the mean share over all four tasks, first seeds.
+
+    Dense models have no masks, and None is that of a compression that prunes nothing.
+    """
     told = []
     for method in METHODS:
         results = [found.get(Cell(task, method)) for task in TASKS]
-        moved = [result["mask_moved"] for result in results if result and "mask_moved" in result]
-        if moved and None not in moved:  # there is none where nothing is pruned
-            told.append(f"`{method}` {statistics.fmean(moved):.2%}")
+        shares = [(result or {}).get("mask_moved") for result in results]
+        known = [share for share in shares if share is not None]
+        if len(known) == len(TASKS):
+            told.append(f"`{method}` {statistics.fmean(known):.2%}")
     listed = ", ".join(told) or "not known yet"
     return f"- mask entries that magnitude projection of the dense weights sets otherwise: {listed}"
 

@@ -185,6 +185,8 @@ def test_what_chose_its_masks_is_told(place: Place) -> None:
         _write(place, Cell(task, "deploy"), 0.5, mask_moved=moved)
         _write(place, Cell(task, "asp"), 0.5, mask_moved=0.0)
         _write(place, Cell(task, CONTINUED), 0.5, mask_moved=None)
+        if task != "cola":
+            _write(place, Cell(task, "w4"), 0.5, mask_moved=0.1)  # a mean of three tasks is none
     assert f"{before}`deploy` 25.00%, `asp` 0.00%" in markdown(place.results).splitlines()
 
 

@@ -7,9 +7,13 @@ from nxmi_export.report.compression_tables import summary_table
 
 def _linears(*layers: tuple[str | None, int]) -> str:
     """The cell that counts `layers`, (pattern, bits) each."""
+    return _rows(*layers)["linears"]
+
+
+def _rows(*layers: tuple[str | None, int], mask_moved: float | None = None) -> dict[str, str]:
     facts = {
         "compression": {"nominal": 0.5, "with_metadata": 0.5},
-        "mask_moved": 0.125,
+        "mask_moved": mask_moved,
         "layers": {
             f"layer.{number}": {"pattern": pattern, "bits": bits}
             for number, (pattern, bits) in enumerate(layers)
@@ -23,7 +27,13 @@ def _linears(*layers: tuple[str | None, int]) -> str:
     with console.capture() as capture:
         console.print(summary_table(facts, {}))
     rows = [line.split("│") for line in capture.get().splitlines() if "│" in line]
-    return next(row[2].strip() for row in rows if row[1].strip() == "linears")
+    return {row[1].strip(): row[2].strip() for row in rows}
+
+
+def test_masks_are_told_of_where_there_are_any() -> None:
+    masks = _rows(("2:4", 8), mask_moved=0.125)["masks"]
+    assert masks == "12.50% of their entries are not those of magnitude"
+    assert "masks" not in _rows((None, 32))
 
 
 @pytest.mark.parametrize("scheme", ["dense", "2:4", "int8", "int4", "2:4+int8", "1:4+int4"])
