@@ -23,6 +23,7 @@ from nxmi_export.cli import (
     triton,
 )
 from nxmi_export.cli.console import say_error, say_interrupted
+from nxmi_export.cli.processes import leave_launch
 from nxmi_export.errors import NxmiError, UsageError
 
 __all__ = ["run"]
@@ -62,6 +63,13 @@ app.command("doctor")(doctor.doctor_command)
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; only bugs are raised."""
+    code = _exit_code(arguments)
+    if code != INTERRUPTED:  # which may have been in the midst of an exchange
+        leave_launch()
+    return code
+
+
+def _exit_code(arguments: list[str]) -> int:
     try:
         app(_with_verb(arguments), prog_name="nxmi-export")
     except NxmiError as error:

@@ -1,13 +1,14 @@
-"""Of the processes of a distributed launch, which speaks."""
+"""Of the processes of a distributed launch, which speaks, and how each leaves."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nxmi_export.cli.console import ERRORS
 from nxmi_export.errors import NxmiError
 
-__all__ = ["is_main_process", "said_once_a_machine"]
+__all__ = ["is_main_process", "leave_launch", "said_once_a_machine"]
 
 # As torchrun and accelerate, Intel's and Microsoft's MPI, Open MPI and MVAPICH tell them.
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
@@ -36,6 +37,19 @@ def said_once_a_machine() -> Iterator[None]:
     except (NxmiError, KeyboardInterrupt):
         ERRORS.quiet = _first(_LOCAL_RANKS) != 0
         raise
+
+
+def leave_launch() -> None:
+    """Part from the other processes while the interpreter is whole.
+
+    Where a thread still lets go of the last message as the interpreter ends, the process aborts,
+    and the launcher ends the others with it. No exchange may be under way.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.distributed.is_available():
+        return  # it joined nobody
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _first(names: tuple[str, ...]) -> int:

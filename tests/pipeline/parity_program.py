@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
+
 import nxmi_export.workflow.parity.run as parity_run
 from nxmi_export.__main__ import main
 from nxmi_export.backends import Feeds, Outputs
@@ -75,5 +77,6 @@ def _judged_last(judged: Callable[..., ParityRun], left: Path, *arguments: objec
 if __name__ == "__main__":
     _watch(Path(sys.argv[1]))
     code = main(["parity", *sys.argv[2:]])
+    assert not torch.distributed.is_initialized()  # a group left open may abort at the exit
     Path(sys.argv[1], f"left-{os.environ['RANK']}").touch()
     sys.exit(code)
