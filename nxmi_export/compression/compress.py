@@ -40,7 +40,7 @@ def compress(
     evaluate: Evaluate | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
-    """Compress `model`, a dense one with a task head, in place; it ends in eval mode.
+    """Compress `model`, a dense one with a task head, in place; it ends in float32 and eval mode.
 
     What it is at the start is also the teacher of the distillation. With 0 epochs it is projected
     and calibrated only. Under torchrun or accelerate launch every process calls it with the same

@@ -29,7 +29,7 @@ def fine_tune(
     evaluate: Evaluate | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
-    """Train `model` in place on the labels of `data`; it ends in eval mode.
+    """Train `model` in place on the labels of `data`; it ends in float32 and eval mode.
 
     Under torchrun or accelerate launch every process calls it with the same arguments. `evaluate`
     measures the model at the end of every epoch. Raises DataError for data without examples,

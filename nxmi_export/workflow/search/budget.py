@@ -90,16 +90,12 @@ def _check_fits(
     table: LatencyTable, path: Path, wanted: LatencyRequest, model: PreTrainedModel
 ) -> None:
     """Linears are looked up by their shape; what the table has of the rest is of one model."""
-    asked = _asked(wanted, model)
-    other = _other(table, asked)
-    if table.rest and other:
-        raise UsageError(
-            path,
-            expected=f"latencies of {_told(asked, other)}",
-            found=_told(table.conditions, other),
-            remedy="make the table of this model with nxmi-export latency, at the batch and "
-            "sequence of the search, or search at those of the table",
+    if table.rest:
+        remedy = (
+            "make the table of this model with nxmi-export latency, at the batch and sequence of "
+            "the search, or search at those of the table"
         )
+        _check_conditions(table, path, _asked(wanted, model), remedy)
 
 
 def _check_kept(
@@ -109,15 +105,11 @@ def _check_kept(
     asked = {"device": device, **_asked(wanted, model)}
     if device == "onnxruntime":
         asked["threads"] = wanted.threads or CHOSEN_THREADS
-    other = _other(table, asked)
-    if other:
-        raise UsageError(
-            path,
-            expected=f"latencies of {_told(asked, other)}",
-            found=_told(table.conditions, other),
-            remedy="resume with the settings it was made with, or pass --overwrite without "
-            "--resume to start anew",
-        )
+    remedy = (
+        "resume with the settings it was made with, or pass --overwrite without --resume to "
+        "start anew"
+    )
+    _check_conditions(table, path, asked, remedy)
 
 
 def _asked(wanted: LatencyRequest, model: PreTrainedModel) -> dict[str, str | int]:
@@ -126,8 +118,17 @@ def _asked(wanted: LatencyRequest, model: PreTrainedModel) -> dict[str, str | in
     return {"batch": wanted.batch, "sequence": wanted.sequence, "encoder": encoder}
 
 
-def _other(table: LatencyTable, asked: Mapping[str, str | int]) -> list[str]:
-    return [name for name, value in asked.items() if table.conditions.get(name) != value]
+def _check_conditions(
+    table: LatencyTable, path: Path, asked: Mapping[str, str | int], remedy: str
+) -> None:
+    other = [name for name, value in asked.items() if table.conditions.get(name) != value]
+    if other:
+        raise UsageError(
+            path,
+            expected=f"latencies of {_told(asked, other)}",
+            found=_told(table.conditions, other),
+            remedy=remedy,
+        )
 
 
 def _told(conditions: Mapping[str, object], names: Sequence[str]) -> str:
