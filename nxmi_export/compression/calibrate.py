@@ -73,8 +73,7 @@ def running_weight(linear: CompressedLinear) -> Tensor:
 
 def _batches(data: EncodedDataset, count: int, batch_size: int) -> Iterator[Feeds]:
     """`count` examples, evenly over the order of their lengths, batched with their equals."""
-    at = np.linspace(0, len(data) - 1, min(len(data), count)).astype(np.int64)
-    chosen = data.by_length()[at]
+    chosen = data.spread(count)
     cuts = np.flatnonzero(np.diff(data.lengths[chosen])) + 1
     for equals in np.split(chosen, cuts):
         for batch in data.batches(batch_size, order=equals):

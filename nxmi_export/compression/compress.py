@@ -94,7 +94,7 @@ def _without_training(
     _insert(model, recipe)
     _begin_pruning(model, data, recipe, session)
     session.begin("calibrating the quantizers")
-    calibrate(model, data, batch_size=recipe.training.batch_size)
+    calibrate(model, data)
     share_weights(model, session.accelerator)
 
 
@@ -142,7 +142,6 @@ def _reconstructed(
         model,
         data,
         batches=recipe.activations.calibration_batches,
-        batch_size=recipe.training.batch_size,
         on_linear=lambda done: session.begin(
             f"reconstructing the linears: {done.number} of {done.total} done"
         ),

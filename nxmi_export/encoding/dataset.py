@@ -48,6 +48,16 @@ class EncodedDataset:
         """Example indices from shortest to longest, so that batches pad little."""
         return np.argsort(self.lengths, kind="stable")
 
+    def spread(self, count: int) -> Indices:
+        """`count` examples evenly over all lengths, or all if there are fewer, by length.
+
+        Of equally long ones their tokens decide, and not their places in the data.
+        """
+        order = sorted(range(len(self)), key=lambda index: self.rows.content(index))
+        order = sorted(order, key=lambda index: int(self.lengths[index]))
+        at = np.linspace(0, len(self) - 1, min(len(self), count)).astype(np.int64)
+        return np.asarray(order, np.int64)[at]
+
     def cut(self, size: int, order: Indices | None = None) -> list[Indices]:
         """The examples in the given order (default: by length), `size` at a time."""
         order = self.by_length() if order is None else order

@@ -61,6 +61,11 @@ class TokenRows(Sequence[Row]):
         kept = np.repeat(self.starts[places] - starts[:-1], lengths) + np.arange(starts[-1])
         return TokenRows({name: array[kept] for name, array in self.ids.items()}, starts)
 
+    def content(self, index: int) -> bytes:
+        """What the row is made of; equal for equal rows and ordered as their ids are."""
+        own = slice(self.starts[index], self.starts[index + 1])
+        return b"".join(array[own].astype(">i4").tobytes() for array in self.ids.values())
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 

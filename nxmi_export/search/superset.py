@@ -49,7 +49,7 @@ class Superset:
             linear.weight_quantizer = None  # variants are rounded already
         fit_tables(self.model)
         nn.Module.to(self.model, self.model.device)  # scales are made on the CPU
-        calibrate_activations(self.model, data, batch_size=base.training.batch_size)
+        calibrate_activations(self.model, data)
         check_scales(self.model)
         self._slots = _slots(self.model)
         self._acting = frozenset(self._slots)

@@ -178,7 +178,6 @@ def _measured(
         model,
         data,
         batches=base.activations.calibration_batches,
-        batch_size=base.training.batch_size,
     )
     with in_full_precision(model), closing(objectives(model, linears, feeds)) as stages:
         for stage, objective in stages:

@@ -5,6 +5,7 @@ r"""Run the GLUE table, or print what there is of it.
     python -m samples.glue_table --print                            the table, in Markdown
     python -m samples.glue_table --data GLUE_DIR --only mrpc_deploy_0 --holdout \
         --set sparsity.pull=0.3                                     for choosing a setting
+    python -m samples.glue_table --recount-masks                    from the models that are kept
 
 Interrupt it at will: the next start goes on from the last snapshot. Each result is a JSON file in
 samples/results/glue; a cell without one reads "not run".
@@ -18,6 +19,7 @@ import yaml
 from samples.cell_table import list_names, table_parser
 from samples.fine_tune import CONSOLE
 from samples.glue_table.cells import cell_named, cells
+from samples.glue_table.masks import recount
 from samples.glue_table.run import Place, run_cell
 from samples.glue_table.table import markdown
 
@@ -29,12 +31,17 @@ def main() -> None:
     parser = table_parser(__doc__, "runs/glue")
     parser.add_argument("--holdout", action="store_true", help="evaluate on a tenth of train")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--recount-masks", action="store_true", help="of models in --models")
     arguments = parser.parse_args()
     if arguments.list:
         list_names((cell.name for cell in cells()), RESULTS)
         return
     if arguments.show:
         print(markdown(RESULTS))
+        return
+    if arguments.recount_masks:
+        for cell, moved in recount(arguments.models, RESULTS):
+            CONSOLE.print(cell.name, "no masks" if moved is None else f"{moved:.2%}")
         return
     if arguments.data is None:
         parser.error("--data is needed to run cells")

@@ -112,14 +112,38 @@ def _aims(found: Found) -> Iterator[str]:
             if kept is not None:
                 runs = (f"{task} {len(_of(found, task, method))}" for task in TASKS)
                 met = "met" if kept >= aim else "missed"
-                told = f"{met}, {kept:.1%} (seeds: {', '.join(runs)})"
+                yet = "" if _all_run(found, method) else " so far"
+                told = f"{met}{yet}, {kept:.1%} (seeds: {', '.join(runs)})"
             yield f"- `{method}` keeps at least {aim:.1%} of dense on average: {told}"
+        yield f"- `{method}` by other averages: {_other_averages(found, method)}"
     for method in AIMS:
         kept_of = _beside(found, method, CONTINUED, lambda ours, theirs: ours / theirs, "{:.1%}")
         yield f"- `{method}` keeps of `{CONTINUED}`, on average: {kept_of}"
     for method in ("admm", PROXIMAL):
         gain = _beside(found, method, "asp", lambda ours, asp: 100 * (ours - asp), "{:+.1f}")
         yield f"- `{method}` beside `asp`, 2:4 alone, points on average (published: +1.7): {gain}"
+
+
+def _all_run(found: Found, method: str) -> bool:
+    """Whether every planned seed of the four tasks has its result."""
+    planned = (r for cell, r in found.items() if cell.method == method and cell.task in TASKS)
+    return all(planned)
+
+
+def _other_averages(found: Found, method: str) -> str:
+    """The published one, of scores and not of shares; and without the task that is kept best."""
+    kept = {task: _retention(found, task, method) for task in TASKS}
+    known = {task: share for task, share in kept.items() if share is not None}
+    if len(known) < len(TASKS):
+        return "not known yet"
+    best = max(known, key=lambda task: known[task])
+    rest = statistics.fmean(share for task, share in known.items() if task != best)
+    pairs = [_pairs(found, method, DENSE, task) for task in TASKS]
+    told = "not known yet"
+    if all(pairs):
+        ours = sum(statistics.fmean(own for own, _ in each) for each in pairs)
+        told = f"{ours / sum(statistics.fmean(dense for _, dense in each) for each in pairs):.1%}"
+    return f"{told} of dense's average score, as published; {rest:.1%} without {best}"
 
 
 def _moved(found: Found) -> str:
@@ -144,16 +168,18 @@ def _beside(
     """Its metric beside that of `other`, over the seeds that both were run with."""
     values = []
     for task in TASKS:
-        pairs = [
-            (found.get(Cell(task, method, cell.seed)), found.get(Cell(task, other, cell.seed)))
-            for cell in found
-            if (cell.task, cell.method) == (task, DENSE)
-        ]
-        both = [
-            compared(ours["metric"], theirs["metric"]) for ours, theirs in pairs if ours and theirs
-        ]
+        both = [compared(*pair) for pair in _pairs(found, method, other, task)]
         if not both:
             return "not known yet"
         values.append(statistics.fmean(both))
     told = (f"{task} {shown.format(value)}" for task, value in zip(TASKS, values, strict=True))
     return f"{shown.format(statistics.fmean(values))} ({', '.join(told)})"
+
+
+def _pairs(found: Found, method: str, other: str, task: str) -> list[tuple[float, float]]:
+    """Its metric and that of `other`, for each seed that both were run with."""
+    seeds = [cell.seed for cell in found if (cell.task, cell.method) == (task, DENSE)]
+    both = [
+        (found.get(Cell(task, method, seed)), found.get(Cell(task, other, seed))) for seed in seeds
+    ]
+    return [(ours["metric"], theirs["metric"]) for ours, theirs in both if ours and theirs]

@@ -73,6 +73,17 @@ def test_scales_do_not_depend_on_the_order_of_the_data(method: str) -> None:
     _assert_equal(forward, _scales(model))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_which_examples_count_does_not_depend_on_the_order_of_the_data(method: str) -> None:
+    model, data = _model(), toy_data(64)
+    assert len(np.unique(data.lengths)) < len(data)  # some are equally long
+    turned = data.select(np.arange(len(data))[::-1])
+    calibrate(model, data, _settings(method), batches=1, batch_size=16)
+    forward = _scales(model)
+    calibrate(model, turned, _settings(method), batches=1, batch_size=16)
+    _assert_equal(forward, _scales(model))
+
+
 def test_no_padding_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     model, data, seen = _model(), toy_data(50), []
     original = EncodedDataset.batches

@@ -171,13 +171,13 @@ def test_steps_of_weights_without_a_pattern_survive_the_projection() -> None:
     recipe = Recipe(schemes={Component.FFN_UP: Scheme.parse("int8")})
     model, data = _model(), toy_data(16)
     insert_quantizers(model, recipe)
-    begin_quantizing(model, data, 8)
+    begin_quantizing(model, data)
     learned = train_scales(model)
     with torch.no_grad():
         for step in learned:
             step.add_(1)
     before = {name: each.detach().clone() for name, each in model.named_parameters()}
-    hand_over(model, data, 8)
+    hand_over(model, data)
     kept = {
         name
         for name, each in model.named_parameters()
@@ -217,11 +217,11 @@ def test_what_projection_would_cost_is_measured_under_the_steps_that_follow_it()
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
-def test_calibration_counts_batches_of_the_recipes_size(
+def test_calibration_counts_its_examples_whatever_the_batches_of_training(
     epochs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(
-        activations=ActivationSettings(calibration_batches=3),
+        activations=ActivationSettings(calibration_batches=1),
         sparsity=SparsitySettings(method="magnitude", initial="magnitude"),
         training=QUICK.model_copy(update={"epochs": epochs, "batch_size": 4}),
     )
@@ -235,7 +235,7 @@ def test_calibration_counts_batches_of_the_recipes_size(
 
     monkeypatch.setattr(EncodedDataset, "batches", watched)
     _run(recipe)
-    assert sum(seen) == 12
+    assert sum(seen) == 32
 
 
 def test_integers_that_break_their_pattern_are_not_let_out(

@@ -7,6 +7,7 @@ from nxmi_export.recipe import Recipe, Scheme
 from nxmi_export.workflow.compress.stored import (
     StoredLayer,
     compression_of,
+    magnitude_masks_of,
     moved_of,
     stored_layers,
 )
@@ -78,14 +79,14 @@ def test_a_mask_is_compared_with_that_of_magnitude() -> None:
     recipe = Recipe.from_mapping({"schemes": {"ffn_up": "int8"}}, source="test")
     dense, model = tiny_model().state_dict(), compressed_model(recipe=recipe)
     name = "bert.encoder.layer.0.output.dense"  # 32 x 64
-    still = stored_layers(model, dense)
+    still = stored_layers(model, magnitude_masks_of(model, dense))
     assert {each.mask_moved for each in still.values()} == {None, 0.0}
     assert still["bert.encoder.layer.0.intermediate.dense"].mask_moved is None
     assert moved_of(still.values()) == 0
     # in one of 512 groups the smallest of the dense weights becomes the largest
     smallest = dense[f"{name}.weight"][0, :4].abs().argmin()
     dense[f"{name}.weight"][0, smallest] = 9.0
-    moved = stored_layers(model, dense)
+    moved = stored_layers(model, magnitude_masks_of(model, dense))
     assert moved[name].mask_moved == 2 / (32 * 64)
     patterned = [each.weights for each in moved.values() if each.mask_moved is not None]
     assert moved_of(moved.values()) == pytest.approx(2 / sum(patterned))

@@ -3,7 +3,6 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -21,7 +20,7 @@ Feeds = Mapping[str, Tensor]
 
 
 def calibration_feeds(
-    model: PreTrainedModel, data: EncodedDataset, *, batches: int, batch_size: int
+    model: PreTrainedModel, data: EncodedDataset, *, batches: int, batch_size: int = 32
 ) -> list[Feeds]:
     """`batches` batches of model inputs, their examples spread over the lengths of `data`.
 
@@ -34,8 +33,7 @@ def calibration_feeds(
             found="none",
             remedy="give it a dataset with rows",
         )
-    count = min(len(data), batches * batch_size)
-    chosen = data.by_length()[np.linspace(0, len(data) - 1, count).astype(np.int64)]
+    chosen = data.spread(batches * batch_size)
     return [
         {name: torch.from_numpy(array).to(model.device) for name, array in batch.feeds.items()}
         for batch in data.batches(batch_size, order=chosen)

@@ -46,7 +46,7 @@ def reconstructed_weights(
     data: EncodedDataset,
     *,
     batches: int,
-    batch_size: int,
+    batch_size: int = 32,
     on_linear: Callable[[LinearReconstructed], None] = lambda done: None,
 ) -> dict[str, Tensor]:
     """The weights of every linear that has a pattern or INT4, by module name.

@@ -133,11 +133,11 @@ class _Loop:
             self._train_scales()
             share_weights(job.model, session.accelerator)
 
-    def _calibrate(self, by: Callable[[PreTrainedModel, EncodedDataset, int], None]) -> None:
+    def _calibrate(self, by: Callable[[PreTrainedModel, EncodedDataset], None]) -> None:
         job = self._job
         self._session.begin("calibrating the quantizers")
         with draws_apart(self._device):
-            by(job.model, job.data, job.training.batch_size)
+            by(job.model, job.data)
         job.model.train()
 
     def _train_scales(self) -> None:

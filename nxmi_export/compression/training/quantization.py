@@ -22,16 +22,16 @@ from nxmi_export.encoding import EncodedDataset
 __all__ = ["as_deployed", "begin_quantizing", "hand_over", "train_scales"]
 
 
-def begin_quantizing(model: PreTrainedModel, data: EncodedDataset, batch_size: int) -> None:
+def begin_quantizing(model: PreTrainedModel, data: EncodedDataset) -> None:
     """Fit every scale to the model as it is now, and let all quantizers round.
 
     Leaves the model in eval mode, as do all who calibrate.
     """
     set_quantizing(model, True)
-    calibrate(model, data, batch_size=batch_size)
+    calibrate(model, data)
 
 
-def hand_over(model: PreTrainedModel, data: EncodedDataset, batch_size: int) -> None:
+def hand_over(model: PreTrainedModel, data: EncodedDataset) -> None:
     """Fit scales to the weights that a projection has just changed; learned steps begin anew there.
 
     Those are the steps of weights that have a pattern and, as their inputs come through such
@@ -40,7 +40,7 @@ def hand_over(model: PreTrainedModel, data: EncodedDataset, batch_size: int) -> 
     for linear, quantizer in _weight_quantizers(model):
         if linear.scheme.pattern is not None:
             quantizer.fit(running_weight(linear))
-    calibrate_activations(model, data, batch_size=batch_size)
+    calibrate_activations(model, data)
 
 
 def train_scales(model: PreTrainedModel) -> list[nn.Parameter]:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from nxmi_export._version import __version__
@@ -40,15 +41,17 @@ def account(
     data: TaskData,
     model: PreTrainedModel,
     *,
+    magnitude: Mapping[str, Tensor],
     metrics: Mapping[str, Mapping[str, float]],
     conditions: Mapping[str, Any],
     log: RunLog,
 ) -> CompressResult:
     """Everything worth knowing of the run; `metrics` are those of "dense" and "compressed".
 
+    `magnitude` are the masks that the dense model's weights had by `magnitude_masks_of`;
     `conditions` join the options of the request.
     """
-    layers, path = stored_layers(model, source.state), Path(request.model)
+    layers, path = stored_layers(model, magnitude), Path(request.model)
     return CompressResult(
         output=request.output,
         task=request.task.name,

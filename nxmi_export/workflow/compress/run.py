@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from accelerate import Accelerator, init_empty_weights
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint import CompressedCheckpoint
@@ -22,6 +23,7 @@ from nxmi_export.workflow.compress.publish import publish
 from nxmi_export.workflow.compress.request import CompressRequest
 from nxmi_export.workflow.compress.result import CompressResult
 from nxmi_export.workflow.compress.run_log import RunLog
+from nxmi_export.workflow.compress.stored import magnitude_masks_of
 from nxmi_export.workflow.compress.tracking import check_tracker, tracking
 from nxmi_export.workflow.compress.unfinished import first_stage, told_what_stays
 from nxmi_export.workflow.dense_model import read_dense
@@ -75,16 +77,20 @@ class _Run:
     def dense_model(self) -> PreTrainedModel:
         """The model to compress; refuses a recipe that does not fit it."""
         model = restore(self.source)
+        # Now rather than after the dense model has been evaluated.
+        blank, training = self._blank(model), self.request.recipe.training
+        if training.epochs:
+            with only_trained(blank, training.trained):
+                pass  # there is something to train
+        return model
+
+    def _blank(self, model: PreTrainedModel) -> PreTrainedModel:
+        """The model with the recipe's quantizers and without weights."""
         with init_empty_weights():
             # The configuration is copied: inserting quantizers changes the attention it names.
             blank = type(model)(copy.deepcopy(model.config))
-        # Now rather than after the dense model has been evaluated.
-        recipe = self.request.recipe
-        insert_quantizers(blank, recipe)
-        if recipe.training.epochs:
-            with only_trained(blank, recipe.training.trained):
-                pass  # there is something to train
-        return model
+        insert_quantizers(blank, self.request.recipe)
+        return blank
 
     def on_main_process(self, model: PreTrainedModel, on_progress: OnProgress) -> CompressResult:
         self.outputs.begin(self.request)
@@ -93,10 +99,12 @@ class _Run:
             dense = self.data.evaluate(model.to(self.accelerator.device))
             epochs = self.request.recipe.training.epochs
             on_progress(EpochDone(0, epochs, 0, dense, projected={}, residuals=None))
+            # Training moves the source's own weights: on the CPU the model shares them.
+            magnitude = magnitude_masks_of(self._blank(model), self.source.state)
             with told_what_stays(self.outputs, log):
                 continued = self._train_logged(model, log, on_progress)
                 on_progress(StageBegun("evaluating the compressed model"))
-                return self._finish(model, dense, log, continued)
+                return self._finish(model, dense, magnitude, log, continued)
 
     def train(self, model: PreTrainedModel, on_progress: OnProgress) -> None:
         request = self.request
@@ -142,6 +150,7 @@ class _Run:
         self,
         model: PreTrainedModel,
         dense: Mapping[str, float],
+        magnitude: Mapping[str, Tensor],
         log: RunLog,
         continued: list[Continued],
     ) -> CompressResult:
@@ -156,6 +165,7 @@ class _Run:
             self.source,
             self.data,
             rebuilt,
+            magnitude=magnitude,
             metrics={"dense": dense, "compressed": self.data.evaluate(rebuilt)},
             conditions={
                 "processes": self.accelerator.num_processes,

@@ -13,13 +13,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from nxmi_export.compression import CompressedLinear
+from nxmi_export.compression import CompressedLinear, compressed_linears
 from nxmi_export.compression.encoder_layout import layout_of
 from nxmi_export.compression.sparsity import pattern_mask
 from nxmi_export.recipe import Pattern, Scheme
 from nxmi_export.recipe.scheme import DENSE_BITS, SPARSE_FLOAT_BITS
 
-__all__ = ["Compression", "StoredLayer", "compression_of", "moved_of", "stored_layers"]
+__all__ = [
+    "Compression",
+    "StoredLayer",
+    "compression_of",
+    "magnitude_masks_of",
+    "moved_of",
+    "stored_layers",
+]
 
 _WIDTHS = {4: 7, 8: 127}  # bits to the largest code
 
@@ -34,7 +41,7 @@ class StoredLayer:
     outputs: int
     zeros: float  # share of the stored values, 0…1
     # share of the mask's entries that magnitude projection of the dense weight sets otherwise
-    mask_moved: float | None  # None without a pattern, and without a dense weight to compare with
+    mask_moved: float | None  # None without a pattern, and without a mask to compare with
 
     @property
     def weights(self) -> int:
@@ -70,17 +77,28 @@ class Compression:
     with_metadata: float
 
 
+def magnitude_masks_of(blank: PreTrainedModel, dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks that magnitude projection gives the state `dense`, by module name.
+
+    `blank` has the recipe's patterns; its weights are not read.
+    """
+    return {
+        name: pattern_mask(dense[f"{name}.weight"].detach().float(), linear.scheme.pattern)
+        for name, linear in compressed_linears(blank).items()
+        if linear.scheme.pattern is not None
+    }
+
+
 def stored_layers(
-    model: PreTrainedModel, dense: Mapping[str, Tensor] | None = None
+    model: PreTrainedModel, magnitude: Mapping[str, Tensor] | None = None
 ) -> dict[str, StoredLayer]:
     """Every encoder linear that a recipe can name, by module name; layers that share count once.
 
-    `dense` is the state of the model that was compressed.
+    `magnitude` are the masks of the model that was compressed, by `magnitude_masks_of`.
     """
     names = dict.fromkeys(name for block in layout_of(model) for name in block.linears)
     return {
-        name: _measured(model.get_submodule(name), (dense or {}).get(f"{name}.weight"))
-        for name in names
+        name: _measured(model.get_submodule(name), (magnitude or {}).get(name)) for name in names
     }
 
 
@@ -100,7 +118,7 @@ def compression_of(layers: Iterable[StoredLayer]) -> Compression:
     return Compression(nominal=1 - nominal / dense, with_metadata=1 - whole / dense)
 
 
-def _measured(linear: nn.Module, dense: Tensor | None) -> StoredLayer:
+def _measured(linear: nn.Module, magnitude: Tensor | None) -> StoredLayer:
     assert isinstance(linear, nn.Linear)
     stored, pattern, bits, moved = linear.weight.detach(), None, DENSE_BITS, None
     if isinstance(linear, CompressedLinear):
@@ -108,7 +126,7 @@ def _measured(linear: nn.Module, dense: Tensor | None) -> StoredLayer:
             stored = linear.codes()
         if _keeps_to(stored, linear.scheme.pattern):
             pattern, bits = str(linear.scheme.pattern), SPARSE_FLOAT_BITS
-            moved = _moved(linear, dense)
+            moved = _moved(linear, magnitude)
         if linear.weight_quantizer is not None:
             largest = int(stored.to(torch.int32).abs().max())
             bits = next(width for width, limit in _WIDTHS.items() if largest <= limit)
@@ -122,12 +140,11 @@ def _measured(linear: nn.Module, dense: Tensor | None) -> StoredLayer:
     )
 
 
-def _moved(linear: CompressedLinear, dense: Tensor | None) -> float | None:
+def _moved(linear: CompressedLinear, magnitude: Tensor | None) -> float | None:
     pattern, weight = linear.scheme.pattern, linear.weight.detach()
-    if pattern is None or dense is None:
+    if pattern is None or magnitude is None:
         return None
-    before = pattern_mask(dense.to(weight), pattern)
-    return float((pattern_mask(weight, pattern) != before).double().mean())
+    return float((pattern_mask(weight, pattern) != magnitude.to(weight.device)).double().mean())
 
 
 def _keeps_to(stored: Tensor, pattern: Pattern | None) -> bool:

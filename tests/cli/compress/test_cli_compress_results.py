@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from nxmi_export.checkpoint import checkpoint_sha256, read_checkpoint, write_checkpoint
+from nxmi_export.compression.sparsity import pattern_mask
 from nxmi_export.glue import task_named
-from nxmi_export.recipe import PRESETS, Recipe, preset
+from nxmi_export.recipe import PRESETS, Pattern, Recipe, preset
 from tests.cli.command_lines import Command
 from tests.cli.compress.compress_runs import (
     BATCH,
@@ -84,6 +85,15 @@ def test_the_result_tells_how_it_was_made(
     assert {"nxmi-export", "torch", "transformers"} <= result["versions"].keys()
     assert result["seconds"] > 0
     assert result["epochs"] == [line for line in finished.log if line["event"] == "epoch"]
+
+
+def test_masks_are_compared_with_those_of_the_dense_file(finished: Run, dense: Path) -> None:
+    kept, given = read_checkpoint(str(finished.model)).state, read_checkpoint(str(dense)).state
+    layers, pattern = finished.result["layers"], Pattern(keep=2, group=4)
+    for name, layer in layers.items():
+        masks = [pattern_mask(each[f"{name}.weight"], pattern) for each in (kept, given)]
+        assert layer["mask_moved"] == float((masks[0] != masks[1]).double().mean())
+    assert any(layer["mask_moved"] > 0 for layer in layers.values())
 
 
 def test_the_result_tells_what_was_kept_and_what_is_stored(finished: Run) -> None:
