@@ -93,6 +93,31 @@ def test_the_record_is_closed_when_the_run_fails(
         assert calls[-1] == ("end",)
 
 
+def test_tensorboard_reads_back_every_number_and_setting(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+
+    join_processes()
+    check_tracker("tensorboard")
+    with tracking("tensorboard", "model", tmp_path, RECIPE) as track:
+        assert track is not None
+        track.add(STEP)
+        track.add(EPOCH)
+    scalars = EventAccumulator(str(tmp_path / "model")).Reload()
+    tags = scalars.Tags()["scalars"]
+    found = [(tag, each.value, each.step) for tag in tags for each in scalars.Scalars(tag)]
+    assert sorted(found) == sorted(RECORDS)
+
+    # TensorBoard shows the settings of a run beside it, as a run of their own.
+    (file,) = (tmp_path / "model").glob("*/events.out.tfevents.*")
+    settings = EventAccumulator(str(file)).Reload().PluginTagToContent("hparams")
+    told = parse_session_start_info_plugin_data(settings["_hparams_/session_start_info"]).hparams
+    assert told["default"].string_value == "2:4+int8"
+    assert told["training.epochs"].number_value == 10
+    assert told["overrides"].string_value == "{'*.layer.[01].*': 'int8'}"
+
+
 def test_the_stand_in_of_tensorboard_has_the_signatures_of_torchs_writer() -> None:
     source = Path(torch.__file__).parent / "utils" / "tensorboard" / "writer.py"
     classes = [

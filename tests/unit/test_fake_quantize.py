@@ -1,8 +1,9 @@
 import functools
+from dataclasses import dataclass
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
-import onnx.parser
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -10,6 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from nxmi_export.capture import OPSET
+from nxmi_export.capture.translate import TRANSLATIONS
 from nxmi_export.fake_quantize import (
     ACTIVATION_INT8,
     IntegerRange,
@@ -18,34 +21,110 @@ from nxmi_export.fake_quantize import (
     weight_range,
 )
 from passes import numerics
+from passes.unsigned_activations import UnsignedActivations
 
+Session = onnxruntime.InferenceSession
 Floats = NDArray[np.float32]
 INT8_WEIGHT, INT4_WEIGHT = weight_range(8), weight_range(4)
+ROWS = 6
 
 VALUES = st.floats(width=32, allow_nan=False, allow_subnormal=True)
 SCALES = st.floats(2**-126, 2**100, width=32)
 
 
+class _Rounded(torch.nn.Module):
+    """One quantizer, for the exporter."""
+
+    def __init__(self, limits: IntegerRange, axis: int | None) -> None:
+        super().__init__()
+        self.limits, self.axis = limits, axis
+
+    def forward(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return fake_quantize(x, scale, self.limits, self.axis)
+
+
 @functools.cache
-def _onnx(axis: int | None) -> onnxruntime.InferenceSession:
-    where, shape = ("", "") if axis is None else (f"<axis = {axis}>", "[channels]")
-    model = onnx.parser.parse_model(f"""
-        <ir_version: 10, opset_import: ["": 20]>
-        quantize (float[rows, columns] x, float{shape} scale, int8{shape} zero)
-            => (int8[rows, columns] codes, float[rows, columns] y) {{
-          codes = QuantizeLinear {where} (x, scale, zero)
-          y = DequantizeLinear {where} (codes, scale, zero)
-        }}""")
+def _exported(limits: IntegerRange, axis: int | None) -> ir.Model:
+    program = torch.onnx.export(
+        _Rounded(limits, axis).eval(),
+        (torch.ones(ROWS, 67), torch.ones(() if axis is None else ROWS)),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["x", "scale"],
+        output_names=["y"],
+        dynamic_shapes=({each: torch.export.Dim.AUTO for each in (0, 1) if each != axis}, None),
+        custom_translation_table=TRANSLATIONS,
+        verbose=False,
+    )
+    assert program is not None
+    model: ir.Model = program.model
+    return model
+
+
+@functools.cache
+def _session(limits: IntegerRange, axis: int | None, unsigned: bool) -> Session:
+    model = _exported(limits, axis).clone()
+    if unsigned:
+        UnsignedActivations()(model)
+    (dequantize,) = [node for node in model.graph if node.op_type == "DequantizeLinear"]
+    codes = dequantize.inputs[0]
+    assert codes is not None
+    model.graph.outputs.append(codes)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return Session(ir.to_proto(model).SerializeToString(), options)
 
 
-def _run_onnx(x: Floats, scale: Floats, axis: int | None) -> tuple[NDArray[np.int8], Floats]:
-    zero = np.zeros(scale.shape, np.int8)
-    codes, y = _onnx(axis).run(None, {"x": x, "scale": scale, "zero": zero})
-    return codes, y
+@dataclass(frozen=True)
+class Case:
+    """A quantizer of the package: its range, how many rows share a scale, what it is lowered to."""
+
+    limits: IntegerRange
+    shared: int = ROWS
+    axis: int | None = 0
+    unsigned: bool = False  # as in graphs for x86
+
+    def run(self, x: Floats, scale: Floats) -> tuple[NDArray[np.integer], Floats]:
+        """The codes and values of the exported graph, by onnxruntime."""
+        session = _session(self.limits, self.axis, self.unsigned)
+        y, codes = session.run(None, {"x": x, "scale": scale})
+        return codes, y
+
+
+ACTIVATION = Case(ACTIVATION_INT8, axis=None)
+CASES = {
+    "activation": ACTIVATION,
+    "activation on x86": Case(ACTIVATION_INT8, axis=None, unsigned=True),
+    "int8 weight by channel": Case(INT8_WEIGHT, shared=1),
+    "int8 weight by four rows": Case(INT8_WEIGHT, shared=4),
+    "int8 weight by tensor": Case(INT8_WEIGHT),
+    "int4 weight by channel": Case(INT4_WEIGHT, shared=1),
+    "int4 weight by four rows": Case(INT4_WEIGHT, shared=4),
+    "int4 weight by tensor": Case(INT4_WEIGHT),
+}
+
+
+@st.composite
+def wide(draw: st.DrawFn, case: Case) -> tuple[Floats, Floats]:
+    """Values on ties, a bit beside them and anywhere, within the range and beyond; and scales.
+
+    Most rows are wide enough for vectorized kernels, and end within a vector.
+    """
+    columns = draw(st.integers(64, 200) | st.integers(1, 8))
+    groups = draw(hnp.arrays(np.float32, -(-ROWS // case.shared), elements=SCALES))
+    scale = np.repeat(groups, case.shared)[:ROWS]
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    low, high = 2 * case.limits.low - 20, 2 * case.limits.high + 20
+    halves = generator.integers(low, high, (ROWS, columns), endpoint=True).astype(np.float32)
+    ties = halves * np.float32(0.5) * scale[:, None]
+    beside = np.nextafter(
+        ties, generator.choice(np.array([-np.inf, np.inf], np.float32), ties.shape)
+    )
+    x = np.where(generator.random(ties.shape) < 0.5, ties, beside)
+    anywhere = draw(st.lists(VALUES, max_size=x.size))
+    x.flat[generator.choice(x.size, len(anywhere), replace=False)] = anywhere
+    return x, scale if case.axis == 0 else np.asarray(scale[0])
 
 
 @st.composite
@@ -69,15 +148,26 @@ def _bits(array: Floats) -> NDArray[np.int32]:
     return np.ascontiguousarray(array).view(np.int32)
 
 
-@given(quantizations())
-def test_codes_and_values_are_those_of_onnxruntime(case: tuple[Floats, Floats, int | None]) -> None:
-    x, scale, axis = case
-    codes, y = _run_onnx(x, scale, axis)
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data())
+def test_codes_and_values_are_those_of_the_exported_graph(name: str, data: st.DataObject) -> None:
+    case = CASES[name]
+    x, scale = data.draw(wide(case))
+    codes, y = case.run(x, scale)
     tensors = torch.from_numpy(x), torch.from_numpy(np.asarray(scale))
-    np.testing.assert_array_equal(quantize(*tensors, ACTIVATION_INT8, axis).numpy(), codes)
-    fake = fake_quantize(*tensors, ACTIVATION_INT8, axis).numpy()
+    own = quantize(*tensors, case.limits, case.axis).numpy()
+    np.testing.assert_array_equal(own.astype(np.int32) + 128 * case.unsigned, codes)
+    fake = fake_quantize(*tensors, case.limits, case.axis).numpy()
     # DequantizeLinear multiplies an integer, which has no negative zero.
     np.testing.assert_array_equal(_bits(fake + np.float32(0)), _bits(y + np.float32(0)))
+
+
+@pytest.mark.parametrize("limits", [INT8_WEIGHT, INT4_WEIGHT], ids=str)
+def test_a_range_narrower_than_int8_is_clipped_in_the_exported_graph(limits: IntegerRange) -> None:
+    activation = [node.op_type for node in _exported(ACTIVATION_INT8, None).graph]
+    weight = [node.op_type for node in _exported(limits, 0).graph]
+    assert activation == ["QuantizeLinear", "DequantizeLinear"]
+    assert weight == ["QuantizeLinear", "Clip", "DequantizeLinear"]
 
 
 @pytest.mark.parametrize("limits", [ACTIVATION_INT8, INT8_WEIGHT, INT4_WEIGHT], ids=str)
@@ -115,7 +205,7 @@ def test_ties_round_to_even_before_they_saturate(ratio: float, code: int, scale:
     x, step = torch.tensor([[ratio * scale]]), torch.tensor(scale)
     assert quantize(x, step, ACTIVATION_INT8).item() == code
     assert fake_quantize(x, step, ACTIVATION_INT8).item() == code * scale
-    assert _run_onnx(x.numpy(), step.numpy(), None)[0].item() == code
+    assert ACTIVATION.run(x.numpy(), step.numpy())[0].item() == code
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 3.4e38, -3.4e38])
@@ -125,7 +215,7 @@ def test_what_lies_outside_saturates_at_the_limits(value: float) -> None:
         wanted = limits.high if value > 0 else limits.low
         assert quantize(x, step, limits).item() == wanted
         assert fake_quantize(x, step, limits).item() == wanted * 2.0**-20
-    assert _run_onnx(x.numpy(), step.numpy(), None)[0].item() == (127 if value > 0 else -128)
+    assert ACTIVATION.run(x.numpy(), step.numpy())[0].item() == (127 if value > 0 else -128)
 
 
 @pytest.mark.parametrize("value", [1e-45, -1e-45, 1e-40, 2.0**-127])

@@ -21,6 +21,7 @@ class Sparsifier(abc.ABC):
 
         start(), or load_state_dict(…)                  once the weights are on their device
         every step:  backward, (unscale), add_gradients, clip, optimizer step, after_step
+                     (the last two only where the step is taken)
         update()                                        at the rate of the recipe
         with projected(): …                             to measure what projecting now would cost
         project()                                       from here on the masks are final

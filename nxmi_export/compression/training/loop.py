@@ -3,6 +3,9 @@
 One step is: the gradients of a global batch (over micro-batches and processes), the sparsifier's
 own part, clipping, AdamW. Everything that decides the next step is in the snapshot, so a run that
 continues from one ends with the bits of the run that was never stopped.
+
+A step that fp16's loss scaler skips counts on the timeline and moves nothing but the scaler; an
+update of Z and U that was due after it comes after the next step that is taken.
 """
 
 import time
@@ -153,6 +156,7 @@ class _Loop:
         job.sparsifier.add_gradients(timeline.sparsity_progress(self._completed))
         norm = self._optimizer.clip()
         told, gradient_norm, due = self._told(losses, norm)
+        skipped_before = self._watch.skipped  # in a row
         self._watch.check(
             {**told, "gradient norm": gradient_norm},
             lambda: self._gradients.where_not_finite(batch),
@@ -162,13 +166,16 @@ class _Loop:
         if self._watch.doubtful:
             self._session.keep()
             self._watch.doubtful = False
-        self._scaler.step(self._optimizer.adamw)
+        taken = not self._watch.skipped
+        if taken:
+            self._scaler.step(self._optimizer.adamw)
         self._scaler.update()
         self._optimizer.adamw.zero_grad()
-        job.sparsifier.after_step(timeline.sparsity_progress(number))
         self._completed = number
-        if timeline.updates_after(number):
-            self._residuals = job.sparsifier.update()
+        if taken:
+            job.sparsifier.after_step(timeline.sparsity_progress(number))
+            if any(map(timeline.updates_after, range(number - skipped_before, number + 1))):
+                self._residuals = job.sparsifier.update()
         loss = told.pop("loss")
         self._session.tell(StepDone(number, timeline.total, epoch, loss, told, rate))
         return due
