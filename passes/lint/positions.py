@@ -13,6 +13,8 @@ __all__ = ["IsConstant", "positions"]
 IsConstant = Callable[[ir.Value | None], bool]
 
 _SAME_IDS = MOVERS | {"Cast", "Expand"}
+_SAME_FOR_ALL = {"Cast", "Expand"}  # of stored ids, (1, tokens)
+_CHOOSERS = {"GatherElements", "Slice"}
 _TO_TABLE = {"Cast", "DequantizeLinear"}
 _TO_SUM = MOVERS | {"Cast", "DequantizeLinear", "Expand"}
 
@@ -40,13 +42,17 @@ def positions(
 
 
 def _tokens(ids: ir.Value | None, rows: int) -> int:
-    """The tokens whose ids are all below `rows`; those that count from 2 have two less."""
+    """The tokens whose ids are all below `rows`; those that count from 2 have two less.
+
+    Stored ids are cut to the tokens or, as RoBERTa's of token types, looked up by position.
+    """
     source, offset = _source(ids, 0)
-    if source is not None and source.op_type == "Slice":
-        stored = constant_array(source.inputs[0])
+    if source is not None and source.op_type in _CHOOSERS:
+        stored = constant_array(walk_back(source.inputs[0], _SAME_FOR_ALL))
         if stored is not None and stored.ndim:
             beyond = np.flatnonzero(stored.reshape(-1, stored.shape[-1])[0] + offset >= rows)
-            return int(beyond[0]) if beyond.size else stored.shape[-1]
+            allowed = int(beyond[0]) if beyond.size else stored.shape[-1]
+            return allowed if source.op_type == "Slice" else _tokens(source.inputs[1], allowed)
     return rows - offset
 
 
@@ -58,7 +64,7 @@ def _source(value: ir.Value | None, offset: int) -> tuple[ir.Node | None, int]:
     node = producer(value)
     if node is None or node.domain:
         return None, 0
-    if node.op_type == "Slice":
+    if node.op_type in _CHOOSERS:
         return node, offset
     if node.op_type == "CumSum":
         return node, offset + 1 - node.attributes.get_int("exclusive", 0)

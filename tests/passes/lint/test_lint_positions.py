@@ -18,6 +18,10 @@ CONSTANTS = {
     "stored": np.arange(514)[None],
     "stored_from_2": np.arange(2, 516)[None],
     "few": np.arange(40)[None],
+    "types": np.zeros((1, 514), np.int64),
+    "two_types": np.repeat([[0, 1]], [300, 214], axis=1),
+    "two_rows": np.zeros((2, 8), np.float32),
+    "one_row": np.zeros((1, 8), np.float32),
     "axis": np.int32(1),
     "rank_1": np.array([1]),
     "zero": np.array([0]),
@@ -33,6 +37,10 @@ COUNTED = """
   counted = CumSum(mask, axis)
   masked = Mul(counted, mask)
   count = Cast <to: int = 7> (masked)"""
+TYPES = f"""{COUNTED}
+  at = Add(count, pad)
+  shape = Shape(ids)
+  all = Expand(types, shape)"""
 LIMITS = {
     "counted from 1 behind the padding's id, as RoBERTa does": (
         f"{COUNTED} at = Add(count, pad) r = Gather(table, at)",
@@ -58,6 +66,14 @@ LIMITS = {
         512,
     ),
     "fewer stored ids": ("at = Slice(few, zero, end, rank_1) r = Gather(table, at)", 40),
+    "stored ids looked up by position, as RoBERTa's of token types are": (
+        f"{TYPES} of = GatherElements <axis: int = 1> (all, at) r = Gather(two_rows, of)",
+        512,
+    ),
+    "stored ids of which some lie behind the table": (
+        f"{COUNTED} of = GatherElements <axis: int = 1> (two_types, count) r = Gather(one_row, of)",
+        299,
+    ),
     "ids of another kind": ("c = NonZero(ids) r = Gather(table, c)", 514),
     "a sliced table": ("r = Slice(table, zero, end, zero)", 514),
     "a table sliced from its third row": ("r = Slice(table, two, end, zero)", 512),
