@@ -1,5 +1,7 @@
 """Weights alone in 4 bits: model.int4.onnx, its engine, what is certified and what is shown."""
 
+import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from nxmi_export.__main__ import main
 from nxmi_export.artefact import (
     INT4_MODEL,
     INT4_WEIGHTS,
@@ -28,19 +32,33 @@ from nxmi_export.backends.tensorrt_engine import (
     Verdict,
 )
 from nxmi_export.certificate import Answer, Claim
-from nxmi_export.checkpoint import write_checkpoint
-from nxmi_export.compression import checkpoint_of
+from nxmi_export.checkpoint import read_tokenizer_files, write_checkpoint
+from nxmi_export.compression import checkpoint_of, compress, compressed_linears
 from nxmi_export.errors import ArtefactError, LoweringFailed, UsageError
 from nxmi_export.parity.weights import weight_parity
-from nxmi_export.recipe import Placement, Recipe, Scheme
+from nxmi_export.recipe import Placement, Recipe, Scheme, preset
 from nxmi_export.report import inspection_table
 from nxmi_export.workflow.build import build
 from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.inspect import inspect
 from passes.lint import Severity, lint
-from tests.pipeline.exports import ENCODER_LINEARS, Exported, batch, external_tensors
-from tests.tiny_models import compressed_model
+from tests.pipeline.exports import (
+    ENCODER_LINEARS,
+    ONNX_FILES,
+    Exported,
+    batch,
+    external_tensors,
+    stored_weights,
+)
+from tests.pipeline.parity_project import EXAMPLES, write_split
+from tests.tiny_models import (
+    compressed_model,
+    tiny_model,
+    tiny_tokenizer,
+    toy_data,
+    toy_dataset,
+)
 
 PROFILE = ShapeProfile.parse("min=1x8,opt=4x32,max=4x64", position_limit=64)
 SIZES: dict[str, Any] = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
@@ -62,6 +80,24 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("int4")
     model = written(folder / "model.pt", RECIPE)
     request = ExportRequest(str(folder / "model.pt"), folder / "model.artefact", int4_blocks=64)
+    return Exported(model, folder / "model.pt", export(request))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A tiny encoder that the preset `w4` has trained for one epoch."""
+    folder = tmp_path_factory.mktemp("w4")
+    recipe = preset("w4")
+    training = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-3}
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update=training)})
+    model = tiny_model()
+    compress(model, toy_data(), recipe)
+    tiny_tokenizer().save_pretrained(folder)
+    checkpoint = checkpoint_of(
+        model, recipe=recipe, tokenizer=read_tokenizer_files(folder), provenance={}
+    )
+    write_checkpoint(folder / "model.pt", checkpoint)
+    request = ExportRequest(str(folder / "model.pt"), folder / "model.artefact")
     return Exported(model, folder / "model.pt", export(request))
 
 
@@ -208,3 +244,32 @@ def test_an_artefact_without_it_says_how_to_get_it(
         f"{tmp_path}: expected model.int4.onnx, which packs weights in INT4 blocks, found "
         "model.cpu.onnx, model.onnx; export the model again with --int4-blocks 64"
     )
+
+
+def test_trained_steps_are_stored_beside_codes_of_4_bits(trained: Exported) -> None:
+    stored = stored_weights(trained.artefact.path(MODEL))
+    linears = compressed_linears(trained.model)
+    assert len(linears) == ENCODER_LINEARS
+    for name, linear in linears.items():
+        codes, _ = stored[name]  # (in, out), as int8, which engines multiply
+        assert (codes.dtype, np.abs(codes).max()) == (np.int8, 7)
+        assert (codes.reshape(-1, 4, linear.out_features) != 0).sum(axis=1).max() == 2
+        quantizer = linear.weight_quantizer
+        assert quantizer is not None
+        fitted = copy.deepcopy(quantizer)
+        fitted.release()
+        fitted.refit(linear.weight)  # as every step that is not learned follows its weight
+        assert not torch.isclose(fitted.scale, quantizer.scale, rtol=1e-6).all()
+
+
+def test_a_trained_model_passes_the_gate(trained: Exported, tmp_path: Path) -> None:
+    write_split(tmp_path, toy_dataset(EXAMPLES), "validation")
+    report = tmp_path / "parity.json"
+    task = ("--task", "sst2", "--data", str(tmp_path))
+    assert main(["parity", str(trained.directory), *task, "-o", str(report)]) == 0
+    document = json.loads(report.read_text())
+    (split,) = document["splits"]
+    assert (document["ok"], split["failures"]) == (True, [])
+    for name in ONNX_FILES:
+        found = split["weights"][name]
+        assert (found["equal"], found["patterned"]) == (True, ENCODER_LINEARS)

@@ -21,6 +21,7 @@ from nxmi_export.compression.training.snapshots import (
 )
 from nxmi_export.errors import OutputError, TruncatedCheckpoint, UsageError
 from nxmi_export.recipe import (
+    DistillationSettings,
     Recipe,
     Scheme,
     SparsitySettings,
@@ -32,6 +33,7 @@ from tests.tiny_models import logits_of, tiny_model, toy_batch, toy_data
 
 # Every mechanism once: proximal and gradient ADMM, masks that follow, masks that stay, late QAT.
 DIFFERENT = ("deploy", "w4", "paper", "sr-ste", "sequential")
+WITH_ATTENTION = DistillationSettings(attention=1.0)
 DENSE = TrainingSettings(epochs=2, batch_size=8, learning_rate=3e-3, dropout=None)
 
 
@@ -60,10 +62,14 @@ def _compressed(
     options: RunOptions,
     stop_after: int = 0,
     evaluate: Evaluate | None = None,
+    *,
+    model_type: str = "bert",
 ) -> tuple[dict[str, Tensor], list[Progress]]:
-    model, heard = tiny_model(num_hidden_layers=1), list[Progress]()
+    # ALBERT's one block runs twice: one set of weights and quantizers for both.
+    model = tiny_model(model_type, num_hidden_layers=2 if model_type == "albert" else 1)
+    data, heard = toy_data(30, model_type=model_type), list[Progress]()
     listen = _stop_after(stop_after, heard)
-    compress(model, toy_data(30), recipe, options, evaluate=evaluate, on_progress=listen)
+    compress(model, data, recipe, options, evaluate=evaluate, on_progress=listen)
     return model.state_dict(), heard
 
 
@@ -86,6 +92,36 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, name: str, preci
             _compressed(recipe, options, stop_after=stop)
         assert snapshot_step(tmp_path) == stop - 1
     resumed, heard_last = _compressed(recipe, options)
+    assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
+    assert _reports(heard_last) == _reports(heard)[-2:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "accumulation", "model_type"),
+    [
+        pytest.param({}, 3, "bert", id="micro-batches"),
+        pytest.param({"distillation": WITH_ATTENTION}, 1, "bert", id="attention of the teacher"),
+        pytest.param({"embeddings": "int8"}, 1, "bert", id="int8 embeddings"),
+        pytest.param({}, 1, "albert", id="albert"),
+        pytest.param(
+            {"distillation": WITH_ATTENTION, "embeddings": "int8"}, 2, "albert", id="all of them"
+        ),
+    ],
+)
+def test_a_stopped_run_of_another_kind_goes_on_to_the_same_bits(
+    tmp_path: Path, changes: dict[str, Any], accumulation: int, model_type: str
+) -> None:
+    # Tables of embeddings are trained, and quantizers begin late, so that both are in a snapshot.
+    recipe = _short("deploy", trained="all", quantize_after=0.3).model_copy(update=changes)
+    whole, heard = _compressed(recipe, RunOptions(accumulation=accumulation), model_type=model_type)
+    options = RunOptions(
+        accumulation=accumulation, snapshots=tmp_path, snapshot_seconds=0, resume=True
+    )
+    for stop in (2, 5, 7, 8):  # quantizers begin after 2 steps, the projection comes after 6
+        with pytest.raises(Stopped):
+            _compressed(recipe, options, stop, model_type=model_type)
+        assert snapshot_step(tmp_path) == stop - 1
+    resumed, heard_last = _compressed(recipe, options, model_type=model_type)
     assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
     assert _reports(heard_last) == _reports(heard)[-2:]
 
