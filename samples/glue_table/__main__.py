@@ -39,15 +39,15 @@ def main() -> None:
     if arguments.show:
         print(markdown(RESULTS))
         return
+    chosen = [cell_named(name) for name in arguments.only or ()] or list(cells())
     if arguments.recount_masks:
-        for cell, moved in recount(arguments.models, RESULTS):
+        for cell, moved in recount(chosen, arguments.models, RESULTS):
             CONSOLE.print(cell.name, "no masks" if moved is None else f"{moved:.2%}")
         return
     if arguments.data is None:
         parser.error("--data is needed to run cells")
     if arguments.changes and not arguments.holdout:
         parser.error("--set goes with --holdout: settings are not chosen on the dev sets")
-    chosen = [cell_named(name) for name in arguments.only or ()] or list(cells())
     results = RESULTS / "holdout" if arguments.holdout else RESULTS
     results.mkdir(parents=True, exist_ok=True)
     split: Literal["dev", "holdout"] = "holdout" if arguments.holdout else "dev"

@@ -303,6 +303,6 @@ def test_masks_are_counted_on_the_kept_models(place: Place, tmp_path: Path) -> N
     for each in (cell, without):
         _write(place, each, 0.5, mask_moved=0.25)
     before = json.loads(place.result_of(cell).read_text())
-    assert dict(recount(tmp_path, place.results)) == {cell: 0.0}
+    assert dict(recount([cell, without], tmp_path, place.results)) == {cell: 0.0}
     assert json.loads(place.result_of(cell).read_text()) == before | {"mask_moved": 0.0}
     assert json.loads(place.result_of(without).read_text())["mask_moved"] == 0.25
