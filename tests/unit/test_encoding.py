@@ -48,6 +48,22 @@ def test_batches_go_from_short_to_long_so_that_they_pad_little() -> None:
     assert longest[0] < longest[-1] == data.lengths.max()
 
 
+@given(st.permutations(range(40)), st.integers(1, 50))
+def test_examples_are_spread_over_the_lengths_whatever_their_order(
+    order: list[int], count: int
+) -> None:
+    data = toy_data(40)
+    turned = data.select(np.array(order))
+    chosen = data.spread(count)
+    assert len(chosen) == len(set(chosen.tolist())) == min(count, 40)
+    assert (np.diff(data.lengths[chosen]) >= 0).all()
+    if count > 1:
+        ends = data.lengths[chosen[[0, -1]]].tolist()
+        assert ends == [data.lengths.min(), data.lengths.max()]
+    tokens = [[each.rows.content(i) for i in each.spread(count)] for each in (data, turned)]
+    assert tokens[0] == tokens[1]
+
+
 def test_a_batch_is_padded_on_the_right_to_its_longest_example() -> None:
     data = toy_data(12)
     for batch in data.batches(5):
