@@ -49,7 +49,7 @@ SEED = 0
 MAX_LENGTH = 128  # tokens
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 DENSE = TrainingSettings(epochs=5, learning_rate=1e-4, cooldown=1.0, dropout=None)
-# Two to three times faster where the processor multiplies bfloat16; many times slower elsewhere.
+# Faster where the processor multiplies bfloat16, many times slower elsewhere.
 PRECISION: Precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 CONSOLE = Console(stderr=True)
 logging.set_verbosity_error()  # "classifier.weight is newly initialized": so it is, on purpose

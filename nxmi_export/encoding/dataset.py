@@ -53,10 +53,16 @@ class EncodedDataset:
 
         Of equally long ones their tokens decide, and not their places in the data.
         """
-        order = sorted(range(len(self)), key=lambda index: self.rows.content(index))
-        order = sorted(order, key=lambda index: int(self.lengths[index]))
+        order = self.by_length()
+        lengths = self.lengths[order]
         at = np.linspace(0, len(self) - 1, min(len(self), count)).astype(np.int64)
-        return np.asarray(order, np.int64)[at]
+        chosen: list[int] = []
+        for length in np.unique(lengths[at]):
+            # One length at a time, so that few examples' tokens are held at once.
+            first, end = np.searchsorted(lengths, [length, length + 1])
+            same = sorted(order[first:end].tolist(), key=self.rows.content)
+            chosen += [same[place - first] for place in at[(first <= at) & (at < end)]]
+        return np.asarray(chosen, np.int64)
 
     def cut(self, size: int, order: Indices | None = None) -> list[Indices]:
         """The examples in the given order (default: by length), `size` at a time."""

@@ -44,6 +44,7 @@ def markdown(results: Path) -> str:
         "",
         *_aims(found),
         _moved(found),
+        *_trained_again(found),
         "",
         *_table(one_seed, ablations, ABLATED, average=False),
         "",
@@ -138,12 +139,28 @@ def _other_averages(found: Found, method: str) -> str:
         return "not known yet"
     best = max(known, key=lambda task: known[task])
     rest = statistics.fmean(share for task, share in known.items() if task != best)
-    pairs = [_pairs(found, method, DENSE, task) for task in TASKS]
-    told = "not known yet"
-    if all(pairs):
-        ours = sum(statistics.fmean(own for own, _ in each) for each in pairs)
-        told = f"{ours / sum(statistics.fmean(dense for _, dense in each) for each in pairs):.1%}"
+    runs = [_of(found, task, method) for task in TASKS]
+    ours = sum(statistics.fmean(run["metric"] for run in each) for each in runs)
+    told = f"{ours / sum(statistics.fmean(map(_begun_from, each)) for each in runs):.1%}"
     return f"{told} of dense's average score, as published; {rest:.1%} without {best}"
+
+
+def _begun_from(result: dict[str, Any]) -> float:
+    """The metric of the dense model that a compressed one started from."""
+    metric: float = result["scores"]["dense"]["primary"]
+    return metric
+
+
+def _trained_again(found: Found) -> Iterator[str]:
+    """Runs whose dense model is not the one of the first row: weights are not kept for long."""
+    told = []
+    for cell, result in found.items():
+        dense = found.get(Cell(cell.task, DENSE, cell.seed))
+        if result and dense and not cell.is_dense and _begun_from(result) != dense["metric"]:
+            metrics = f"{100 * _begun_from(result):.1f}, not {100 * dense['metric']:.1f}"
+            told.append(f"`{cell.method}` {cell.task}, seed {cell.seed} ({metrics})")
+    if told:
+        yield f"- runs that start from a dense model that was trained again: {'; '.join(told)}"
 
 
 def _moved(found: Found) -> str:
@@ -173,7 +190,9 @@ def _beside(
             return "not known yet"
         values.append(statistics.fmean(both))
     told = (f"{task} {shown.format(value)}" for task, value in zip(TASKS, values, strict=True))
-    return f"{shown.format(statistics.fmean(values))} ({', '.join(told)})"
+    runs = (f"{task} {len(_pairs(found, method, other, task))}" for task in TASKS)
+    mean = shown.format(statistics.fmean(values))
+    return f"{mean} ({', '.join(told)}; seeds: {', '.join(runs)})"
 
 
 def _pairs(found: Found, method: str, other: str, task: str) -> list[tuple[float, float]]:

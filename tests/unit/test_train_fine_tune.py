@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from nxmi_export.compression import RunOptions, fine_tune
 from nxmi_export.compression.progress import EpochDone, Progress, StepDone
+from nxmi_export.compression.training.snapshots import snapshot_step
 from nxmi_export.errors import TrainingDiverged, UsageError
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import TrainingSettings
@@ -164,10 +165,10 @@ def test_measuring_sees_eval_mode_and_changes_nothing() -> None:
     assert all(done.projected == done.metrics for done in epochs)
 
 
-def _poison(name: str) -> Callable[[PreTrainedModel], None]:
+def _poison(name: str, at: int = 0) -> Callable[[PreTrainedModel], None]:
     def poison(model: PreTrainedModel) -> None:
         with torch.no_grad():
-            model.get_parameter(name).view(-1)[0] = torch.nan
+            model.get_parameter(name).view(-1)[at] = torch.nan
 
     return poison
 
@@ -210,6 +211,45 @@ def test_a_run_that_diverges_names_the_snapshot_before(tmp_path: Path) -> None:
         "lower the learning rate: --resume --learning-rate RATE continues from the snapshot after "
         "step 3, --overwrite --learning-rate RATE begins anew"
     )
+
+
+AGAIN = (
+    "--resume --learning-rate RATE continues from the snapshot after step 3, "
+    "--overwrite --learning-rate RATE begins anew"
+)
+ANEW = "--overwrite --learning-rate RATE begins anew, as there is no good snapshot"
+LAST_POSITION = "bert.embeddings.position_embeddings.weight"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("classifier.bias", "the output of classifier"),
+        # of a position that no text reaches, so that every output is finite
+        (LAST_POSITION, f"the parameter {LAST_POSITION}"),
+    ],
+)
+@pytest.mark.parametrize(("step", "epoch"), [(3, 1), (6, 2)])
+def test_an_epochs_last_step_may_break_the_weights_too(
+    tmp_path: Path, name: str, place: str, step: int, epoch: int
+) -> None:
+    model, told = _model(), []
+
+    def note(progress: Progress) -> None:
+        told.append(progress)
+        if isinstance(progress, StepDone) and progress.number == step:
+            _poison(name, at=-1)(model)
+
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=1e9)
+    with pytest.raises(TrainingDiverged) as diverged:
+        fine_tune(model, toy_data(40), SHORT, options, on_progress=note)
+    assert str(diverged.value) == (
+        f"step {step} (epoch {epoch}): expected weights that give finite numbers, found NaN or "
+        f"infinite ones, which begin in {place}; lower the learning rate: "
+        f"{ANEW if epoch == 1 else AGAIN}"
+    )
+    assert snapshot_step(tmp_path) == (None if epoch == 1 else 3)
+    assert sum(isinstance(each, EpochDone) for each in told) == epoch - 1
 
 
 def _overflows_at(steps: Collection[int], heard: list[Progress]) -> PreTrainedModel:

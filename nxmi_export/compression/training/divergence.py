@@ -66,6 +66,19 @@ class Watch:
             remedy=self._remedy(),
         )
 
+    def check_weights(self, place: str | None, subject: str) -> None:
+        """Raise TrainingDiverged about `subject` where its weights give no finite numbers.
+
+        `place` is where that begins; None: nowhere. No step need follow whose losses would tell.
+        """
+        if place is not None:
+            raise TrainingDiverged(
+                subject,
+                expected="weights that give finite numbers",
+                found=f"NaN or infinite ones, which begin in {place}",
+                remedy=self._remedy(),
+            )
+
     def _remedy(self) -> str:
         """What works: the same settings would come to the same loss again."""
         if self.saved_step is None:
@@ -83,12 +96,15 @@ def first_not_finite(model: nn.Module, forward: Callable[[], object]) -> str | N
     """Where, in order of execution, `forward` first gives a value that is NaN or infinite.
 
     "the output of bert.pooler", for instance; of nested modules the innermost. Where every output
-    is finite, the first gradient that is not; None where there is none.
+    is finite, the first parameter that is not, or else the first gradient; None where none is.
     """
     with _watched(model) as bad, torch.no_grad():
         forward()
     if bad:
         return f"the output of {bad[0]}"
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():  # which a quantizer hides: it clamps
+            return f"the parameter {name}"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             return f"the gradient of {name}"

@@ -108,6 +108,7 @@ class _Loop:
             self._between_steps()
             due = self._step(batch, epoch)
             if timeline.ends_epoch(self._completed):
+                self._check_weights(batch, epoch)
                 self._report(epoch)
                 due = True
             if due:
@@ -179,6 +180,12 @@ class _Loop:
         loss = told.pop("loss")
         self._session.tell(StepDone(number, timeline.total, epoch, loss, told, rate))
         return due
+
+    def _check_weights(self, batch: Indices, epoch: int) -> None:
+        """What the losses of the next step would tell, before the weights are judged or saved."""
+        with draws_apart(self._device):
+            place = self._gradients.where_not_finite(batch)
+        self._watch.check_weights(place, f"step {self._completed} (epoch {epoch})")
 
     def _told(
         self, losses: Mapping[str, Tensor], norm: Tensor

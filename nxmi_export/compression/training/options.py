@@ -15,8 +15,8 @@ Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 class RunOptions:
     """Options of one run; on one machine's CPU, equal options give bit-equal weights.
 
-    On a GPU some sums are taken in the order that its threads arrive in, so that equal runs, and
-    one that is resumed, end with weights that are close and not equal.
+    On a GPU, where none of this has been run yet, trained embeddings are not promised them: their
+    gradients are summed in the order that its threads arrive in.
 
     `seed` decides the order of the data and the dropout masks. In `bf16` and `fp16` the products
     run under autocast while weights, optimizer and penalties stay in float32.

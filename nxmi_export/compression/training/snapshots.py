@@ -57,7 +57,11 @@ def keep_snapshot(folder: Path) -> None:
     Raises OutputError.
     """
     with _in_folder(folder):
-        (folder / _BEFORE).unlink(missing_ok=True)
+        if (folder / FILE).exists():
+            (folder / _BEFORE).unlink(missing_ok=True)
+        elif (folder / _BEFORE).exists():
+            # Killed between the two renames: it is the newest itself.
+            (folder / _BEFORE).replace(folder / FILE)
 
 
 def drop_snapshot(folder: Path) -> int | None:
