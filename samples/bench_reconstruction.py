@@ -1,7 +1,7 @@
 """One-shot compression with and without reconstruction: the dev metric of each, nothing trained.
 
     make demo && python -m samples.bench_reconstruction
-    python -m samples.bench_reconstruction --task mrpc --data GLUE_DIR --model DENSE_DIR
+    python -m samples.bench_reconstruction --task sst2 --data GLUE_DIR --model DENSE_DIR
 
 Takes a fine-tuned model, brings its encoder to each scheme by magnitude projection and by
 layer-wise reconstruction, calibrates the activations on the same examples of the training set, and
@@ -20,13 +20,14 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.checkpoint import read_tokenizer_files
+from nxmi_export.checkpoint import checkpoint_sha256, read_tokenizer_files
 from nxmi_export.compression import calibrate, compressed_linears, insert_quantizers, project
 from nxmi_export.compression.reconstruction import LinearReconstructed, reconstructed_weights
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import Dataset, load_dataset, task_named
 from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import run_rung
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Placement, Recipe, Scheme
 
 SEED = 0
@@ -66,6 +67,8 @@ def main() -> None:
         "metric": task.primary_metric,
         "calibration examples": len(examples),
         "results": table,
+        "dense_sha256": checkpoint_sha256(source),
+        "machine": str(this_processor()),
         "versions": {"torch": version("torch")},
     }
     text = json.dumps(result, indent=1)

@@ -1,7 +1,7 @@
 """What the reach of activation scales costs: accuracy by placement and method, no training.
 
     make demo && python -m samples.compare_calibration
-    python -m samples.compare_calibration --dense runs/sst2/dense --task sst2 --data GLUE_DIR
+    python -m samples.compare_calibration --task sst2 --data GLUE_DIR --dense DENSE_DIR
 
 Takes a fine-tuned MiniLM, quantizes its encoder to INT8 (no pruning, no training) under each
 calibration of the recipe, and scores the dev set.
@@ -16,11 +16,12 @@ from typing import Any
 from transformers import AutoModelForSequenceClassification
 
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.checkpoint import read_tokenizer_files
+from nxmi_export.checkpoint import checkpoint_sha256, read_tokenizer_files
 from nxmi_export.compression import calibrate, insert_quantizers
 from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
 from nxmi_export.glue import Dataset, load_dataset, task_named
 from nxmi_export.parity import run_rung
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import ActivationSettings, Calibration, Placement, Recipe, Scheme
 from samples.fine_tune import INPUTS
 
@@ -50,7 +51,13 @@ def main() -> None:
             insert_quantizers(model, Recipe(default=Scheme.parse("int8"), placement=placement))
             calibrate(model, train, settings)
             table[f"{placement} {text}"] = _accuracy(model, held_out)
-    result = {"accuracy": table, "versions": {name: version(name) for name in ("torch",)}}
+    result = {
+        "task": task.name,
+        "accuracy": table,
+        "dense_sha256": checkpoint_sha256(source),
+        "machine": str(this_processor()),
+        "versions": {"torch": version("torch")},
+    }
     text = json.dumps(result, indent=1)
     print(text)
     if arguments.json:
