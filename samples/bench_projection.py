@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nxmi_export.compression.sparsity import apply_mask, pattern_mask
+from nxmi_export.processor import this_processor
 from nxmi_export.recipe import Pattern, Scheme
 
 SHAPE = (3072, 768)
@@ -67,6 +68,7 @@ def main() -> None:
     rows = [measured(text, options.rounds) for text in PATTERNS]
     if options.json:
         facts = {"shape": SHAPE, "threads": options.threads, "rounds": options.rounds}
+        facts |= {"machine": str(this_processor())}
         versions = {"torch": torch.__version__}
         text = json.dumps({**facts, "versions": versions, "patterns": rows}, indent=2)
         options.json.write_text(text + "\n", encoding="utf-8")

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.checkpoint import checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
-from nxmi_export.compression.training.snapshots import has_snapshot
+from nxmi_export.compression.training.snapshots import has_snapshot, snapshot_step
 from nxmi_export.processor import this_processor
 from samples.fine_tune import CONSOLE
 
@@ -73,7 +73,7 @@ class Runs:
         process.wait()
         if model.exists():
             raise SystemExit(f"{name}: {model} is there although the run was killed")
-        if not has_snapshot(model.with_name(f"{model.stem}.compress.snapshots")):
+        if not has_snapshot(_snapshots(model)):
             raise SystemExit(f"{name}: killed before its first snapshot; train for more epochs")
 
     def model(self, name: str) -> Path:
@@ -105,9 +105,9 @@ def difference(path: Path, reference: Path) -> dict[str, Any]:
     """What one model file has otherwise than another.
 
     How many tensors are not equal bit for bit; which shares of the stored codes (int8) differ, and
-    are zero in one of the two alone; the largest distance of two weights over the largest weight of
-    their linear; the largest distance of two steps' losses over the reference's; the metric, and in
-    points how far it is from the reference's.
+    are zero in one of the two alone; the largest distance of two weights of encoder linears over
+    the largest weight of their linear; the largest distance of two steps' losses over the
+    reference's; the metric, and in points how far it is from the reference's.
     """
     own, other = _state(path), _state(reference)
     if own.keys() != other.keys():
@@ -188,7 +188,8 @@ def main() -> None:
         *options,
     )
     with tempfile.TemporaryDirectory() as temporary:
-        name = "_".join(str(getattr(arguments, key)) for key in shown)
+        dense = checkpoint_sha256(arguments.model)[:12]
+        name = "_".join([*(str(getattr(arguments, key)) for key in shown), dense])
         runs = Runs(command, (arguments.models or Path(temporary)) / name.replace("/", "-"))
         runs.folder.mkdir(parents=True, exist_ok=True)
         found = _finished(runs)
@@ -222,15 +223,28 @@ def _finished(runs: Runs) -> dict[str, Path]:
         PARTS: runs.finish(PARTS, "--accumulation=2"),
         SEED: runs.finish(SEED, "--seed=1"),
     }
-    if not runs.model(KILLED).exists():
+    killed = runs.model(KILLED)
+    if not killed.exists():
         runs.kill(KILLED, after_step=3 * len(_losses(found[ONE])) // 4)
-    return found | {KILLED: runs.finish(KILLED, "--resume")}
+        before = _log(killed).splitlines()[: snapshot_step(_snapshots(killed))]
+        runs.finish(KILLED, "--resume")
+        # A line holds when it was written, so a run that began anew has others.
+        if _log(killed).splitlines()[: len(before)] != before:
+            raise SystemExit(f"{KILLED}: began anew, and did not go on from its snapshot")
+    return found | {KILLED: killed}
+
+
+def _log(model: Path) -> str:
+    return model.with_name(f"{model.stem}.compress.jsonl").read_text(encoding="utf-8")
+
+
+def _snapshots(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.compress.snapshots")
 
 
 def _losses(model: Path) -> list[float]:
     """Of every optimizer step."""
-    log = model.with_name(f"{model.stem}.compress.jsonl").read_text(encoding="utf-8")
-    entries = map(json.loads, log.splitlines())
+    entries = map(json.loads, _log(model).splitlines())
     return [float(entry["loss"]) for entry in entries if entry["event"] == "step"]
 
 

@@ -157,7 +157,7 @@ def _trained_again(found: Found) -> Iterator[str]:
     for cell, result in found.items():
         dense = found.get(Cell(cell.task, DENSE, cell.seed))
         if result and dense and not cell.is_dense and _begun_from(result) != dense["metric"]:
-            metrics = f"{100 * _begun_from(result):.1f}, not {100 * dense['metric']:.1f}"
+            metrics = f"{100 * _begun_from(result):.2f}, not {100 * dense['metric']:.2f}"
             told.append(f"`{cell.method}` {cell.task}, seed {cell.seed} ({metrics})")
     if told:
         yield f"- runs that start from a dense model that was trained again: {'; '.join(told)}"

@@ -206,7 +206,7 @@ def test_what_starts_from_dense_weights_of_another_training_is_told(place: Place
     _write(place, Cell("mrpc", "w4"), 0.8, retention=1.0)
     assert before not in markdown(place.results)
     _write(place, Cell("mrpc", "deploy"), 0.81, retention=0.9)
-    told = f"{before}`deploy` mrpc, seed 0 (90.0, not 80.0)"
+    told = f"{before}`deploy` mrpc, seed 0 (90.00, not 80.00)"
     assert told in markdown(place.results).splitlines()
 
 

@@ -252,6 +252,22 @@ def test_an_epochs_last_step_may_break_the_weights_too(
     assert sum(isinstance(each, EpochDone) for each in told) == epoch - 1
 
 
+def test_no_snapshot_is_made_of_broken_weights(tmp_path: Path) -> None:
+    model = _model()
+
+    def note(progress: Progress) -> None:
+        if isinstance(progress, StepDone) and progress.number == 5:
+            _poison(LAST_POSITION, at=-1)(model)
+
+    options = RunOptions(snapshots=tmp_path, snapshot_seconds=0)  # after every step
+    with pytest.raises(TrainingDiverged) as diverged:
+        fine_tune(model, toy_data(40), SHORT, options, on_progress=note)
+    assert "--resume --learning-rate RATE continues from the snapshot after step 4" in str(
+        diverged.value
+    )
+    assert snapshot_step(tmp_path) == 4
+
+
 def _overflows_at(steps: Collection[int], heard: list[Progress]) -> PreTrainedModel:
     """A model whose gradients are infinite in `steps`; `heard` counts them."""
     model = _model()

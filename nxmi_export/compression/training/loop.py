@@ -107,11 +107,12 @@ class _Loop:
         for batch in batches[self._completed % timeline.steps_per_epoch :]:
             self._between_steps()
             due = self._step(batch, epoch)
-            if timeline.ends_epoch(self._completed):
+            ends = timeline.ends_epoch(self._completed)
+            if ends or due:
                 self._check_weights(batch, epoch)
+            if ends:
                 self._report(epoch)
-                due = True
-            if due:
+            if ends or due:
                 self._save()
 
     def _save(self) -> None:
@@ -183,8 +184,9 @@ class _Loop:
 
     def _check_weights(self, batch: Indices, epoch: int) -> None:
         """What the losses of the next step would tell, before the weights are judged or saved."""
-        with draws_apart(self._device):
-            place = self._gradients.where_not_finite(batch)
+        self._job.model.eval()  # in training, tables would refit their scales once more
+        place = self._gradients.where_not_finite(batch)
+        self._job.model.train()
         self._watch.check_weights(place, f"step {self._completed} (epoch {epoch})")
 
     def _told(

@@ -15,8 +15,7 @@ Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 class RunOptions:
     """Options of one run; on one machine's CPU, equal options give bit-equal weights.
 
-    On a GPU, where none of this has been run yet, trained embeddings are not promised them: their
-    gradients are summed in the order that its threads arrive in.
+    On a GPU none of this has been run, and equal bits are not promised.
 
     `seed` decides the order of the data and the dropout masks. In `bf16` and `fp16` the products
     run under autocast while weights, optimizer and penalties stay in float32.
