@@ -230,6 +230,7 @@ def _finished(runs: Runs) -> dict[str, Path]:
         runs.finish(KILLED, "--resume")
         # A line holds when it was written, so a run that began anew has others.
         if _log(killed).splitlines()[: len(before)] != before:
+            killed.unlink()  # or the next call would take it for a resumed one
             raise SystemExit(f"{KILLED}: began anew, and did not go on from its snapshot")
     return found | {KILLED: killed}
 
