@@ -30,6 +30,7 @@ from nxmi_export.checkpoint import checkpoint_sha256, read_checkpoint
 from nxmi_export.compression import CompressedLinear, compressed_linears, restore
 from nxmi_export.compression.training.snapshots import has_snapshot, snapshot_step
 from nxmi_export.processor import this_processor
+from nxmi_export.workflow.compress.outputs import Outputs
 from samples.fine_tune import CONSOLE
 
 ONE, TWO, PARTS = "one process", "two processes", "two micro-batches"
@@ -60,7 +61,7 @@ class Runs:
         """Run until it has logged this step, and kill it where it then is."""
         CONSOLE.print(f"{name}: killed after step {after_step}")
         model = self.model(name)
-        log = model.with_name(f"{model.stem}.compress.jsonl")
+        log = Outputs(model).log
         log.unlink(missing_ok=True)  # that of an interrupted call
         process = subprocess.Popen(
             self._started(("-m",), model, ("--overwrite",)), env=_environment()
@@ -73,7 +74,7 @@ class Runs:
         process.wait()
         if model.exists():
             raise SystemExit(f"{name}: {model} is there although the run was killed")
-        if not has_snapshot(_snapshots(model)):
+        if not has_snapshot(Outputs(model).snapshots):
             raise SystemExit(f"{name}: killed before its first snapshot; train for more epochs")
 
     def model(self, name: str) -> Path:
@@ -156,8 +157,7 @@ def _share(parts: list[Tensor]) -> float | None:
 
 
 def _account(path: Path) -> dict[str, Any]:
-    facts = path.with_name(f"{path.stem}.compress.json")
-    found: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(Outputs(path).result.read_text(encoding="utf-8"))
     return found
 
 
@@ -226,7 +226,7 @@ def _finished(runs: Runs) -> dict[str, Path]:
     killed = runs.model(KILLED)
     if not killed.exists():
         runs.kill(KILLED, after_step=3 * len(_losses(found[ONE])) // 4)
-        before = _log(killed).splitlines()[: snapshot_step(_snapshots(killed))]
+        before = _log(killed).splitlines()[: snapshot_step(Outputs(killed).snapshots)]
         runs.finish(KILLED, "--resume")
         # A line holds when it was written, so a run that began anew has others.
         if _log(killed).splitlines()[: len(before)] != before:
@@ -236,11 +236,7 @@ def _finished(runs: Runs) -> dict[str, Path]:
 
 
 def _log(model: Path) -> str:
-    return model.with_name(f"{model.stem}.compress.jsonl").read_text(encoding="utf-8")
-
-
-def _snapshots(model: Path) -> Path:
-    return model.with_name(f"{model.stem}.compress.snapshots")
+    return Outputs(model).log.read_text(encoding="utf-8")
 
 
 def _losses(model: Path) -> list[float]:
