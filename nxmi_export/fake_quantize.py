@@ -91,7 +91,9 @@ class _Rounding(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, axis: int) -> Tensor:
         ctx.axis, ctx.shape = axis, scale.shape
         step = _along(scale, x, None if axis == _PER_TENSOR else axis)
-        if x.dtype == torch.float32:
+        if torch.compiler.is_compiling():
+            y, derivative = _for_a_compiler(x, step, low, high)
+        elif x.dtype == torch.float32:
             y, derivative = _with_derivative(x, step, low, high)
         else:
             y, derivative = _in_blocks(x, step, low, high)
@@ -106,9 +108,13 @@ class _Rounding(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _between(grad, derivative, -1.0, 1.0)
         if ctx.needs_input_grad[1]:
-            # In place of a new tensor: nothing reads the derivative again, and where a retained
-            # graph tries to, autograd refuses a saved tensor that has changed.
-            of_scale = _per_step(derivative.mul_(grad), ctx.axis).reshape(ctx.shape)
+            if torch.compiler.is_compiling():
+                products = derivative.float() * grad
+            else:
+                # In place of a new tensor: nothing reads the derivative again, and where a retained
+                # graph tries to, autograd refuses a saved tensor that has changed.
+                products = derivative.mul_(grad)
+            of_scale = _per_step(products, ctx.axis).reshape(ctx.shape)
         return of_x, of_scale, None, None, None
 
 
@@ -119,6 +125,17 @@ def _with_derivative(x: Tensor, step: Tensor, low: int, high: int) -> tuple[Tens
     codes = ratio.round_().clamp_(low, high)
     derivative = torch.sub(codes, inside, out=inside)
     return codes.mul_(step), derivative
+
+
+def _for_a_compiler(x: Tensor, step: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
+    """The same as plain operations, which become a single pass, in the type of `x`.
+
+    On a GPU a compiler may divide less exactly, and tell a tie from its neighbours differently.
+    """
+    ratio = x.float() / step
+    codes = ratio.round().clamp(low, high)
+    derivative = codes - _between(ratio, ratio, low - 0.5, high + 0.5)
+    return (codes * step).to(x.dtype), derivative.to(x.dtype)
 
 
 def _in_blocks(x: Tensor, step: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:

@@ -87,6 +87,14 @@ _Precision = Annotated[
     Literal["fp32", "bf16", "fp16"],
     typer.Option(help="What products run in; weights stay in float32."),
 ]
+_Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Train through torch.compile: shorter steps after minutes of compiling. Needs a C++ "
+        "compiler, or Triton for a GPU.",
+    ),
+]
 _Accumulation = Annotated[
     int, typer.Option(min=1, help="Parts that each step's batch is computed in, to save memory.")
 ]
@@ -134,6 +142,7 @@ def compress_command(
     limit: _Limit = None,
     max_length: _MaxLength = 128,
     precision: _Precision = "fp32",
+    compiled: _Compile = False,
     accumulation: _Accumulation = 1,
     evaluate_on: _EvaluateOn = "dev",
     holdout: _Holdout = 0.1,
@@ -166,6 +175,7 @@ def compress_command(
                 limit=limit,
                 max_length=max_length,
                 precision=precision,
+                compiled=compiled,
                 accumulation=accumulation,
                 evaluate_on=evaluate_on,
                 holdout=holdout,

@@ -48,7 +48,8 @@ def compress(
 
     Raises RecipeError, UnsupportedModel or UnsupportedWeight for a recipe that does not fit the
     model, DataError for data without examples, TrainingDiverged for a loss that is NaN or
-    infinite, UsageError for the snapshot of another run and OutputError where none can be written.
+    infinite, UsageError for the snapshot of another run, OutputError where none can be written and
+    CapabilityMissing for a training step that is to be compiled and cannot be.
     """
     listeners = Listeners(evaluate, on_progress)
     session = Session.open(model, data, recipe.as_mapping(), options, listeners)

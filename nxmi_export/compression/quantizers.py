@@ -5,6 +5,8 @@ Only while steps are learned does a parameter, the logarithm of each step, stand
 then stays positive, and one learning rate serves steps of every size.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -233,8 +235,21 @@ def _learned(log_step: Tensor, count: int, limits: IntegerRange) -> Tensor:
     Without the factor the many summands would make a step's update large against a weight's (Esser
     et al., 2020, §2.2), and one clipped norm covers both here.
     """
-    steps = log_step.exp()
-    if steps.requires_grad:
-        factor = float(count * limits.high) ** -0.5
-        steps.register_hook(lambda grad: grad * factor)  # type: ignore[no-untyped-call]
+    factor = float(count * limits.high) ** -0.5
+    steps: Tensor = _GradientScaled.apply(  # type: ignore[no-untyped-call]
+        log_step.exp(), factor
+    )
     return steps
+
+
+class _GradientScaled(torch.autograd.Function):
+    """The identity; its gradient is multiplied by a factor. What a hook does, for torch.compile."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None

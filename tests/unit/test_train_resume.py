@@ -249,6 +249,18 @@ def test_the_snapshot_of_another_run_is_refused_by_what_differs(tmp_path: Path) 
     )
 
 
+def test_a_snapshot_from_before_there_was_compiling_goes_on_uncompiled(tmp_path: Path) -> None:
+    options = _stopped(tmp_path)
+    content = torch.load(tmp_path / FILE, weights_only=True)
+    del content["fingerprint"]["compiled"]
+    torch.save(content, tmp_path / FILE)
+    with pytest.raises(UsageError, match=r"\(compiled yes\), found one of .* \(compiled no\)"):
+        fine_tune(tiny_model(), toy_data(30), DENSE, replace(options, compiled=True))
+    heard = list[Progress]()
+    fine_tune(tiny_model(), toy_data(30), DENSE, options, on_progress=heard.append)
+    assert [each.number for each in heard if isinstance(each, StepDone)] == [3, 4, 5, 6, 7, 8]
+
+
 SLOWER = DENSE.model_copy(update={"learning_rate": 1e-4, "clip_norm": 0.5})
 
 

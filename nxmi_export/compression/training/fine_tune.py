@@ -33,8 +33,9 @@ def fine_tune(
 
     Under torchrun or accelerate launch every process calls it with the same arguments. `evaluate`
     measures the model at the end of every epoch. Raises DataError for data without examples,
-    TrainingDiverged for a loss that is NaN or infinite, UsageError for the snapshot of another run
-    and OutputError where none can be written.
+    TrainingDiverged for a loss that is NaN or infinite, UsageError for the snapshot of another run,
+    OutputError where none can be written and CapabilityMissing for a training step that is to be
+    compiled and cannot be.
     """
     recipe = {"training": training.model_dump(mode="json")}
     session = Session.open(model, data, recipe, options, Listeners(evaluate, on_progress))

@@ -47,6 +47,7 @@ def fingerprint(
         **adjustable,
         "seed": str(options.seed),
         "precision": options.precision,
+        "compiled": "yes" if options.compiled else "no",
         "accumulation": str(options.accumulation),
         "processes": str(processes),
         # sums are cut differently on another device, for another number of threads or version

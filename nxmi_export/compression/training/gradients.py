@@ -1,7 +1,7 @@
 """A global batch in, its gradients and losses out, over micro-batches and processes."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from nxmi_export.compression.layers import weights_made_once
 from nxmi_export.compression.objective import Objective
 from nxmi_export.compression.training.batches import Indices, MicroBatch, Share, micro_batches
+from nxmi_export.compression.training.compiled import compiled, running_compiled
 from nxmi_export.compression.training.divergence import first_not_finite
 from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.compression.training.processes import told_by_all
@@ -57,6 +58,7 @@ class Gradients:
         self._accelerator = accelerator
         self._share = share
         self._autocast_type = options.autocast_type
+        self._compiled = options.compiled
         self.wrap()
 
     def wrap(self) -> None:
@@ -69,7 +71,8 @@ class Gradients:
                 # Hidden states alone, for one, reach neither the pooler nor the classifier.
                 unused = not self._plain.objective.reaches_logits
                 self._accelerator.ddp_handler.find_unused_parameters = unused
-        self._student = self._accelerator.prepare_model(self._plain)
+        student = compiled(self._plain) if self._compiled else self._plain
+        self._student = self._accelerator.prepare_model(student)
 
     def of(self, batch: Indices, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
         """Backward over `batch`; returns this process's part of the means, shape () each.
@@ -101,12 +104,17 @@ class Gradients:
         return next((place for place in places if place), None)
 
     def _backward(self, part: MicroBatch, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
-        terms = self._forward(self._student, part)
+        with self._running():
+            terms = self._forward(self._student, part)
         means = {name: term.float().sum() * part.weight for name, term in terms.items()}
         # DDP divides the sum over processes by their number.
         loss: Tensor = scaler.scale(means["loss"] * self._share.processes)
-        torch.autograd.backward(loss)
+        with self._running():
+            torch.autograd.backward(loss)
         return {name: mean.detach() for name, mean in means.items()}
+
+    def _running(self) -> AbstractContextManager[None]:
+        return running_compiled() if self._compiled else nullcontext()
 
     def _forward(self, student: nn.Module, part: MicroBatch) -> dict[str, Tensor]:
         part = part.to(self._accelerator.device)

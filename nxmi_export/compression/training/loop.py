@@ -2,7 +2,7 @@
 
 One step is: the gradients of a global batch (over micro-batches and processes), the sparsifier's
 own part, clipping, AdamW. Everything that decides the next step is in the snapshot, so a run that
-continues from one ends with the bits of the run that was never stopped.
+continues from one ends with the bits of the run that was never stopped, but where it is compiled.
 
 A step that fp16's loss scaler skips counts on the timeline and moves nothing but the scaler; an
 update of Z and U that was due after it comes after the next step that is taken.
@@ -19,9 +19,10 @@ from transformers import PreTrainedModel
 
 from nxmi_export.compression.objective import Objective
 from nxmi_export.compression.progress import Continued, EpochDone, Residuals, StepDone
-from nxmi_export.compression.pruning import Admm, Sparsifier
+from nxmi_export.compression.pruning import Admm, Sparsifier, SrSte
 from nxmi_export.compression.scales import load_quantizer_state, quantizer_state
 from nxmi_export.compression.training.batches import Indices, epoch_batches
+from nxmi_export.compression.training.compiled import check_compiler
 from nxmi_export.compression.training.divergence import Watch
 from nxmi_export.compression.training.gradients import Gradients
 from nxmi_export.compression.training.optimizer import Optimizer, only_trained, with_dropout
@@ -61,8 +62,12 @@ def train(job: Job, session: Session, snapshot: Mapping[str, Any] | None) -> Non
     """Train `job.model` in place to the end of the timeline, from `snapshot` or the beginning.
 
     From the beginning, the sparsifier has been started and quantizers are switched off. Raises
-    TrainingDiverged where a loss or gradient is NaN or infinite.
+    TrainingDiverged where a loss, a gradient or, at an epoch's end and before a snapshot, what the
+    weights compute is NaN or infinite; CapabilityMissing where the model is to be compiled and
+    cannot be.
     """
+    if session.options.compiled:
+        check_compiler(session.accelerator.device)
     with (
         only_trained(job.model, job.training.trained),
         with_dropout(job.model, job.training.dropout),
@@ -82,6 +87,7 @@ class _Loop:
             job.model, job.objective, job.data, session.accelerator, session.share, options
         )
         self._completed = 0  # optimizer steps
+        self._compiles = options.compiled  # the next of them
         self._residuals: Residuals | None = None  # of the last update
         self._continued: list[dict[str, Any]] = []  # as in the snapshot
         self._watch = Watch(skips=self._scaler.is_enabled())
@@ -93,7 +99,7 @@ class _Loop:
             seed_everything(self._session.options.seed, self._session.share.rank)
         else:
             self._restore(snapshot)
-        self._gradients.wrap()
+        self._wrap()
         self._job.model.train()
         while self._completed < timeline.total:
             self._epoch(timeline.epoch_of(self._completed + 1))
@@ -133,6 +139,8 @@ class _Loop:
                 self._calibrate(hand_over)
                 self._optimizer.restart_scales()
                 share_weights(job.model, session.accelerator)
+            if isinstance(job.sparsifier, SrSte):  # whose masks leave the forward pass
+                self._compiles = session.options.compiled
         if completed == job.timeline.quantize_at:
             self._calibrate(begin_quantizing)
             self._train_scales()
@@ -147,11 +155,18 @@ class _Loop:
 
     def _train_scales(self) -> None:
         self._optimizer.add_scales(train_scales(self._job.model))
+        self._wrap()
+
+    def _wrap(self) -> None:
         self._gradients.wrap()
+        self._compiles = self._session.options.compiled
 
     def _step(self, batch: Indices, epoch: int) -> bool:
         """One optimizer step; whether a snapshot is due after it, the same in every process."""
         job, timeline, number = self._job, self._job.timeline, self._completed + 1
+        if self._compiles:
+            self._session.begin("compiling the training step, which takes minutes")
+            self._compiles = False
         rate = self._optimizer.set_rate(number, timeline)
         losses = self._gradients.of(batch, self._scaler)
         self._scaler.unscale_(self._optimizer.adamw)

@@ -15,7 +15,8 @@ Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 class RunOptions:
     """Options of one run; on one machine's CPU, equal options give bit-equal weights.
 
-    On a GPU none of this has been run, and equal bits are not promised.
+    Those of a `compiled` run may differ by roundings, and its dropout masks are others than those
+    of a run that is not. On a GPU none of this has been run, and equal bits are not promised.
 
     `seed` decides the order of the data and the dropout masks. In `bf16` and `fp16` the products
     run under autocast while weights, optimizer and penalties stay in float32.
@@ -23,6 +24,9 @@ class RunOptions:
 
     seed: int = 0
     precision: Precision = "fp32"
+    # Forward and backward pass by torch.compile, which needs a C++ compiler (or Triton, for a GPU)
+    # and takes minutes. It may choose other code for the shapes that a resumed run begins with.
+    compiled: bool = False
     accumulation: int = 1  # micro-batches per optimizer step, in each process
     snapshots: Path | None = None  # the folder of the resume file; None: nothing is kept
     snapshot_seconds: float = 300.0  # between two snapshots; each epoch ends with one besides

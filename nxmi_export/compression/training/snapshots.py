@@ -92,7 +92,8 @@ def read_snapshot(
     content = _load(path)
     if content is None:
         return None
-    found: Fingerprint = content["fingerprint"]
+    # as it was before there was a choice
+    found: Fingerprint = {"compiled": "no", **content["fingerprint"]}
     different = [name for name in wanted if found.get(name) != wanted[name]]
     adjustable = ADJUSTABLE.keys() >= set(different)
     if different and not (adjusted and adjustable):

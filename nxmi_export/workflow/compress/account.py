@@ -21,7 +21,10 @@ __all__ = ["account", "provenance"]
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
 # Of a run's options, beside the recipe and the files.
-_OPTIONS = ("seed", "limit", "max_length", "precision", "accumulation", "evaluate_on", "holdout")
+_OPTIONS = (
+    *("seed", "limit", "max_length", "precision", "compiled", "accumulation"),
+    *("evaluate_on", "holdout"),
+)
 _KEPT = (  # of the result, by the model file
     "task",
     "evaluated_on",

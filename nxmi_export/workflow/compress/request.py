@@ -34,6 +34,7 @@ class CompressRequest:
     limit: int | None = None  # training examples; None: all
     max_length: int = 128  # tokens
     precision: Precision = "fp32"
+    compiled: bool = False  # the training step, by torch.compile
     accumulation: int = 1  # micro-batches per step
     evaluate_on: Split = "dev"
     holdout: float = 0.1  # share of the train split

@@ -13,6 +13,7 @@ from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.compression import checkpoint_of, compress, insert_quantizers, restore
 from nxmi_export.compression.progress import Continued, EpochDone, Progress, StageBegun, StepDone
 from nxmi_export.compression.training import RunOptions, join_processes
+from nxmi_export.compression.training.compiled import check_compiler
 from nxmi_export.compression.training.optimizer import only_trained
 from nxmi_export.compression.training.processes import check_precision
 from nxmi_export.sole_writer import sole_writer
@@ -43,7 +44,8 @@ def compress_model(
 
     A run that ends early leaves its log and its snapshots, which `resume` continues. Raises
     UsageError and its kinds for what cannot be done as asked, TrainingDiverged where the loss is
-    no number, CapabilityMissing for the tracker of an absent package.
+    no number, CapabilityMissing for the tracker of an absent package and for a model to compile
+    where nothing compiles it.
     """
     accelerator, outputs = join_processes(), Outputs(request.output)
     check_precision(request.precision)
@@ -54,6 +56,9 @@ def compress_model(
         return None
     with sole_writer(outputs.log):
         outputs.check(request)
+        if request.compiled and request.recipe.training.epochs:
+            on_progress(StageBegun("trying torch.compile"))
+            check_compiler(accelerator.device)
         on_progress(StageBegun("reading the model and the data"))
         run = _Run.open(request, outputs, accelerator)
         return run.on_main_process(run.dense_model(), on_progress)
@@ -111,6 +116,7 @@ class _Run:
         options = RunOptions(
             seed=request.seed,
             precision=request.precision,
+            compiled=request.compiled,
             accumulation=request.accumulation,
             snapshots=self.outputs.snapshots,
             snapshot_seconds=request.snapshot_seconds,

@@ -107,8 +107,8 @@ class Problem:
         recipe = request.recipe.as_mapping()
         run = fingerprint(self.model, self.data.calibration, recipe, options, processes=1)
         of_slice = fingerprint(self.model, self.data.slice, recipe, options, processes=1)
-        # Neither changes a score.
-        unrelated = ("accumulation", "processes")
+        # None of them changes a score.
+        unrelated = ("compiled", "accumulation", "processes")
         return {
             **{name: value for name, value in run.items() if name not in unrelated},
             "slice": of_slice["training data"],

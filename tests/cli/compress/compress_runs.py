@@ -1,8 +1,10 @@
 """Tiny task models and GLUE files, as a user of `nxmi-export compress` would have them."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,13 +97,16 @@ def sst2(folder: Path) -> Path:
 
 
 def in_a_process(
-    *arguments: object, launcher: tuple[str, ...] = ()
+    *arguments: object,
+    launcher: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """A command line in a process of its own."""
+    """A command line in a process of its own, with these variables besides."""
     program = (*launcher, "-m", "nxmi_export", "compress")
     return subprocess.run(
         [sys.executable, *program, *map(str, arguments)],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

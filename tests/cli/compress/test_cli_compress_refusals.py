@@ -13,6 +13,7 @@ from nxmi_export.sole_writer import sole_writer
 from tests.cli.command_lines import Command, Outcome
 from tests.cli.compress.compress_runs import (
     Run,
+    in_a_process,
     last_sentence,
     write_dense,
     write_recipe,
@@ -371,3 +372,37 @@ def test_a_loss_that_is_no_number_says_where(
     assert not (tmp_path / "model.pt").exists()
     assert not (tmp_path / "model.compress.snapshots" / "snapshot.pt").exists()
     assert [line["step"] for line in Run(tmp_path / "model.pt").log] == [1]
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU is compiled for by Triton")
+def test_a_machine_without_a_compiler_is_told_before_anything_is_written(
+    dense: Path, data: Path, tmp_path: Path
+) -> None:
+    """In a process of its own: PyTorch looks for a compiler once."""
+    run = in_a_process(
+        *(dense, "--task", "sst2", "--data", data, "-o", tmp_path / "model.pt", "--compile"),
+        environment={
+            "CXX": str(tmp_path / "none"),
+            "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+        },
+    )
+    assert run.returncode == 3
+    assert run.stderr.splitlines()[-1] == (
+        "error: --compile: expected what torch.compile needs: for a CPU a C++ compiler, for a GPU "
+        "Triton, found InvalidCxxCompiler: No working C++ compiler found in "
+        f"torch._inductor.config.cpp.cxx: (None, '{tmp_path / 'none'}'); "
+        "install it (for a CPU: g++ and Python's headers), or train without --compile"
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ["cache"]
+
+
+def test_what_trains_nothing_needs_no_compiler(dense: Path, data: Path, tmp_path: Path) -> None:
+    run = in_a_process(
+        *(dense, "--task", "sst2", "--data", data, "-o", tmp_path / "model.pt"),
+        *("--compile", "--epochs", 0),
+        environment={
+            "CXX": str(tmp_path / "none"),
+            "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+        },
+    )
+    assert run.returncode == 0, run.stderr

@@ -65,6 +65,7 @@ def test_the_result_tells_how_it_was_made(
         "limit": None,
         "max_length": 128,
         "precision": "fp32",
+        "compiled": False,
         "accumulation": 1,
         "evaluate_on": "dev",
         "holdout": 0.1,
