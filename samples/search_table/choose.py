@@ -22,6 +22,7 @@ from nxmi_export.workflow.search import SearchRequest, search_model
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.prepare import Problem, Ready
 from samples.cell_table import kept
+from samples.fine_tune import PRECISION
 from samples.glue_table import cells as glue
 from samples.glue_table.run import recipe_of
 from samples.search_table.cells import TARGET, TASKS, UNIFORM, Budget
@@ -48,9 +49,9 @@ def chosen(
 ) -> dict[str, Choice]:
     """By kind; searched once and kept in `folder`, where an interrupted search goes on.
 
-    Training is that of `deploy` in the GLUE table. One process searches at a time; others wait for
-    its choices. Exits where what is kept was chosen for another model, other examples or another
-    recipe.
+    Training, and the precision of both, are those of `deploy` in the GLUE table. One process
+    searches at a time; others wait for its choices. Exits where what is kept was chosen for another
+    model, other examples or another recipe.
     """
     path = folder / "choices.json"
     request = SearchRequest(
@@ -61,6 +62,7 @@ def chosen(
         target=TARGET,
         metadata=budget == "metadata",
         data_dir=data,
+        precision=PRECISION,
         resume=True,
         overwrite=True,  # a search that ended before its choices were kept is read off its journal
     )
