@@ -38,7 +38,6 @@ from nxmi_export.glue import predict, primary, score, task_named
 from nxmi_export.processor import this_processor
 from nxmi_export.recipe import preset
 from nxmi_export.search.budget import feasible
-from nxmi_export.search.per_component import promising
 from nxmi_export.search.progress import Progress, StageBegun
 from nxmi_export.search.ranking import Selection
 from nxmi_export.search.score import Score, divergences
@@ -138,9 +137,8 @@ def _search(
     ready = Ready.of(problem, clock.hear)
     stage = Stage(problem, ready, Known(), None, clock.hear)
     sensitivities = stage.sensitivities("component")
-    clock.begin("listing the configurations within the budget")
     drawn = set(candidates)
-    ordered = [each for each in promising(sensitivities, problem.budget) if each in drawn]
+    ordered = [each for each in stage.promising() if each in drawn]
     scores = stage.scored(sensitivities, ordered)
     clock.end()
     return scores, ready, stage.selection("component")

@@ -63,7 +63,7 @@ def search_command(
     schemes: given.Schemes = _SCHEMES,
     recipe: given.Recipe = "deploy",
     proposals: given.Proposals = 20,
-    refinements: given.Refinements = 2,
+    refinements: given.Refinements = 6,
     projection: given.Projection = "reconstruction",
     objective: given.Objective = "divergence",
     keep: given.Keep = 5,

@@ -55,7 +55,8 @@ class SearchDisplay(Screen):
             case reports.LinearPrepared():
                 self._move("rounding and pruning", report.number, report.total)
             case reports.SensitivityDone():
-                what = f"one at a time, per {report.origin}{_round(report.refinement)}"
+                where = ", around uniform ones" if report.uniform else _round(report.refinement)
+                what = f"one at a time, per {report.origin}{where}"
                 self._move(what, report.number, report.total, report.reused)
             case reports.SolutionFound():
                 self._move(_SOLVER[report.purpose], report.number, report.total)

@@ -16,7 +16,7 @@ Facts = Mapping[str, Any]
 _PREDICTED = {
     "predicted": "as a sum",
     "predicted_with_interactions": "with interactions",
-    "predicted_conditionally": "around the best",
+    "predicted_conditionally": "around others",
 }
 # Where the scored configurations of a search come from.
 FOUND_BY = {"component": "within the budget", "layer": "proposed by the solver"}

@@ -1,11 +1,14 @@
 """What each single change of a scored candidate does in, the candidates near it to score next out.
 
 Sensitivities are those of a dense model, and where the budget has everything compressed they say
-little: what a change costs depends on what else has changed. So the changes of one group are
-measured once more around the best candidate, and the solver may change a few groups at a time.
+little: what a change costs depends on what else has changed. Above all, linears that read one value
+share the rounding of it, for which the first of them to have bits pays and no other. So the changes
+of one group are measured around candidates too. Around the uniform ones they tell which of all
+candidates to begin with; around the best one the solver may change a few groups at a time.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nxmi_export.search.budget import Budget
@@ -14,7 +17,7 @@ from nxmi_export.search.sensitivity import Probe, Sensitivity
 from nxmi_export.search.solve import Near, solve
 from nxmi_export.search.space import Candidate, SearchSpace
 
-__all__ = ["RADII", "Marginals", "changes_of", "improvements"]
+__all__ = ["RADII", "Marginals", "changes_of", "improvements", "predicted"]
 
 # Groups that the solver may change at a time. Fewer are predicted better, more may lead further;
 # under a full budget one change alone rarely fits, as what one group gains another has to give.
@@ -60,11 +63,10 @@ class Marginals:
     def predicted(self, candidate: Candidate) -> float:
         """The divergence of `candidate` if its changes from the centre did not interact.
 
-        Never below 0.
+        Far from the centre, below 0 even: it serves to order candidates.
         """
         names = (group.name for group in self.space.groups)
-        added = sum(map(self._of, names, candidate.schemes))
-        return max(0.0, self._at_centre + added)
+        return self._at_centre + math.fsum(map(self._of, names, candidate.schemes))
 
     def _of(self, group: str, text: str) -> float:
         if text == self._present[group]:
@@ -79,6 +81,11 @@ class Marginals:
     def _present(self) -> dict[str, str]:
         names = (group.name for group in self.space.groups)
         return dict(zip(names, self.centre.schemes, strict=True))
+
+
+def predicted(around: Sequence[Marginals], candidate: Candidate) -> float:
+    """The mean of what those around several centres predict."""
+    return math.fsum(each.predicted(candidate) for each in around) / len(around)
 
 
 def improvements(

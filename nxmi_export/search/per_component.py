@@ -1,17 +1,26 @@
-"""A space per component and a budget in, every configuration within it out, best hopes first."""
+"""What single changes of uniform candidates do in, every candidate within a budget out."""
+
+from collections.abc import Sequence
 
 from nxmi_export.search.budget import Budget, feasible
-from nxmi_export.search.sensitivity import Sensitivities
-from nxmi_export.search.space import Candidate
+from nxmi_export.search.conditional import Marginals, predicted
+from nxmi_export.search.space import Candidate, SearchSpace
 
-__all__ = ["promising"]
+__all__ = ["centres", "promising"]
 
 
-def promising(sensitivities: Sensitivities, budget: Budget) -> tuple[Candidate, ...]:
-    """All that `budget` admits, by their predicted divergence; equals by their schemes.
+def centres(space: SearchSpace, budget: Budget) -> tuple[Candidate, ...]:
+    """The uniform candidates that `budget` admits, else all of them: what to measure changes of."""
+    every = space.uniforms()
+    return tuple(each for each in every if budget.admits(space, each)) or every
 
-    The order decides how soon there is a score that most others cannot reach, and nothing else.
-    Raises UsageError as `feasible` does.
+
+def promising(around: Sequence[Marginals], budget: Budget) -> dict[Candidate, float]:
+    """All that `budget` admits and their predicted divergence, the least first.
+
+    Equals come by their schemes. The order decides how soon there is a score that most others
+    cannot reach, and nothing else. Raises UsageError as `feasible` does.
     """
-    candidates = feasible(sensitivities.space, budget)
-    return tuple(sorted(candidates, key=lambda c: (sensitivities.with_interactions(c), c)))
+    candidates = feasible(around[0].space, budget)
+    divergences = {candidate: predicted(around, candidate) for candidate in candidates}
+    return dict(sorted(divergences.items(), key=lambda item: item[::-1]))

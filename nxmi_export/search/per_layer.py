@@ -26,22 +26,24 @@ def proposals(
     budget: Budget,
     count: int,
     *,
+    included: Sequence[Candidate] = (),
     starts: Sequence[Candidate] = (),
     known: Collection[Candidate] = (),
     on_found: Callable[[int], None] = lambda number: None,
 ) -> Proposals:
     """`count` candidates that are not in `known`, or fewer.
 
-    First those to which the solver's optimum, of the sum of sensitivities, and `starts`, which
-    `budget` admits, lead once interactions count; then the optimum itself, for which the solver is
-    `THOROUGH`; then the next best, as far as `QUICK` goes. `on_found` hears how many there are so
-    far. Raises UsageError where the budget admits none.
+    First those of `included`, which `budget` admits; then those to which the solver's optimum, of
+    the sum of sensitivities, and `starts`, which `budget` admits, lead once interactions count;
+    then the optimum itself, for which the solver is `THOROUGH`; then the next best, as far as
+    `QUICK` goes. `on_found` hears how many there are so far. Raises UsageError where the budget
+    admits none.
     """
     space, losses = sensitivities.space, sensitivities.losses
     [optimum] = solve(space, losses, budget, effort=THOROUGH)
     led = [refined(sensitivities, budget, each) for each in (optimum.candidate, *starts)]
     found: dict[Candidate, None] = {}
-    for each in (*led, optimum.candidate):
+    for each in (*included, *led, optimum.candidate):
         if each not in known and len(found) < count:
             found[each] = None
             on_found(len(found))

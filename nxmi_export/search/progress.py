@@ -44,13 +44,14 @@ class LinearPrepared:
 
 @dataclass(frozen=True)
 class SensitivityDone:
-    """One scheme was tried on one group alone, all else dense or as in the best so far."""
+    """One scheme was tried on one group alone, all else dense or as in a configuration."""
 
     origin: Origin
     number: int  # from 1
     total: int
     reused: int  # of `number`, those that an interrupted run had measured; they took no time
-    refinement: int = 0  # the round around the best so far, from 1; 0: around the dense model
+    refinement: int = 0  # the round around the best so far, from 1; 0: none
+    uniform: bool = False  # around uniform configurations; without this or a round, the dense model
 
 
 @dataclass(frozen=True)

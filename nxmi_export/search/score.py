@@ -1,7 +1,7 @@
 """A candidate in, how far it is from the dense model on a slice of the training set out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -44,8 +44,8 @@ class ScoringOptions:
     `order` gives for each label of the task the model's output; None: they agree.
     """
 
-    chunk: int = 8  # examples between two looks at the stop
-    batch_size: int = 8  # examples that run together, neighbours in length within a chunk
+    chunk: int = 8  # examples between two looks at the stop at least; see `_chunks`
+    batch_size: int = 32  # examples that run together at most, neighbours in length within a chunk
     seed: int = 0  # of the order of the examples
     precision: Literal["fp32", "bf16"] = "fp32"
     order: tuple[int, ...] | None = None
@@ -121,8 +121,11 @@ class Scorer:
         """
         self._superset.use(schemes)
         wanted = len(self._labels) if examples is None else min(examples, len(self._labels))
-        chunks = self._chunks[: -(-wanted // self._options.chunk)]
-        rows = [_logits(self._superset, chunk, self._options) for chunk in chunks]
+        rows: list[Logits] = []
+        for chunk in self._chunks:
+            if sum(map(len, rows)) >= wanted:
+                break
+            rows.append(_logits(self._superset, chunk, self._options))
         return np.concatenate(rows)[:wanted]
 
     def distances(self, schemes: Mapping[str, Scheme]) -> FloatArray:
@@ -214,11 +217,23 @@ def _chunks(
     order = np.argsort(waiting, kind="stable")
     drawn = weights[order]
     chances = drawn / np.cumsum(drawn[::-1])[::-1]
-    places = (slice(start, start + options.chunk) for start in range(0, len(order), options.chunk))
     return tuple(
         _Chunk(order[each], chances[each], _batches(data, order[each], device, options.batch_size))
-        for each in places
+        for each in _places(len(order), options.chunk)
     )
+
+
+def _places(examples: int, chunk: int) -> Iterator[slice]:
+    """Where each chunk lies: as many as a quarter of those before it, and never less than `chunk`.
+
+    Most candidates are given up within the first few. Those that need more cost little beyond what
+    they need, and run in large batches.
+    """
+    start = 0
+    while start < examples:
+        end = start + max(chunk, start // 4)
+        yield slice(start, end)
+        start = end
 
 
 def _batches(

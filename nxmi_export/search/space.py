@@ -126,6 +126,20 @@ class SearchSpace:
         """The same scheme everywhere; raises UsageError where it is no option."""
         return self.candidate({name: scheme for group in self.groups for name in group.linears})
 
+    def uniforms(self) -> tuple[Candidate, ...]:
+        """The candidates of one scheme throughout, as far as each group has it; else its first."""
+        texts = dict.fromkeys(text for group in self.groups for text in group.by_text)
+        found = (
+            Candidate(
+                tuple(
+                    text if text in each.by_text else next(iter(each.by_text))
+                    for each in self.groups
+                )
+            )
+            for text in texts
+        )
+        return tuple(dict.fromkeys(found))
+
     def random(self, rng: np.random.Generator, feasible: Callable[[Candidate], bool]) -> Candidate:
         """One candidate, uniform among the feasible ones.
 

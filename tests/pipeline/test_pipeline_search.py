@@ -177,7 +177,10 @@ def test_progress_counts_to_the_end_and_tells_the_best(finished: Finished) -> No
             for each in finished.heard
             if isinstance(each, SensitivityDone) and each.origin == origin and not each.refinement
         ]
-        assert [each.number for each in probed] == list(range(1, probed[0].total + 1))
+        by_centre = [list(each) for _, each in itertools.groupby(probed, lambda p: p.uniform)]
+        assert len(by_centre) == (2 if origin == "component" else 1)
+        for each in by_centre:
+            assert [report.number for report in each] == list(range(1, each[0].total + 1))
         scored = [
             each
             for each in finished.heard
@@ -208,19 +211,46 @@ def test_the_journal_has_a_line_for_every_probe_and_score(finished: Finished) ->
     assert events.count("score") == sum(finished.result.candidates.values())
 
 
+def _lines(finished: Finished, event: str) -> list[dict[str, Any]]:
+    lines = (finished.request.output / "search.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == event]
+
+
+def test_per_component_those_come_first_that_changes_of_uniform_ones_predict_to_be_best(
+    finished: Finished,
+) -> None:
+    marginals = [line for line in _lines(finished, "marginal") if len(line["around"]) == 6]
+    around = dict.fromkeys(tuple(line["around"]) for line in marginals)
+    assert list(around) == [("int4",) * 6, ("2:4+int8",) * 6]  # 2:4 alone is over the budget
+    assert len(marginals) == 2 * (6 * (len(SCHEMES) - 1) + 1)
+    measured = {
+        tuple(each["schemes"].values()): each["predicted_conditionally"]
+        for each in finished.facts["measured"]
+        if each["origin"] == "component"
+    }
+    order = [
+        measured[tuple(line["schemes"])]
+        for line in _lines(finished, "score")
+        if line["origin"] == "component" and not line["stopped"]
+    ]
+    assert len(order) == len(measured) > 3
+    assert order == sorted(order)
+    assert finished.facts["agreement"]["component"]["all"].keys() == {
+        *("predicted", "predicted_with_interactions", "predicted_conditionally")
+    }
+
+
 def test_refinements_measure_single_changes_of_the_best_and_score_near_it(
     finished: Finished,
 ) -> None:
-    lines = [
-        json.loads(line)
-        for line in (finished.request.output / "search.jsonl").read_text().splitlines()
-    ]
-    marginals = [line for line in lines if line["event"] == "marginal"]
+    marginals = [line for line in _lines(finished, "marginal") if len(line["around"]) == 12]
     centres = list(dict.fromkeys(tuple(line["around"]) for line in marginals))
     # every other option of every linear, and the candidate itself
     assert len(marginals) == len(centres) * (12 * (len(SCHEMES) - 1) + 1)
     refined = [
-        each for each in finished.facts["measured"] if each["predicted_conditionally"] is not None
+        each
+        for each in finished.facts["measured"]
+        if each["origin"] == "layer" and each["predicted_conditionally"] is not None
     ]
     assert refined
     for each in refined:
@@ -239,7 +269,8 @@ def test_a_refinement_never_loses_the_best_that_was_known(
     assert result is not None
     best = finished.result.ranked[0].measured.divergence
     assert best <= result.ranked[0].measured.divergence
-    assert all(each.predicted_conditionally is None for each in result.measured)
+    layers = [each for each in result.measured if each.origin == "layer"]
+    assert all(each.predicted_conditionally is None for each in layers)
     assert "refinements" not in result.agreement["layer"]
 
 

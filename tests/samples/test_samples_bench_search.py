@@ -72,6 +72,7 @@ def test_all_loops_find_the_same_best_and_every_second_of_the_search_counts(
         "finding the examples that tell most",
         "differentiating the dense model",
         "measuring what each scheme costs per component",
+        "measuring single changes of uniform configurations",
         "listing the configurations within the budget",
         f"scoring {CANDIDATES} configurations per component",
     ]

@@ -84,6 +84,18 @@ def test_proposals_are_new_admitted_and_ordered() -> None:
     assert heard[-1] == 6
 
 
+def test_what_is_to_be_included_comes_first_of_all() -> None:
+    sensitivities = made_up("layer")
+    included = [
+        each for each in sensitivities.space.uniforms() if BUDGET.admits(sensitivities.space, each)
+    ]
+    assert len(included) == 2
+    assert set(proposals(sensitivities, BUDGET, 2, included=included).candidates) == set(included)
+    known = included[:1]
+    found = proposals(sensitivities, BUDGET, 6, included=included, known=known).candidates
+    assert set(included) & set(found) == set(included[1:])
+
+
 def test_proposals_hold_the_solvers_best_and_where_the_starts_lead() -> None:
     sensitivities = made_up("layer")
     rng = np.random.default_rng(0)

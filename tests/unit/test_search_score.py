@@ -254,6 +254,14 @@ def test_a_bad_candidate_costs_few_examples_and_a_good_one_all_of_them() -> None
     assert ScoringOptions().chunk <= 16  # what the first look costs at least
 
 
+def test_looks_are_further_apart_the_more_has_been_seen() -> None:
+    scorer, superset, _ = _scorer(options=replace(OPTIONS, chunk=4), count=200)
+    stop = _Recording(99)
+    scorer.score(_all(superset, ROUGH), stop)
+    sizes = [len(each.examples) for each in stop.seen]
+    assert sizes == [4, 4, 4, 4, 4, 5, 6, 7, 9, 11, 14, 18, 22, 28, 35, 25]
+
+
 def test_a_weight_says_how_soon_an_example_tends_to_come() -> None:
     _, superset, data = _scorer()
     reference, weights = dense_logits(superset, data, OPTIONS), np.ones(len(data))

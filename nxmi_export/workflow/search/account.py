@@ -144,9 +144,11 @@ def _costs(problem: Problem, space: SearchSpace, candidate: Candidate) -> dict[s
 
 def _agreements(measured: Sequence[Measured]) -> dict[str, dict[str, Agreement]]:
     """How well each prediction orders all complete scores, and those that refinements proposed."""
-    refined = [each for each in measured if each.predicted_conditionally is not None]
+    told = [each for each in measured if each.predicted_conditionally is not None]
+    if len(told) == len(measured):
+        return {"all": _agreement(measured, _PREDICTIONS)}
     found = {"all": _agreement(measured, _PREDICTIONS[:2])}
-    return {**found, "refinements": _agreement(refined, _PREDICTIONS)} if refined else found
+    return {**found, "refinements": _agreement(told, _PREDICTIONS)} if told else found
 
 
 def _agreement(measured: Sequence[Measured], names: Sequence[str]) -> dict[str, Agreement]:

@@ -44,7 +44,7 @@ __all__ = ["Problem", "Ready"]
 
 Tell = Callable[[Progress], None]
 
-_FORMAT = "3"  # raised whenever a score, or which candidates there are, comes about otherwise
+_FORMAT = "4"  # raised whenever a score, or which candidates there are, comes about otherwise
 # Of a request, what decides scores, or which there are, and is not in the training's fingerprint.
 _DECISIVE = (
     *("per", "projection", "objective", "keep", "error", "proposals", "refinements"),

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from nxmi_export.search.conditional import Marginals, changes_of, improvements
+from nxmi_export.search.conditional import Marginals, improvements
 from nxmi_export.search.progress import SolutionFound, StageBegun
 from nxmi_export.search.score import Score
-from nxmi_export.search.sensitivity import Probe, Sensitivity
 from nxmi_export.search.space import Candidate, schemes_of
 from nxmi_export.workflow.search.stages import Stage, StageResult
 
@@ -36,7 +35,8 @@ def _round(
     centre: Candidate,
     number: int,
 ) -> StageResult:
-    marginals = _marginals(stage, found, centre, number)
+    stage.tell(StageBegun(f"measuring single changes of the best so far, round {number}"))
+    [marginals] = stage.marginals(found.space, (centre,), refinement=number)
     proposed = stage.of_main(lambda: _proposed(stage, marginals, {*found.scores, *others}))
     more = stage.scored(found.sensitivities, proposed, before=found.scores, refinement=number)
     predicted = {each: marginals.predicted(each) for each in proposed}
@@ -46,25 +46,6 @@ def _round(
         scores={**found.scores, **more},
         conditional={**found.conditional, **predicted},
     )
-
-
-def _marginals(stage: Stage, found: StageResult, centre: Candidate, number: int) -> Marginals:
-    stage.tell(StageBegun(f"measuring single changes of the best so far, round {number}"))
-    prober = stage.prober(found.space)
-
-    def hear(probe: Probe, each: Sensitivity) -> None:
-        if stage.journal is not None:
-            stage.journal.add_marginal(centre, probe, each)
-
-    measured = stage.measured(
-        "layer",
-        changes_of(found.space, centre),
-        lambda probe: prober.measure(probe, centre),
-        known=stage.known.marginals.get(centre, {}),
-        hear=hear,
-        refinement=number,
-    )
-    return Marginals(found.space, centre, measured)
 
 
 def _proposed(stage: Stage, marginals: Marginals, known: set[Candidate]) -> tuple[Candidate, ...]:

@@ -67,7 +67,7 @@ class SearchRequest:
     keep: int = 5
     error: float = 0.05
     proposals: int = 20  # of the solver, to be scored
-    refinements: int = 2  # rounds of single changes measured around the best so far; 0: none
+    refinements: int = 6  # rounds of single changes measured around the best so far; 0: none
     probe_examples: int = 64  # of the slice, for the sensitivities
     holdout: float = 0.1  # share of the train split
     slice_limit: int | None = 512  # examples of it at most; None: all

@@ -27,7 +27,8 @@ class Measured:
     metric: float | None  # the task's primary one; None where it is no number
     predicted: float  # what the sensitivities add up to
     predicted_with_interactions: float  # the same and what changes do to each other
-    # from single changes of the best when it was proposed; None: no refinement proposed it
+    # from single changes of uniform configurations, or per layer of the best when it was proposed;
+    # None: no refinement proposed it
     predicted_conditionally: float | None = None
 
 

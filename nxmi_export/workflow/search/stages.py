@@ -1,12 +1,13 @@
 """A problem and what is ready for it in; sensitivities and scores, journalled and reported, out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
 from nxmi_export.compression.training.processes import told_by_all
-from nxmi_export.search.per_component import promising
+from nxmi_export.search.conditional import Marginals, changes_of
+from nxmi_export.search.per_component import centres, promising
 from nxmi_export.search.per_layer import Proposals, proposals
 from nxmi_export.search.program import THOROUGH
 from nxmi_export.search.progress import (
@@ -31,6 +32,7 @@ from nxmi_export.workflow.search.prepare import Problem, Ready
 __all__ = ["Stage", "StageResult"]
 
 Found = TypeVar("Found")
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class StageResult:
     candidates: tuple[Candidate, ...]
     scores: dict[Candidate, Score]
     selection: Selection
-    # Of each candidate that a refinement proposed, the divergence it was proposed for.
+    # What single changes of other candidates predict of the divergence: of each configuration per
+    # component, by which they are ordered, and per layer of each that a refinement proposed.
     conditional: dict[Candidate, float] = field(default_factory=dict)
     gap: float | None = None  # of the solver's optimum, as in `Solution`; None: no solver was asked
 
@@ -69,10 +72,17 @@ class Stage:
 
     def per_component(self) -> StageResult:
         """Score every configuration within the budget, the most promising first."""
-        sensitivities = self.sensitivities("component")
+        sensitivities, promised = self.sensitivities("component"), self.promising()
+        found = self._search("component", sensitivities, tuple(promised))
+        return replace(found, conditional=promised)
+
+    def promising(self) -> dict[Candidate, float]:
+        """Every configuration per component within the budget, in the order of their scoring."""
+        space, budget = self.problem.spaces["component"], self.problem.budget
+        self.tell(StageBegun("measuring single changes of uniform configurations"))
+        around = self.marginals(space, centres(space, budget))
         self.tell(StageBegun("listing the configurations within the budget"))
-        candidates = self.of_main(lambda: promising(sensitivities, self.problem.budget))
-        return self._search("component", sensitivities, candidates)
+        return self.of_main(lambda: promising(around, budget))
 
     def per_layer(self, before: StageResult | None) -> StageResult:
         """Score what solver and descent propose; `before` is the search per component."""
@@ -91,6 +101,7 @@ class Stage:
                 sensitivities,
                 self.problem.budget,
                 request.proposals,
+                included=centres(space, self.problem.budget),
                 starts=starts,
                 known=seen,
                 on_found=lambda n: self.tell(SolutionFound("proposals", n, request.proposals)),
@@ -115,28 +126,61 @@ class Stage:
     def measured(
         self,
         origin: Origin,
-        items: Sequence[Probe],
-        work: Callable[[Probe], Sensitivity],
+        items: Sequence[Item],
+        work: Callable[[Item], Sensitivity],
         *,
-        known: Mapping[Probe, Sensitivity],
-        hear: Callable[[Probe, Sensitivity], None],
+        known: Mapping[Item, Sensitivity],
+        hear: Callable[[Item, Sensitivity], None],
         refinement: int = 0,
-    ) -> dict[Probe, Sensitivity]:
+        uniform: bool = False,
+    ) -> dict[Item, Sensitivity]:
         """What `work` finds of each of `items`; the processes share them out and all are told.
 
         `hear` hears of each in the main process.
         """
         number = reused = 0
 
-        def on_result(probe: Probe, found: Sensitivity) -> None:
+        def on_result(item: Item, found: Sensitivity) -> None:
             nonlocal number, reused
-            hear(probe, found)
-            number, reused = number + 1, reused + (probe in known)
-            self.tell(SensitivityDone(origin, number, len(items), reused, refinement))
+            hear(item, found)
+            number, reused = number + 1, reused + (item in known)
+            self.tell(SensitivityDone(origin, number, len(items), reused, refinement, uniform))
 
         return shared_out(
             items, work, known=known, accelerator=self.problem.accelerator, on_result=on_result
         )
+
+    def marginals(
+        self, space: SearchSpace, centres: Sequence[Candidate], *, refinement: int = 0
+    ) -> tuple[Marginals, ...]:
+        """Every single change of each of `centres`, measured, journalled and told.
+
+        They are uniform ones unless a round of `refinement` asks.
+        """
+        prober, known = self.prober(space), self.known.marginals
+        items = [(centre, probe) for centre in centres for probe in changes_of(space, centre)]
+
+        def hear(item: tuple[Candidate, Probe], found: Sensitivity) -> None:
+            if self.journal is not None:
+                self.journal.add_marginal(*item, found)
+
+        measured = self.measured(
+            space.granularity,
+            items,
+            lambda item: prober.measure(item[1], item[0]),
+            known={
+                (centre, probe): known[centre][probe]
+                for centre, probe in items
+                if probe in known.get(centre, {})
+            },
+            hear=hear,
+            refinement=refinement,
+            uniform=not refinement,
+        )
+        of_centre: dict[Candidate, dict[Probe, Sensitivity]] = {each: {} for each in centres}
+        for (centre, probe), each in measured.items():
+            of_centre[centre][probe] = each
+        return tuple(Marginals(space, centre, found) for centre, found in of_centre.items())
 
     def scored(
         self,
