@@ -1,6 +1,7 @@
 """The latency options of a search in, its `LatencyRequest` out."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
     # It loads torch, and --help should not.
     from nxmi_export.workflow.search import LatencyRequest
 
-__all__ = ["LatencyBudget"]
+__all__ = ["OF_THE_CLOCK", "LatencyBudget"]
 
+OF_THE_CLOCK = ("batch", "sequence", "threads")  # what latencies are measured or looked up for
 _TIME = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(x|ms|s)")
 _SECONDS = {"ms": 1e-3, "s": 1.0}
 
@@ -28,10 +30,10 @@ class LatencyBudget:
     sequence: int  # tokens
     threads: int | None
 
-    def check(self, target: float | None) -> None:
+    def check(self, target: float | None, stated: Sequence[str] = ()) -> None:
         """Refuse what says too little, or the same thing twice; `target` is the size asked for.
 
-        Raises UsageError.
+        `stated` are those of `OF_THE_CLOCK` that were given. Raises UsageError.
         """
         if target is None and self.time is None:
             raise UsageError(
@@ -49,6 +51,13 @@ class LatencyBudget:
             )
         if self.time is not None:
             self._check_time(self.time)
+        if stated and self.device is None and self.table is None:
+            raise UsageError(
+                f"--{stated[0]}",
+                expected="--device or --latency-table, whose latencies it is of",
+                found="neither",
+                remedy="add one of them, or leave it out",
+            )
 
     def request(self) -> "LatencyRequest | None":
         """None where nothing tells latencies; `check` has passed."""

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from nxmi_export.cli import search_options as given
 from nxmi_export.cli.console import ERRORS, RESULTS
-from nxmi_export.cli.latency_budget import LatencyBudget
+from nxmi_export.cli.latency_budget import OF_THE_CLOCK, LatencyBudget
 from nxmi_export.cli.processes import is_main_process, said_once_a_machine
 from nxmi_export.cli.search_display import live_display
 from nxmi_export.errors import UsageError
@@ -90,7 +90,7 @@ def search_command(
             "recipe_name": recipe if recipe in PRESETS else Path(recipe).stem,
         }
         budget = LatencyBudget(latency, device, latency_table, batch, sequence, threads)
-        budget.check(target)
+        budget.check(target, [name for name in OF_THE_CLOCK if _is_stated(context, name)])
         shown = live_display(shown=is_main_process(), metric=options["task"].primary_metric)
         with _resumable(options["output"]), shown as display:
             display.begin("loading PyTorch")
@@ -100,6 +100,11 @@ def search_command(
             result = search_model(request, display.hear)
         if result is not None:
             _show(result, request)
+
+
+def _is_stated(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @contextmanager

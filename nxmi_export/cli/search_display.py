@@ -1,5 +1,6 @@
 """The reports of a search in, a live screen or a few lines on standard error out."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, assert_never
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     # Its package loads torch, and --help should not.
     from nxmi_export.search import progress as reports
 
-__all__ = ["SearchDisplay", "live_display"]
+__all__ = ["QUIET", "SearchDisplay", "live_display"]
 
+QUIET = 60.0  # seconds without a word of how far it is, where no bar is seen
+_MINUTES = 90.0  # seconds that are told as minutes
 _SOLVER = {"proposals": "solving for candidates", "frontier": "solving for the frontier"}
 
 
@@ -32,7 +35,8 @@ def live_display(*, shown: bool, metric: str) -> AbstractContextManager["SearchD
 class SearchDisplay(Screen):
     """What the screen shows: the stage, a bar of each kind of work, the best so far.
 
-    `say` gets a line whenever another configuration becomes the best, and at the end of a search.
+    `say` gets a line whenever another configuration becomes the best, at the end of a search, and
+    once in `QUIET` how far the present work is.
     """
 
     def __init__(self, metric: str, say: Callable[[str], None] | None = None) -> None:
@@ -41,6 +45,7 @@ class SearchDisplay(Screen):
         self._scored: reports.CandidateScored | None = None
         self._best: str | None = None
         self._remarks: list[str] = []
+        self._counted = 0.0  # when how far it is was said last
 
     def hear(self, report: "reports.Progress") -> None:
         """Take in one report."""
@@ -60,6 +65,8 @@ class SearchDisplay(Screen):
                 self._move(what, report.number, report.total, report.reused)
             case reports.SolutionFound():
                 self._move(_SOLVER[report.purpose], report.number, report.total)
+            case reports.PointScored():
+                self._move("scoring, for the picture", report.number, report.total)
             case reports.CandidateScored():
                 what = f"scoring, per {report.origin}{_round(report.refinement)}"
                 self._move(what, report.number, report.total, report.reused)
@@ -82,12 +89,18 @@ class SearchDisplay(Screen):
         self.end()
         if what in self._works and reused < number:
             self._bars.update(self._works[what], completed=number, total=total)
+            if time.monotonic() - self._counted >= QUIET and number < total:
+                self._counted = time.monotonic()
+                left = self._bars.tasks[self._bars.task_ids.index(self._works[what])].time_remaining
+                told = "" if left is None else f", about {_duration(left)} left"
+                self._say(f"{what}: {number} of {total}{told}")
             return
         if what in self._works:
             self._bars.remove_task(self._works[what])
         begun = reused if reused == number else number - 1
         self._works[what] = self._bars.add_task(what, total=total, completed=begun)
         self._bars.update(self._works[what], completed=number)
+        self._counted = time.monotonic()
 
     def _hear_score(self, scored: "reports.CandidateScored") -> None:
         self._scored = scored
@@ -135,6 +148,10 @@ def _in_words(leader: "reports.Leader") -> str:
     told += [] if leader.metric is None else [f"metric {leader.metric:.4f}"]
     told += [] if leader.seconds is None else [f"latency {_latency(leader.seconds)}"]
     return f"{schemes_in_words(leader.schemes)} ({', '.join(told)})"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _MINUTES else f"{seconds / 60:.0f} min"
 
 
 def _round(refinement: int) -> str:

@@ -1,8 +1,8 @@
 """A finished search in, one self-contained SVG of what every size (or time) costs out.
 
-A panel each for size and latency: what the solver predicts to be the best at every size, what was
-measured, which candidates were kept, and what one scheme everywhere would cost. Another panel of
-the task's metric, where candidates were scored on all examples. Colours follow the reader's theme.
+A panel each of size and latency against the divergence, and against the task's metric: what the
+solver takes at every size, what else was scored, which candidates were kept, and what one scheme
+everywhere costs. All of it was scored on the whole slice. Colours follow the reader's theme.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,8 +11,6 @@ from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 from nxmi_export.glue import task_named
-from nxmi_export.recipe import Scheme
-from nxmi_export.recipe.scheme import DENSE_BITS
 from nxmi_export.report.palette import FONT, themed
 from nxmi_export.report.scatter_chart import Limit, Mark, Scatter, Series, scatter_elements
 from nxmi_export.report.schemes_in_words import schemes_in_words
@@ -80,7 +78,7 @@ def size_key(facts: Facts) -> Literal["nominal", "with_metadata"]:
 def _panels(facts: Facts) -> Iterator[Scatter]:
     """Those of which there is anything to show."""
     sweeps = [_by_size(facts), _by_latency(facts)]
-    panels = [_divergences(facts, sweep) for sweep in sweeps] + [_metrics(facts, sweeps[0])]
+    panels = [panel(facts, sweep) for panel in (_divergences, _metrics) for sweep in sweeps]
     for panel in panels:
         series = [each for each in panel.series if each.marks]
         if any(each.kind != "line" for each in series):
@@ -132,49 +130,33 @@ def _milliseconds(entry: Facts) -> float | None:
 
 
 def _divergences(facts: Facts, sweep: _Sweep) -> Scatter:
-    series = [
-        Series("best, predicted", "line", sweep.marks(sweep.frontier, "predicted", positive=True)),
-        Series("measured", "cloud", sweep.marks(facts["measured"], "divergence", positive=True)),
-        Series(
-            "one scheme, predicted",
-            "labelled",
-            [
-                replace(mark, label=each["scheme"])
-                for each in _uniform(facts)
-                for mark in sweep.marks([each], "predicted", positive=True)
-            ],
-        ),
-        Series("ranked", "numbered", sweep.marks(facts["ranked"], "divergence", positive=True)),
-    ]
+    series = _series(facts, sweep, "divergence", positive=True)
     return Scatter(divergence_in_words(facts), sweep.across, series, sweep.limits, logarithmic=True)
 
 
 def _metrics(facts: Facts, sweep: _Sweep) -> Scatter:
-    series = [
-        Series("measured", "cloud", sweep.marks(facts["measured"], "metric", positive=False)),
-        Series("ranked", "numbered", sweep.marks(facts["ranked"], "metric", positive=False)),
-    ]
+    series = _series(facts, sweep, "metric", positive=False)
     dense = facts["dense"]["metric"]
     limits = [] if dense is None else [Limit("dense model", "y", dense, dotted=True)]
     title = f"{facts['primary_metric']}, before training"
     return Scatter(title, sweep.across, series, [*sweep.limits, *limits])
 
 
-def _uniform(facts: Facts) -> Iterator[Facts]:
-    """One scheme everywhere: its size, and the sum of what it costs in every group alone."""
-    # Of the search that the frontier is of: sums over other groups differ.
-    for groups in list(facts["sensitivities"].values())[-1:]:
-        common = set.intersection(*(set(options) for options in groups.values()))
-        for text in sorted(common):
-            scheme = Scheme.parse(text)
-            yield {
-                "scheme": text,
-                "schemes": dict.fromkeys(groups, text),
-                "nominal": scheme.nominal_bits / DENSE_BITS,
-                "with_metadata": scheme.bits_with_metadata / DENSE_BITS,
-                "seconds": None,
-                "predicted": sum(options[text]["divergence"] for options in groups.values()),
-            }
+def _series(facts: Facts, sweep: _Sweep, y: str, *, positive: bool) -> list[Series]:
+    return [
+        Series("the solver's choice", "line", sweep.marks(sweep.frontier, y, positive=positive)),
+        Series("scored", "cloud", sweep.marks(facts["measured"], y, positive=positive)),
+        Series(
+            "one scheme",
+            "labelled",
+            [
+                replace(mark, label=each["scheme"])
+                for each in facts["uniform"]
+                for mark in sweep.marks([each], y, positive=positive)
+            ],
+        ),
+        Series("ranked", "numbered", sweep.marks(facts["ranked"], y, positive=positive)),
+    ]
 
 
 def _told(entry: Facts) -> str:

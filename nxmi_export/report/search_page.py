@@ -12,7 +12,7 @@ from typing import Any
 from nxmi_export.report.palette import FONT, themed
 from nxmi_export.report.pareto_chart import NARROW, divergence_in_words, pareto_chart
 from nxmi_export.report.scheme_map import MAP_STYLE, by_block, scheme_map
-from nxmi_export.report.search_tables import FOUND_BY
+from nxmi_export.report.search_tables import FOUND_BY, agreement_in_words
 
 __all__ = ["search_page"]
 
@@ -102,10 +102,10 @@ def _opening(facts: Facts) -> Iterator[str]:
 
 def _reading(facts: Facts) -> Iterator[str]:
     yield (
-        '<p class="quiet">Sizes are shares of the encoder linears in float32. Marks of measured '
-        "configurations were scored on every example, without training; the line is what the "
-        "solver predicts from each linear's cost alone. The lower, the closer to the dense model."
-        "</p>"
+        '<p class="quiet">Sizes are shares of the encoder linears in float32. Every mark was '
+        "scored on the whole slice, without training; the line is what the solver takes at each "
+        "size or latency, by what each scheme costs alone. The lower the divergence, the closer to "
+        "the dense model.</p>"
     )
     for origin, stops in facts["stops"].items():
         yield (
@@ -113,6 +113,13 @@ def _reading(facts: Facts) -> Iterator[str]:
             f"{FOUND_BY[origin]}, {stops['stopped']} of them given up early; "
             f"{_share(stops['examples'], stops['examples_possible'])} of the examples needed; "
             f"probability that this lost one of the best: at most {stops['error']:g}.</p>"
+        )
+
+    for origin, sets in facts["agreement"].items():
+        told = "; ".join(map(agreement_in_words, sets.items()))
+        yield (
+            f'<p class="quiet">How predictions per {origin} order what was scored completely: '
+            f"{told}.</p>"
         )
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from nxmi_export.report.pareto_chart import size_key
 from nxmi_export.report.schemes_in_words import schemes_in_words
 
-__all__ = ["FOUND_BY", "ranked_table", "search_summary_table"]
+__all__ = ["FOUND_BY", "agreement_in_words", "ranked_table", "search_summary_table"]
 
 Facts = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ def search_summary_table(facts: Facts, files: Mapping[str, str]) -> Table:
             "latency", escape(f"{facts['latency']['source']}, {facts['latency']['device']}")
         )
     for origin, sets in facts["agreement"].items():
-        table.add_row(f"predicted per {origin}", "; ".join(map(_agreement, sets.items())))
+        table.add_row(f"predicted per {origin}", "; ".join(map(agreement_in_words, sets.items())))
     for remark in facts["remarks"]:
         table.add_row("note", escape(remark))
     table.add_row("took", f"{facts['seconds']:.0f} s")
@@ -78,7 +78,7 @@ def search_summary_table(facts: Facts, files: Mapping[str, str]) -> Table:
     return table
 
 
-def _agreement(named: tuple[str, Mapping[str, Any]]) -> str:
+def agreement_in_words(named: tuple[str, Mapping[str, Any]]) -> str:
     """As in "all 20: Spearman 0.31 as a sum, 0.45 with interactions"."""
     which, found = named
     count = next(iter(found.values()))["configurations"]

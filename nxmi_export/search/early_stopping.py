@@ -110,7 +110,8 @@ class MetricStop:
         of_classes = bool({"f1", "matthews"}.intersection(task.metrics))
         classes = range(len(task.labels)) if of_classes else ()
         everything = np.ones(len(labels), np.bool_)
-        self._strata = [labels == each for each in classes] or [everything]
+        # A small slice may lack a class.
+        self._strata = [labels == each for each in classes if each in labels] or [everything]
         self._seen = [0] * len(self._strata)
         self._right = [0] * len(self._strata)
         self._looks = 0

@@ -119,7 +119,7 @@ def _moves(
         moving = logits - logits[:, :1] if classes else logits
     taken = [(name, x, y) for name, each in calls.items() for x, y in each]
     found = {key: np.zeros(logits.shape) for key in changes}
-    for column in range(int(classes), logits.shape[1]):
+    for column in range(int(classes), logits.shape[1]) if taken else ():  # nothing but dense
         gradients = torch.autograd.grad(
             moving[:, column].sum(), [y for _, _, y in taken], retain_graph=True
         )

@@ -9,6 +9,7 @@ __all__ = [
     "Leader",
     "LinearPrepared",
     "Origin",
+    "PointScored",
     "Progress",
     "Remark",
     "SensitivityDone",
@@ -64,6 +65,14 @@ class SolutionFound:
 
 
 @dataclass(frozen=True)
+class PointScored:
+    """One configuration of the picture was scored on all examples."""
+
+    number: int  # from 1
+    total: int
+
+
+@dataclass(frozen=True)
 class Leader:
     """One of the best configurations so far, scored on the whole slice."""
 
@@ -90,4 +99,12 @@ class CandidateScored:
     refinement: int = 0  # the round that proposed it, from 1; 0: none
 
 
-Progress = StageBegun | Remark | LinearPrepared | SensitivityDone | SolutionFound | CandidateScored
+Progress = (
+    StageBegun
+    | Remark
+    | LinearPrepared
+    | SensitivityDone
+    | SolutionFound
+    | PointScored
+    | CandidateScored
+)

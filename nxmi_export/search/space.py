@@ -89,7 +89,7 @@ class SearchSpace:
         """The space of `model`; a scheme is an option where its pattern divides every input width.
 
         Raises UnsupportedModel for an unknown architecture, and UsageError for no schemes at all,
-        one that is given twice, or a linear that none of them fits.
+        one that is given twice, a linear that none of them fits, or one that fits no linear.
         """
         _check_schemes(schemes)
         members: dict[str, list[str]] = {}
@@ -97,8 +97,9 @@ class SearchSpace:
             for linear, components in block.linears.items():
                 name = linear if granularity == "layer" else _group_name(components)
                 members.setdefault(name, []).append(linear)
-        groups = (_group(model, name, linears, schemes) for name, linears in members.items())
-        return cls(granularity, tuple(groups))
+        groups = tuple(_group(model, name, linears, schemes) for name, linears in members.items())
+        _check_used(schemes, groups)
+        return cls(granularity, groups)
 
     @property
     def size(self) -> int:
@@ -246,6 +247,18 @@ def _check_schemes(schemes: tuple[Scheme, ...]) -> None:
             expected="at least one, each once",
             found=f"{_listed(twice)} twice" if twice else "none",
             remedy=f"name some of dense, {_listed(DEFAULT_SCHEMES)}",
+        )
+
+
+def _check_used(schemes: tuple[Scheme, ...], groups: tuple[Group, ...]) -> None:
+    """A scheme that is left out everywhere must not seem to have been searched."""
+    used = {scheme for group in groups for scheme in group.options}
+    if unused := [scheme for scheme in schemes if scheme not in used]:
+        raise UsageError(
+            "schemes of the search",
+            expected="each to fit the input width of some linear",
+            found=f"{_listed(unused)}, whose pattern divides none of them",
+            remedy="leave that out, or give a pattern such as 2:4",
         )
 
 

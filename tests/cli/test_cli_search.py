@@ -174,11 +174,26 @@ def test_latencies_from_two_sources(refused: Command, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["--batch", "--sequence", "--threads"])
+def test_what_belongs_to_latencies_without_any(option: str, refused: Command) -> None:
+    assert refused("--target", 0.1, option, 2) == (
+        f"{option}: expected --device or --latency-table, whose latencies it is of, found neither; "
+        "add one of them, or leave it out"
+    )
+
+
 def test_schemes_that_are_none(refused: Command) -> None:
     assert refused("--target", 0.1, "--schemes", "2:4,int9") == (
         "--schemes: expected schemes separated by commas, as in 2:4,int8,int4,2:4+int8,2:4+int4, "
         "found '2:4,int9'; 'int9' is not a scheme; "
         "write dense, N:M, int8, int4, N:M+int8 or N:M+int4"
+    )
+
+
+def test_a_scheme_that_fits_no_linear(refused: Command) -> None:
+    assert refused("--target", 0.3, "--schemes", "3:7,int8") == (
+        "schemes of the search: expected each to fit the input width of some linear, found 3:7, "
+        "whose pattern divides none of them; leave that out, or give a pattern such as 2:4"
     )
 
 
@@ -211,6 +226,41 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded_by("search", "--help") & (HEAVY | ENGINES) == set()
 
 
+def _launched(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """A search in two processes, each with as many threads as this one, which it is bound to."""
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    return subprocess.run(
+        [*launcher, "-m", "nxmi_export", "search", *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["finished", "another search"])
+def test_what_one_process_alone_can_refuse_is_said_once_under_torchrun(
+    state: str, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "found"
+    folder.mkdir()
+    if state == "finished":
+        (folder / "search.json").write_text("{}")
+        sentence, options = f"{folder}: expected a folder without a search in it", []
+    else:
+        header = json.dumps({"event": "search", "fingerprint": {}})
+        (folder / "search.jsonl").write_text(f"{header}\n")
+        sentence, options = "expected the journal of this search", ["--resume"]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    launched = _launched(dense, "--data", data, "-o", folder, *options, *QUICK)
+    assert launched.returncode != 0
+    assert launched.stderr.count(sentence) == 1
+    assert "internal error" not in launched.stderr
+    left = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
+    assert left == before
+
+
 @pytest.mark.slow
 def test_torchrun_finds_what_one_process_finds(
     nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
@@ -218,18 +268,7 @@ def test_torchrun_finds_what_one_process_finds(
     alone = tmp_path / "alone"
     assert nxmi_export("search", dense, "--data", data, "-o", alone, *QUICK).code == 0
     together = tmp_path / "together"
-    launched = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-            *("-m", "nxmi_export", "search", str(dense), "--data", str(data), "-o", str(together)),
-            *map(str, QUICK),
-        ],
-        # as many threads as this process has, which a search is bound to
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    launched = _launched(dense, "--data", data, "-o", together, *QUICK)
     assert launched.returncode == 0, launched.stderr
     assert launched.stdout.count("train the best with") == 1
     expected, found = without_time(alone), without_time(together)

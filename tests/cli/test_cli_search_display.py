@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from nxmi_export.cli import screen
-from nxmi_export.cli.search_display import SearchDisplay, live_display
+from nxmi_export.cli.search_display import QUIET, SearchDisplay, live_display
 from nxmi_export.search.progress import (
     CandidateScored,
     Leader,
@@ -145,3 +145,18 @@ def test_it_is_drawn_on_a_terminal_by_the_process_that_speaks(
     with live_display(shown=wanted, metric="accuracy") as display:
         display.hear(scored(1))
     assert ("1/100" in drawn.getvalue()) is (terminal and wanted)
+
+
+def test_without_a_terminal_it_says_now_and_then_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, said = 0.0, list[str]()
+    monkeypatch.setattr("nxmi_export.cli.search_display.time.monotonic", lambda: now)
+    display = SearchDisplay("accuracy", said.append)
+    for number in range(1, 101):
+        display.hear(SensitivityDone("layer", number, 100, reused=0))
+        now += QUIET / 20
+    counts = [line.split(": ")[1].split(",")[0] for line in said]
+    assert counts == ["21 of 100", "41 of 100", "61 of 100", "81 of 100"]
+    assert all(line.startswith("one at a time, per layer: ") for line in said)
+    assert said[-1].endswith(" left")

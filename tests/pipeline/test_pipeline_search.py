@@ -240,6 +240,19 @@ def test_per_component_those_come_first_that_changes_of_uniform_ones_predict_to_
     }
 
 
+def test_the_picture_shows_scores_of_the_whole_slice(finished: Finished) -> None:
+    measured = {tuple(each["schemes"].values()): each for each in finished.facts["measured"]}
+    drawn = [*finished.facts["frontier"], *finished.facts["uniform"]]
+    assert {each["scheme"] for each in finished.facts["uniform"]} == set(map(str, SCHEMES))
+    again = [each for each in drawn if tuple(each["schemes"].values()) in measured]
+    assert again
+    for each in again:
+        expected = measured[tuple(each["schemes"].values())]
+        names = ("divergence", "metric", "nominal", "with_metadata", "seconds")
+        assert all(each[name] == expected[name] for name in names)
+    assert all(each["divergence"] > 0 and each["seconds"] > 0 for each in drawn)
+
+
 def test_refinements_measure_single_changes_of_the_best_and_score_near_it(
     finished: Finished,
 ) -> None:

@@ -16,6 +16,7 @@ from nxmi_export.workflow.search.result import (
     Ranked,
     SearchResult,
     StopStatistics,
+    Uniform,
 )
 
 SCHEMES = ("2:4", "int8", "int4", "2:4+int8", "2:4+int4")
@@ -103,6 +104,7 @@ def search_result(
         winners=origins,
         measured=tuple(found),
         frontier=tuple(_frontier(latency=latency)),
+        uniform=tuple(_uniform(latency=latency)),
         sensitivities={"layer": _sensitivities()},
         agreement={
             "component": {
@@ -156,8 +158,27 @@ def _frontier(*, latency: bool) -> list[FrontierPoint]:
             stored = 0.094 + 0.022 * place
             seconds = 0.004 + 0.01 * stored if latency else None
             predicted = 0.05 * 0.55**place
-            points.append(FrontierPoint(swept, stored, stored, seconds, predicted, _SOME))
+            measured = 2 * predicted, 0.88 - predicted
+            points.append(
+                FrontierPoint(swept, stored, stored, seconds, predicted, *measured, _SOME)
+            )
     return points
+
+
+def _uniform(*, latency: bool) -> list[Uniform]:
+    every = (measured("layer", (text,) * len(LINEARS), latency=latency) for text in SCHEMES)
+    return [
+        Uniform(
+            scheme=text,
+            schemes=each.schemes,
+            nominal=each.nominal,
+            with_metadata=each.with_metadata,
+            seconds=each.seconds,
+            divergence=COSTS[text],
+            metric=each.metric,
+        )
+        for text, each in zip(SCHEMES, every, strict=True)
+    ]
 
 
 def _table() -> dict[str, Any]:

@@ -242,6 +242,14 @@ def test_a_tie_of_the_metric_is_not_stopped() -> None:
     assert MetricStop(labels, task, 0.75 + 1e-9, 0.05).add(outcomes)
 
 
+def test_a_slice_without_one_of_the_classes_is_limited_by_the_others() -> None:
+    task, labels = task_named("mrpc"), np.ones(6, np.int64)
+    outcomes = _outcomes(np.arange(6), np.array([0, 0, 0, 0, 0, 1]))
+    stop = MetricStop(labels, task, 0.9, 0.05)
+    assert stop.add(outcomes)
+    assert stop.upper_limit() == pytest.approx(_metric(task, labels, outcomes))
+
+
 def test_accuracy_of_three_classes_is_limited_too() -> None:
     task, generator = task_named("mnli"), np.random.default_rng(2)
     labels = generator.integers(0, 3, 300)

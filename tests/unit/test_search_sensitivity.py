@@ -4,12 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from transformers import PreTrainedModel
 
 from nxmi_export.compression.encoder_layout import layout_of
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import Recipe, Scheme
+from nxmi_export.search.conditional import Marginals, changes_of, predicted
 from nxmi_export.search.fisher import curvature
 from nxmi_export.search.score import Scorer, ScoringOptions, dense_logits, divergences
 from nxmi_export.search.sensitivity import Probe, Prober, Sensitivities, Sensitivity, probes
@@ -130,6 +132,40 @@ def test_a_probe_is_the_dense_model_with_one_group_changed(task: str) -> None:
         ]
         rise = float(losses[0] - losses[1])
     assert found.loss == pytest.approx(rise, rel=1e-3, abs=1e-7)
+
+
+def test_changes_of_uniform_candidates_order_others_better_than_changes_of_the_dense_model() -> (
+    None
+):
+    model, data, base = _model(), toy_data(40), Recipe()
+    schemes = tuple(map(Scheme.parse, ("2:4", "int8", "int4", "2:4+int8")))
+    space = SearchSpace.of(model, "component", schemes)
+    options = dict.fromkeys(_linears(model), schemes)
+    prepared = variants(model, options, base, toy_data(16), "magnitude")
+    superset = Superset(model, base, prepared, toy_data(16))
+    reference = dense_logits(superset, data, OPTIONS)
+    scorer = Scorer(superset, data, reference, OPTIONS)
+    prober = Prober(scorer, space, data.dataset, reference, len(data))
+    around = [
+        Marginals(space, centre, {x: prober.measure(x, centre) for x in changes_of(space, centre)})
+        for centre in space.uniforms()
+    ]
+    alone = {each: prober.measure(each).divergence for each in probes(space)}
+    rng = np.random.default_rng(0)
+    names = [group.name for group in space.groups]
+    drawn = [space.random(rng, lambda each: True) for _ in range(60)]
+    truth = [scorer.score(schemes_of(space, each)).divergence for each in drawn]
+    sums = [sum(alone[each] for each in map(Probe, names, one.schemes)) for one in drawn]
+    by_sum = spearmanr(sums, truth).statistic
+    by_changes = spearmanr([predicted(around, each) for each in drawn], truth).statistic
+    assert by_changes > 0.8 > by_sum
+
+
+def test_the_dense_model_alone_has_no_curvature() -> None:
+    model, data = _model(), toy_data(8)
+    nothing = variants(model, dict.fromkeys(_linears(model), (DENSE,)), Recipe(), data, "magnitude")
+    found = curvature(model, nothing, data, ALONE)
+    assert found.together([(name, "dense") for name in _linears(model)]) == 0.0
 
 
 def _made_up() -> Sensitivities:

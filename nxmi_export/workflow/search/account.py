@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from nxmi_export.workflow.search.result import (
     Ranked,
     SearchResult,
     StopStatistics,
+    Uniform,
 )
 from nxmi_export.workflow.search.stages import StageResult
 
-__all__ = ["account"]
+__all__ = ["Picture", "account"]
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy")
 _PREDICTIONS = ("predicted", "predicted_with_interactions", "predicted_conditionally")
@@ -47,11 +49,20 @@ _OPTIONS = (
 )
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn beside the configurations that a search ranked, of the last search's space."""
+
+    optima: Sequence[Optimum]
+    uniform: Sequence[Candidate]  # one scheme everywhere
+    scores: Mapping[Candidate, Score]  # of both, complete
+
+
 def account(
     problem: Problem,
     ready: Ready,
     stages: Sequence[StageResult],
-    frontier: Sequence[Optimum],
+    picture: Picture,
     *,
     begun: float,
 ) -> tuple[SearchResult, dict[str, Recipe]]:
@@ -81,7 +92,8 @@ def account(
         ranked=tuple(ranked[place] for place in range(min(request.keep, len(entries)))),
         winners={origin: ranked[place] for origin, place in winners.items()},
         measured=tuple(measured),
-        frontier=tuple(_point(problem, last.space, each) for each in frontier),
+        frontier=tuple(_point(problem, last.space, each, picture) for each in picture.optima),
+        uniform=tuple(_uniform(problem, last.space, each, picture) for each in picture.uniform),
         sensitivities={stage.origin: _sensitivities(stage) for stage in stages},
         stops={stage.origin: _stops(problem, stage) for stage in stages},
         agreement={
@@ -186,13 +198,33 @@ def _dense(problem: Problem, ready: Ready) -> dict[str, float | None]:
     }
 
 
-def _point(problem: Problem, space: SearchSpace, optimum: Optimum) -> FrontierPoint:
+def _point(
+    problem: Problem, space: SearchSpace, optimum: Optimum, picture: Picture
+) -> FrontierPoint:
     return FrontierPoint(
         swept=optimum.swept,
-        **_costs(problem, space, optimum.candidate),
         predicted=optimum.predicted,
-        schemes=_schemes(space, optimum.candidate),
+        **_drawn(problem, space, optimum.candidate, picture),
     )
+
+
+def _uniform(
+    problem: Problem, space: SearchSpace, candidate: Candidate, picture: Picture
+) -> Uniform:
+    return Uniform(scheme=candidate.schemes[0], **_drawn(problem, space, candidate, picture))
+
+
+def _drawn(
+    problem: Problem, space: SearchSpace, candidate: Candidate, picture: Picture
+) -> dict[str, Any]:
+    score = picture.scores[candidate]
+    assert score.metric is not None  # it is complete
+    return {
+        **_costs(problem, space, candidate),
+        "divergence": score.divergence,
+        "metric": _number(score.metric),
+        "schemes": _schemes(space, candidate),
+    }
 
 
 def _schemes(space: SearchSpace, candidate: Candidate) -> dict[str, str]:

@@ -168,12 +168,14 @@ def _check_same(path: Path, header: Entry, wanted: Mapping[str, str]) -> None:
     found: Mapping[str, str] = header["fingerprint"]
     different = [name for name in wanted if found.get(name) != wanted[name]]
     if different:
+        # A launcher sets them unasked.
+        threads = ", OMP_NUM_THREADS among them," if "threads" in different else ""
         raise UsageError(
             path,
             expected=f"the journal of this search ({_told(different, wanted)})",
             found=f"that of another ({_told(different, found)})",
-            remedy="resume with the settings it was made with, or pass --overwrite without "
-            "--resume to start anew",
+            remedy=f"resume with the settings it was made with{threads or ','} or pass --overwrite "
+            "without --resume to start anew",
         )
 
 

@@ -14,7 +14,12 @@ from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.compression import restore
 from nxmi_export.compression.training.fingerprint import fingerprint
 from nxmi_export.compression.training.options import RunOptions
-from nxmi_export.compression.training.processes import share, share_weights, told_by_all
+from nxmi_export.compression.training.processes import (
+    failing_together,
+    share,
+    share_weights,
+    told_by_all,
+)
 from nxmi_export.errors import UsageError
 from nxmi_export.latency import LatencyTable
 from nxmi_export.recipe import Scheme
@@ -78,22 +83,24 @@ class Problem:
         data = SearchData.load(request, source)
         _check_counts(request)
         table = None
-        if accelerator.is_main_process:
-            table = latency_table(
-                request, source, model, outputs, lambda stage: tell(StageBegun(stage))
-            )
+        with failing_together(accelerator):
+            if accelerator.is_main_process:
+                table = latency_table(
+                    request, source, model, outputs, lambda stage: tell(StageBegun(stage))
+                )
         table = told_by_all(accelerator, table)[0]
         latency = None
         if table is not None and request.latency is not None:
             rows = request.latency.batch * request.latency.sequence
             latency = LatencyModel.of(model, table, request.recipe.placement, rows)
         budget = budget_of(request, latency)
-        try:
-            spaces, remarks = _spaces(request, model, budget)
-        except UsageError as refusal:
-            if accelerator.is_main_process and table is not None and table.source == "measured":
-                raise _with_kept_table(refusal, request, table, outputs) from refusal
-            raise
+        with failing_together(accelerator):
+            try:
+                spaces, remarks = _spaces(request, model, budget)
+            except UsageError as refusal:
+                if accelerator.is_main_process and table is not None and table.source == "measured":
+                    raise _with_kept_table(refusal, request, table, outputs) from refusal
+                raise
         remarks += (*coverage(request, table), SLICE_REMARK)
         return cls(
             request, accelerator, source, model, data, spaces, table, latency, budget, remarks

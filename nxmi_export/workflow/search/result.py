@@ -8,7 +8,15 @@ from typing import Any
 from nxmi_export.search.agreement import Agreement
 from nxmi_export.search.progress import Origin
 
-__all__ = ["SCHEMA", "FrontierPoint", "Measured", "Ranked", "SearchResult", "StopStatistics"]
+__all__ = [
+    "SCHEMA",
+    "FrontierPoint",
+    "Measured",
+    "Ranked",
+    "SearchResult",
+    "StopStatistics",
+    "Uniform",
+]
 
 SCHEMA = "nxmi-export/search/1"
 
@@ -43,13 +51,28 @@ class Ranked:
 
 @dataclass(frozen=True)
 class FrontierPoint:
-    """What the solver expects to lose at one size or latency; nothing here is measured."""
+    """What the solver takes at one size or latency, and what it costs on the whole slice."""
 
     swept: str  # "size" or "seconds": what was limited to draw this point
     nominal: float
     with_metadata: float
     seconds: float | None
-    predicted: float
+    predicted: float  # what the solver's sensitivities add up to
+    divergence: float
+    metric: float | None
+    schemes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """One scheme everywhere, within the budget or not, on the whole slice."""
+
+    scheme: str
+    nominal: float
+    with_metadata: float
+    seconds: float | None
+    divergence: float
+    metric: float | None
     schemes: Mapping[str, str]
 
 
@@ -79,6 +102,7 @@ class SearchResult:
     winners: Mapping[Origin, Ranked]  # the best of each search
     measured: tuple[Measured, ...]  # every complete score, best first
     frontier: tuple[FrontierPoint, ...]
+    uniform: tuple[Uniform, ...]  # of each scheme that fits everywhere
     # by search, group and scheme: what each costs alone, as {"divergence", "loss"}
     sensitivities: Mapping[Origin, Mapping[str, Mapping[str, Mapping[str, float]]]]
     stops: Mapping[Origin, StopStatistics]
@@ -108,6 +132,7 @@ class SearchResult:
             "winners": {origin: _ranked(each) for origin, each in self.winners.items()},
             "measured": [asdict(each) for each in self.measured],
             "frontier": [asdict(each) for each in self.frontier],
+            "uniform": [asdict(each) for each in self.uniform],
             "sensitivities": self.sensitivities,
             "stops": {origin: asdict(each) for origin, each in self.stops.items()},
             "agreement": {

@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from accelerate import Accelerator
 
 from nxmi_export.compression.training.processes import (
     check_precision,
+    failing_together,
     join_processes,
     told_by_all,
 )
 from nxmi_export.search.frontier import Optimum, frontier
 from nxmi_export.search.progress import Progress, Remark, SolutionFound, StageBegun
 from nxmi_export.sole_writer import sole_writer
-from nxmi_export.workflow.search.account import account
+from nxmi_export.workflow.search.account import Picture, account
 from nxmi_export.workflow.search.journal import Journal, Known
 from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.prepare import Problem, Ready
@@ -44,12 +45,14 @@ def search_model(
     begun = time.perf_counter()
     check_precision(request.precision)
     accelerator, outputs = join_processes(), Outputs(request.output)
-    if not accelerator.is_main_process:
-        return _search(request, outputs, accelerator, _silent, begun=begun)
-    outputs.make_folder()
-    with sole_writer(outputs.journal):
-        outputs.check(request)
-        return _search(request, outputs, accelerator, on_progress, begun=begun)
+    tell = on_progress if accelerator.is_main_process else _silent
+    with ExitStack() as stack:
+        with failing_together(accelerator):
+            if accelerator.is_main_process:
+                outputs.make_folder()
+                stack.enter_context(sole_writer(outputs.journal))
+                outputs.check(request)
+        return _search(request, outputs, accelerator, tell, begun=begun)
 
 
 def _search(
@@ -65,16 +68,19 @@ def _search(
     problem = Problem.open(request, outputs, accelerator, tell)
     for remark in problem.remarks:
         tell(Remark(remark))
-    journal = _journal(problem, outputs) if is_main else None
-    with journal or nullcontext():
+    with ExitStack() as stack:
+        journal = None
+        with failing_together(accelerator):
+            if is_main:
+                journal = stack.enter_context(_journal(problem, outputs))
         known: Known = told_by_all(accelerator, journal.known if journal else None)[0]
         ready = Ready.of(problem, tell)
-        stages = _stages(Stage(problem, ready, known, journal, tell))
+        stage = Stage(problem, ready, known, journal, tell)
+        stages = _stages(stage)
+        picture = _picture(stage, stages[-1])
         if not is_main:
             return None
-        result, recipes = account(
-            problem, ready, stages, _frontier(problem, stages[-1], tell), begun=begun
-        )
+        result, recipes = account(problem, ready, stages, picture, begun=begun)
         publish(outputs, result, recipes)
         return result
 
@@ -97,14 +103,23 @@ def _stages(stage: Stage) -> list[StageResult]:
     return done
 
 
-def _frontier(problem: Problem, last: StageResult, tell: OnProgress) -> tuple[Optimum, ...]:
-    tell(StageBegun("drawing the frontier"))
-    return frontier(
-        last.sensitivities,
-        metadata=problem.request.metadata,
-        latency=problem.latency,
-        on_found=lambda number, total: tell(SolutionFound("frontier", number, total)),
-    )
+def _picture(stage: Stage, last: StageResult) -> Picture:
+    """The solver's choices and the uniform ones, scored whatever the bar is."""
+    problem, tell = stage.problem, stage.tell
+
+    def solved() -> tuple[Optimum, ...]:
+        tell(StageBegun("drawing the frontier"))
+        return frontier(
+            last.sensitivities,
+            metadata=problem.request.metadata,
+            latency=problem.latency,
+            on_found=lambda number, total: tell(SolutionFound("frontier", number, total)),
+        )
+
+    optima, space = stage.of_main(solved), last.space
+    uniform = [each for each in space.uniforms() if len(set(each.schemes)) == 1]
+    scores = stage.in_full(space, [*(each.candidate for each in optima), *uniform])
+    return Picture(optima, uniform, scores)
 
 
 def _silent(progress: Progress) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from nxmi_export.compression.training.processes import told_by_all
+from nxmi_export.compression.training.processes import failing_together, told_by_all
 from nxmi_export.search.conditional import Marginals, changes_of
 from nxmi_export.search.per_component import centres, promising
 from nxmi_export.search.per_layer import Proposals, proposals
@@ -14,6 +14,7 @@ from nxmi_export.search.progress import (
     CandidateScored,
     Leader,
     Origin,
+    PointScored,
     Progress,
     Remark,
     SensitivityDone,
@@ -210,10 +211,37 @@ class Stage:
             before=before,
         )
 
+    def in_full(
+        self, space: SearchSpace, candidates: Sequence[Candidate]
+    ) -> dict[Candidate, Score]:
+        """The complete score of each of `candidates`; equals are scored once.
+
+        No journal holds them: where it has given one up, a resumed search must do so again.
+        """
+        items, number = tuple(dict.fromkeys(candidates)), 0
+        self.tell(StageBegun(f"scoring {len(items)} configurations for the picture"))
+
+        def on_result(candidate: Candidate, found: Score) -> None:
+            nonlocal number
+            number += 1
+            self.tell(PointScored(number, len(items)))
+
+        return shared_out(
+            items,
+            lambda candidate: self.ready.scorer.score(schemes_of(space, candidate)),
+            known={},
+            accelerator=self.problem.accelerator,
+            on_result=on_result,
+        )
+
     def of_main(self, find: Callable[[], Found]) -> Found:
         """What `find` returns in the main process, which alone calls it, in all of them."""
         accelerator = self.problem.accelerator
-        found: Found = told_by_all(accelerator, find() if accelerator.is_main_process else None)[0]
+        own: Found | None = None
+        with failing_together(accelerator):
+            if accelerator.is_main_process:
+                own = find()
+        found: Found = told_by_all(accelerator, own)[0]
         return found
 
     def selection(self, origin: Origin) -> Selection:
