@@ -181,7 +181,8 @@ def _legend_places(panel: Scatter, width: int) -> list[tuple[int, int, str]]:
     """Row, left edge in pixels and name of every entry; a row that is full begins another."""
     places: list[tuple[int, int, str]] = []
     row, x = 0, 8
-    for name in (*(each.name for each in panel.series), *(each.name for each in panel.limits)):
+    named = (*(each.name for each in panel.series), *(each.name for each in panel.limits))
+    for name in dict.fromkeys(named):
         taken = 24 + round(_LETTER * len(name)) + 16
         if x > 8 and x + taken > width:
             row, x = row + 1, 8

@@ -10,6 +10,8 @@ candidates to begin with; around the best one the solver may change a few groups
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 from nxmi_export.search.budget import Budget
 from nxmi_export.search.program import QUICK
@@ -17,7 +19,7 @@ from nxmi_export.search.sensitivity import Probe, Sensitivity
 from nxmi_export.search.solve import Near, solve
 from nxmi_export.search.space import Candidate, SearchSpace
 
-__all__ = ["RADII", "Marginals", "changes_of", "improvements", "predicted"]
+__all__ = ["RADII", "Additive", "Marginals", "changes_of", "improvements"]
 
 # Groups that the solver may change at a time. Fewer are predicted better, more may lead further;
 # under a full budget one change alone rarely fits, as what one group gains another has to give.
@@ -40,6 +42,31 @@ def changes_of(space: SearchSpace, centre: Candidate) -> tuple[Probe, ...]:
 
 
 @dataclass(frozen=True)
+class Additive:
+    """A prediction in which changes do not interact: it serves to order candidates.
+
+    Far from where the changes were measured it may even fall below 0.
+    """
+
+    base: float
+    changes: Mapping[tuple[str, str], float]  # by group and scheme
+
+    @classmethod
+    def mean(cls, others: Sequence[Self]) -> Self:
+        """The mean of several predictions of one space, itself one."""
+        changes = {
+            key: math.fsum(each.changes[key] for each in others) / len(others)
+            for key in others[0].changes
+        }
+        return cls(math.fsum(each.base for each in others) / len(others), changes)
+
+    def of(self, space: SearchSpace, candidate: Candidate) -> float:
+        """The divergence of `candidate`."""
+        pairs = zip(space.groups, candidate.schemes, strict=True)
+        return self.base + math.fsum(self.changes[group.name, text] for group, text in pairs)
+
+
+@dataclass(frozen=True)
 class Marginals:
     """All of `changes_of` around one candidate, measured."""
 
@@ -47,45 +74,32 @@ class Marginals:
     centre: Candidate
     measured: Mapping[Probe, Sensitivity]
 
+    @cached_property
+    def additive(self) -> Additive:
+        """What the changes add to the divergence of the centre; negative where they help."""
+        base = self.measured[changes_of(self.space, self.centre)[0]].divergence
+        changes = {
+            (group.name, text): 0.0
+            if text == present
+            else self.measured[Probe(group.name, text)].divergence - base
+            for group, present in zip(self.space.groups, self.centre.schemes, strict=True)
+            for text in group.by_text
+        }
+        return Additive(base, changes)
+
     @property
     def losses(self) -> dict[tuple[str, str], float]:
-        """By linear and scheme, what the change adds to the divergence; negative where it helps.
-
-        The linears of a group share it equally.
-        """
+        """By linear and scheme, what the change adds; a group's linears share it equally."""
         return {
-            (linear, text): self._of(group.name, text) / len(group.linears)
+            (linear, text): self.additive.changes[group.name, text] / len(group.linears)
             for group in self.space.groups
             for text in group.by_text
             for linear in group.linears
         }
 
     def predicted(self, candidate: Candidate) -> float:
-        """The divergence of `candidate` if its changes from the centre did not interact.
-
-        Far from the centre, below 0 even: it serves to order candidates.
-        """
-        names = (group.name for group in self.space.groups)
-        return self._at_centre + math.fsum(map(self._of, names, candidate.schemes))
-
-    def _of(self, group: str, text: str) -> float:
-        if text == self._present[group]:
-            return 0.0
-        return self.measured[Probe(group, text)].divergence - self._at_centre
-
-    @property
-    def _at_centre(self) -> float:
-        return self.measured[changes_of(self.space, self.centre)[0]].divergence
-
-    @property
-    def _present(self) -> dict[str, str]:
-        names = (group.name for group in self.space.groups)
-        return dict(zip(names, self.centre.schemes, strict=True))
-
-
-def predicted(around: Sequence[Marginals], candidate: Candidate) -> float:
-    """The mean of what those around several centres predict."""
-    return math.fsum(each.predicted(candidate) for each in around) / len(around)
+        """The divergence of `candidate` if its changes from the centre did not interact."""
+        return self.additive.of(self.space, candidate)
 
 
 def improvements(

@@ -44,7 +44,7 @@ class ScoringOptions:
     `order` gives for each label of the task the model's output; None: they agree.
     """
 
-    chunk: int = 8  # examples between two looks at the stop at least; see `_chunks`
+    chunk: int = 8  # examples between two looks at the stop at least; see `_places`
     batch_size: int = 32  # examples that run together at most, neighbours in length within a chunk
     seed: int = 0  # of the order of the examples
     precision: Literal["fp32", "bf16"] = "fp32"

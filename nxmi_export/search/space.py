@@ -27,6 +27,7 @@ __all__ = [
     "Granularity",
     "Group",
     "SearchSpace",
+    "check_used",
     "recipe_for",
     "schemes_of",
 ]
@@ -89,7 +90,7 @@ class SearchSpace:
         """The space of `model`; a scheme is an option where its pattern divides every input width.
 
         Raises UnsupportedModel for an unknown architecture, and UsageError for no schemes at all,
-        one that is given twice, a linear that none of them fits, or one that fits no linear.
+        one that is given twice, or a linear that none of them fits.
         """
         _check_schemes(schemes)
         members: dict[str, list[str]] = {}
@@ -97,9 +98,8 @@ class SearchSpace:
             for linear, components in block.linears.items():
                 name = linear if granularity == "layer" else _group_name(components)
                 members.setdefault(name, []).append(linear)
-        groups = tuple(_group(model, name, linears, schemes) for name, linears in members.items())
-        _check_used(schemes, groups)
-        return cls(granularity, groups)
+        groups = (_group(model, name, linears, schemes) for name, linears in members.items())
+        return cls(granularity, tuple(groups))
 
     @property
     def size(self) -> int:
@@ -250,9 +250,9 @@ def _check_schemes(schemes: tuple[Scheme, ...]) -> None:
         )
 
 
-def _check_used(schemes: tuple[Scheme, ...], groups: tuple[Group, ...]) -> None:
-    """A scheme that is left out everywhere must not seem to have been searched."""
-    used = {scheme for group in groups for scheme in group.options}
+def check_used(schemes: tuple[Scheme, ...], spaces: Iterable[SearchSpace]) -> None:
+    """Raise UsageError for a scheme that fits nowhere: it must not seem to have been searched."""
+    used = {scheme for space in spaces for group in space.groups for scheme in group.options}
     if unused := [scheme for scheme in schemes if scheme not in used]:
         raise UsageError(
             "schemes of the search",

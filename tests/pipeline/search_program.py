@@ -12,7 +12,12 @@ from pathlib import Path
 from nxmi_export.compression.training import join_processes
 from nxmi_export.glue import task_named
 from nxmi_export.recipe import ActivationSettings, Recipe, Scheme
-from nxmi_export.search.progress import CandidateScored, Progress, SensitivityDone
+from nxmi_export.search.progress import (
+    CandidateScored,
+    PointScored,
+    Progress,
+    SensitivityDone,
+)
 from nxmi_export.workflow.search import LatencyRequest, SearchRequest, search_model
 from tests.pipeline.forked import Ended, run_forked
 
@@ -55,18 +60,24 @@ def main(arguments: Sequence[str]) -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at-probe", type=int)
+    parser.add_argument("--kill-at-uniform", type=int)
     parser.add_argument("--kill-at-score", type=int, help="of the search per component")
     parser.add_argument("--kill-at-marginal", type=int)
     parser.add_argument("--kill-at-refined", type=int)
+    parser.add_argument("--kill-at-point", type=int)
     given = parser.parse_args(arguments)
 
     def on_progress(progress: Progress) -> None:
         match progress:
-            case SensitivityDone(origin="component", number=given.kill_at_probe):
+            case SensitivityDone(origin="component", number=given.kill_at_probe, uniform=False):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case SensitivityDone(uniform=True, number=given.kill_at_uniform):
                 os.kill(os.getpid(), signal.SIGKILL)
             case CandidateScored(origin="component", number=given.kill_at_score):
                 os.kill(os.getpid(), signal.SIGKILL)
             case SensitivityDone(refinement=1, number=given.kill_at_marginal):
+                os.kill(os.getpid(), signal.SIGKILL)
+            case PointScored(number=given.kill_at_point):
                 os.kill(os.getpid(), signal.SIGKILL)
             case CandidateScored(refinement=1, number=given.kill_at_refined):
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -371,6 +371,11 @@ def test_a_budget_that_only_layers_keep_is_searched_per_layer(
     assert result.stops["layer"].error == 0.05  # nothing is left for another search
     assert result.remarks[0].startswith("searched per layer alone, as per component it cannot be (")
     assert result.measured
+    assert latency.share is not None
+    for each in result.measured:
+        assert each.with_metadata <= target
+        assert each.seconds is not None
+        assert each.seconds <= latency.share * model.dense_seconds
 
 
 def test_a_ranked_recipe_is_ready_to_compress_with(finished: Finished, tmp_path: Path) -> None:
@@ -770,9 +775,11 @@ def test_a_search_killed_again_and_again_ends_with_the_same_result(
     whole, killed = finished.request.output, tmp_path / "killed"
     # Among probes one is killed below, and proposals are scores of layers as refined ones are.
     for kill in (
+        ("--kill-at-uniform", "9"),
         ("--kill-at-score", "30"),  # in the middle of a round
         ("--kill-at-marginal", "7"),
         ("--kill-at-refined", "2"),
+        ("--kill-at-point", "3"),
     ):
         died = run_search(dense, data, killed, "--resume", *kill)
         assert died.returncode == -signal.SIGKILL, died.stderr

@@ -40,7 +40,9 @@ def test_a_size_budget_has_a_panel_of_divergence_and_one_of_the_metric() -> None
 
 
 def test_latencies_have_a_panel_that_says_where_they_come_from() -> None:
-    assert texts(drawn(latency=True)).count("latency in ms, measured") == 2
+    found = texts(drawn(latency=True))
+    assert found.count("latency in ms, measured") == 2
+    assert found.count("dense model") == 3  # once in each legend but that of divergence by size
 
 
 def test_a_regression_is_not_told_in_nats() -> None:

@@ -10,7 +10,7 @@ from nxmi_export.search.space import Candidate, SearchSpace
 from tests.unit.made_up_sensitivities import made_up
 
 BUDGET = Budget(size=SizeBudget(0.125, metadata=True))
-SENSITIVITIES = made_up("layer", seed=3)
+SENSITIVITIES = made_up(seed=3)
 SPACE: SearchSpace = SENSITIVITIES.space
 CENTRE = solve(SPACE, SENSITIVITIES.losses, BUDGET)[0].candidate
 AT_CENTRE = 10.0

@@ -11,8 +11,9 @@ from nxmi_export.search.progress import CandidateScored, Origin
 from nxmi_export.search.ranking import Selection
 from nxmi_export.search.score import Score
 from nxmi_export.search.space import SearchSpace
+from nxmi_export.workflow.search.board import Board
 from nxmi_export.workflow.search.journal import Known
-from nxmi_export.workflow.search.stages import Stage, _Board
+from nxmi_export.workflow.search.stages import Stage
 from tests.tiny_models import tiny_model
 
 
@@ -64,7 +65,14 @@ def test_each_score_is_told_with_the_best_so_far_and_without_looking_at_all_of_t
         return ordered(selection, scores)
 
     monkeypatch.setattr(Selection, "ordered", counting)
-    board = _Board(stage, space, selection, len(scores), 0, before)
+    board = Board(
+        *(stage.problem, None, stage.known.scores["component"], told.append),
+        space=space,
+        selection=selection,
+        total=len(scores),
+        refinement=0,
+        best=before,
+    )
     for candidate, score in scores.items():
         board.add(candidate, score)
     assert [[each.name for each in report.leaders] for report in told] == expected

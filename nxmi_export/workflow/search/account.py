@@ -4,7 +4,6 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from nxmi_export.search.frontier import Optimum
 from nxmi_export.search.score import Score
 from nxmi_export.search.size import size_of
 from nxmi_export.search.space import Candidate, SearchSpace, recipe_for, schemes_of
+from nxmi_export.workflow.search.picture import Picture
 from nxmi_export.workflow.search.prepare import Problem, Ready
 from nxmi_export.workflow.search.result import (
     FrontierPoint,
@@ -29,7 +29,7 @@ from nxmi_export.workflow.search.result import (
 )
 from nxmi_export.workflow.search.stages import StageResult
 
-__all__ = ["Picture", "account"]
+__all__ = ["account"]
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scipy")
 _PREDICTIONS = ("predicted", "predicted_with_interactions", "predicted_conditionally")
@@ -47,15 +47,6 @@ _OPTIONS = (
     ),
     *("holdout", "slice_limit", "max_length", "seed", "precision"),
 )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What is drawn beside the configurations that a search ranked, of the last search's space."""
-
-    optima: Sequence[Optimum]
-    uniform: Sequence[Candidate]  # one scheme everywhere
-    scores: Mapping[Candidate, Score]  # of both, complete
 
 
 def account(
@@ -155,9 +146,12 @@ def _costs(problem: Problem, space: SearchSpace, candidate: Candidate) -> dict[s
 
 
 def _agreements(measured: Sequence[Measured]) -> dict[str, dict[str, Agreement]]:
-    """How well each prediction orders all complete scores, and those that refinements proposed."""
+    """How well each prediction orders all complete scores, and those that refinements proposed.
+
+    Where all have the prediction that refinements make, as per component, they are one set.
+    """
     told = [each for each in measured if each.predicted_conditionally is not None]
-    if len(told) == len(measured):
+    if told and len(told) == len(measured):
         return {"all": _agreement(measured, _PREDICTIONS)}
     found = {"all": _agreement(measured, _PREDICTIONS[:2])}
     return {**found, "refinements": _agreement(told, _PREDICTIONS)} if told else found

@@ -38,7 +38,9 @@ class Known:
 
     def __init__(self) -> None:
         self.sensitivities: dict[Origin, dict[Probe, Sensitivity]] = {"component": {}, "layer": {}}
-        self.marginals: dict[Candidate, dict[Probe, Sensitivity]] = {}  # around each, per layer
+        # Around each. Groups of a component and of a layer have other names, so that probes of the
+        # two do not meet even where one layer makes their candidates alike.
+        self.marginals: dict[Candidate, dict[Probe, Sensitivity]] = {}
         self.scores: dict[Origin, dict[Candidate, Score]] = {"component": {}, "layer": {}}
 
     def add(self, entry: Entry) -> None:

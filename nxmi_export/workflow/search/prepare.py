@@ -36,7 +36,7 @@ from nxmi_export.search.score import (
     expected_divergences,
 )
 from nxmi_export.search.shared_variants import shared_variants
-from nxmi_export.search.space import SearchSpace
+from nxmi_export.search.space import SearchSpace, check_used
 from nxmi_export.search.superset import Superset
 from nxmi_export.search.variants import variants
 from nxmi_export.workflow.dense_model import read_dense
@@ -49,7 +49,7 @@ __all__ = ["Problem", "Ready"]
 
 Tell = Callable[[Progress], None]
 
-_FORMAT = "4"  # raised whenever a score, or which candidates there are, comes about otherwise
+_FORMAT = "5"  # raised whenever a score, or which candidates there are, comes about otherwise
 # Of a request, what decides scores, or which there are, and is not in the training's fingerprint.
 _DECISIVE = (
     *("per", "projection", "objective", "keep", "error", "proposals", "refinements"),
@@ -177,7 +177,8 @@ class Ready:
         reference = told_by_all(accelerator, dense_logits(superset, held, options))[0]
         # What is proposed depends on probes. Were they the examples that a candidate is given up
         # on, those would no longer be a random sample to it.
-        prober = Scorer(superset, held, reference, replace(options, seed=request.seed + 1))
+        unseen = replace(options, seed=request.seed + 1, chunk=request.probe_examples)
+        prober = Scorer(superset, held, reference, unseen)
         weights = None
         if request.objective == "divergence":
             tell(StageBegun("finding the examples that tell most"))
@@ -212,6 +213,7 @@ def _spaces(
     UsageError where nothing keeps it, or where there is too much to look at per component alone.
     """
     spaces = {each: SearchSpace.of(model, each, request.schemes) for each in _origins(request)}
+    check_used(request.schemes, spaces.values())
     last = list(spaces)[-1]
     check_feasible(spaces[last], budget)
     if last == "component":

@@ -12,12 +12,12 @@ from nxmi_export.compression.training.processes import (
     join_processes,
     told_by_all,
 )
-from nxmi_export.search.frontier import Optimum, frontier
-from nxmi_export.search.progress import Progress, Remark, SolutionFound, StageBegun
+from nxmi_export.search.progress import Progress, Remark, StageBegun
 from nxmi_export.sole_writer import sole_writer
-from nxmi_export.workflow.search.account import Picture, account
+from nxmi_export.workflow.search.account import account
 from nxmi_export.workflow.search.journal import Journal, Known
 from nxmi_export.workflow.search.outputs import Outputs
+from nxmi_export.workflow.search.picture import picture_of
 from nxmi_export.workflow.search.prepare import Problem, Ready
 from nxmi_export.workflow.search.publish import publish
 from nxmi_export.workflow.search.refinement import refined_by_measuring
@@ -77,7 +77,7 @@ def _search(
         ready = Ready.of(problem, tell)
         stage = Stage(problem, ready, known, journal, tell)
         stages = _stages(stage)
-        picture = _picture(stage, stages[-1])
+        picture = picture_of(stage, stages[-1])
         if not is_main:
             return None
         result, recipes = account(problem, ready, stages, picture, begun=begun)
@@ -101,25 +101,6 @@ def _stages(stage: Stage) -> list[StageResult]:
         before = done[0] if done else None
         done.append(refined_by_measuring(stage, stage.per_layer(before), before))
     return done
-
-
-def _picture(stage: Stage, last: StageResult) -> Picture:
-    """The solver's choices and the uniform ones, scored whatever the bar is."""
-    problem, tell = stage.problem, stage.tell
-
-    def solved() -> tuple[Optimum, ...]:
-        tell(StageBegun("drawing the frontier"))
-        return frontier(
-            last.sensitivities,
-            metadata=problem.request.metadata,
-            latency=problem.latency,
-            on_found=lambda number, total: tell(SolutionFound("frontier", number, total)),
-        )
-
-    optima, space = stage.of_main(solved), last.space
-    uniform = [each for each in space.uniforms() if len(set(each.schemes)) == 1]
-    scores = stage.in_full(space, [*(each.candidate for each in optima), *uniform])
-    return Picture(optima, uniform, scores)
 
 
 def _silent(progress: Progress) -> None:

@@ -11,10 +11,7 @@ from nxmi_export.search.per_component import centres, promising
 from nxmi_export.search.per_layer import Proposals, proposals
 from nxmi_export.search.program import THOROUGH
 from nxmi_export.search.progress import (
-    CandidateScored,
-    Leader,
     Origin,
-    PointScored,
     Progress,
     Remark,
     SensitivityDone,
@@ -25,8 +22,8 @@ from nxmi_export.search.ranking import Selection
 from nxmi_export.search.rounds import score_in_rounds, shared_out
 from nxmi_export.search.score import Score
 from nxmi_export.search.sensitivity import Probe, Prober, Sensitivities, Sensitivity, probes
-from nxmi_export.search.size import size_of
 from nxmi_export.search.space import Candidate, SearchSpace, schemes_of
+from nxmi_export.workflow.search.board import Board
 from nxmi_export.workflow.search.journal import Journal, Known
 from nxmi_export.workflow.search.prepare import Problem, Ready
 
@@ -102,7 +99,7 @@ class Stage:
                 sensitivities,
                 self.problem.budget,
                 request.proposals,
-                included=centres(space, self.problem.budget),
+                included=[c for c in space.uniforms() if self.problem.budget.admits(space, c)],
                 starts=starts,
                 known=seen,
                 on_found=lambda n: self.tell(SolutionFound("proposals", n, request.proposals)),
@@ -114,7 +111,7 @@ class Stage:
         found = self._search("layer", sensitivities, proposed.candidates)
         return replace(found, gap=proposed.gap)
 
-    def prober(self, space: SearchSpace) -> Prober:
+    def _prober(self, space: SearchSpace) -> Prober:
         """Of the groups of `space`, on some examples of the slice."""
         return Prober(
             self.ready.prober,
@@ -124,7 +121,7 @@ class Stage:
             self.problem.request.probe_examples,
         )
 
-    def measured(
+    def _measured(
         self,
         origin: Origin,
         items: Sequence[Item],
@@ -158,14 +155,14 @@ class Stage:
 
         They are uniform ones unless a round of `refinement` asks.
         """
-        prober, known = self.prober(space), self.known.marginals
+        prober, known = self._prober(space), self.known.marginals
         items = [(centre, probe) for centre in centres for probe in changes_of(space, centre)]
 
         def hear(item: tuple[Candidate, Probe], found: Sensitivity) -> None:
             if self.journal is not None:
                 self.journal.add_marginal(*item, found)
 
-        measured = self.measured(
+        measured = self._measured(
             space.granularity,
             items,
             lambda item: prober.measure(item[1], item[0]),
@@ -194,7 +191,14 @@ class Stage:
         """The score of each of `candidates`, where those scored `before` set the bar."""
         space, held = sensitivities.space, self.problem.data.slice.dataset
         selection = self.selection(space.granularity)
-        board = _Board(self, space, selection, len(candidates), refinement, before)
+        board = Board(
+            *(self.problem, self.journal, self.known.scores[space.granularity], self.tell),
+            space=space,
+            selection=selection,
+            total=len(candidates),
+            refinement=refinement,
+            best=before,
+        )
         self.tell(StageBegun(f"scoring {len(candidates)} configurations per {space.granularity}"))
 
         def score(candidate: Candidate, bar: Score | None) -> Score:
@@ -209,29 +213,6 @@ class Stage:
             accelerator=self.problem.accelerator,
             on_score=board.add,
             before=before,
-        )
-
-    def in_full(
-        self, space: SearchSpace, candidates: Sequence[Candidate]
-    ) -> dict[Candidate, Score]:
-        """The complete score of each of `candidates`; equals are scored once.
-
-        No journal holds them: where it has given one up, a resumed search must do so again.
-        """
-        items, number = tuple(dict.fromkeys(candidates)), 0
-        self.tell(StageBegun(f"scoring {len(items)} configurations for the picture"))
-
-        def on_result(candidate: Candidate, found: Score) -> None:
-            nonlocal number
-            number += 1
-            self.tell(PointScored(number, len(items)))
-
-        return shared_out(
-            items,
-            lambda candidate: self.ready.scorer.score(schemes_of(space, candidate)),
-            known={},
-            accelerator=self.problem.accelerator,
-            on_result=on_result,
         )
 
     def of_main(self, find: Callable[[], Found]) -> Found:
@@ -261,10 +242,10 @@ class Stage:
             if self.journal is not None:
                 self.journal.add_sensitivity(origin, probe, found)
 
-        measured = self.measured(
+        measured = self._measured(
             origin,
             probes(space),
-            self.prober(space).measure,
+            self._prober(space).measure,
             known=self.known.sensitivities[origin],
             hear=hear,
         )
@@ -276,60 +257,6 @@ class Stage:
         scores = self.scored(sensitivities, candidates)
         selection = self.selection(origin)
         return StageResult(origin, sensitivities, tuple(candidates), scores, selection)
-
-
-@dataclass
-class _Board:
-    """What is known of the scores so far, of which each is journalled and told."""
-
-    stage: Stage
-    space: SearchSpace
-    selection: Selection
-    total: int
-    refinement: int
-    best: Mapping[Candidate, Score]  # also of those scored before, which are not counted
-    number: int = 0
-    reused: int = 0
-    stopped: int = 0
-    examples: int = 0
-
-    def add(self, candidate: Candidate, score: Score) -> None:
-        origin: Origin = self.space.granularity
-        if self.stage.journal is not None:
-            self.stage.journal.add_score(origin, candidate, score)
-        self.number += 1
-        self.reused += candidate in self.stage.known.scores[origin]
-        self.stopped += score.stopped
-        self.examples += score.examples
-        # The best of all are among these; to sort all for each would be quadratic.
-        contenders = {**self.best, candidate: score}
-        self.best = {each: contenders[each] for each in self.selection.best(contenders)}
-        self.stage.tell(
-            CandidateScored(
-                origin=origin,
-                number=self.number,
-                total=self.total,
-                reused=self.reused,
-                stopped=self.stopped,
-                examples=self.examples,
-                slice=len(self.stage.problem.data.slice),
-                leaders=tuple(self._leader(*each) for each in self.best.items()),
-                refinement=self.refinement,
-            )
-        )
-
-    def _leader(self, candidate: Candidate, score: Score) -> Leader:
-        problem = self.stage.problem
-        names = (group.name for group in self.space.groups)
-        latency = problem.latency
-        return Leader(
-            name=candidate.name,
-            schemes=dict(zip(names, candidate.schemes, strict=True)),
-            size=size_of(self.space, candidate, metadata=problem.request.metadata),
-            seconds=latency.seconds(schemes_of(self.space, candidate)) if latency else None,
-            divergence=score.divergence,
-            metric=score.metric,
-        )
 
 
 def _open(gap: float) -> str:
