@@ -12,7 +12,7 @@ from typing import Any
 from nxmi_export.report.palette import FONT, themed
 from nxmi_export.report.pareto_chart import NARROW, divergence_in_words, pareto_chart
 from nxmi_export.report.scheme_map import MAP_STYLE, by_block, scheme_map
-from nxmi_export.report.search_tables import FOUND_BY, agreement_in_words
+from nxmi_export.report.search_tables import FOUND_BY, agreement_in_words, other_winners
 
 __all__ = ["search_page"]
 
@@ -136,6 +136,8 @@ def _ranked(facts: Facts) -> Iterator[str]:
         cells += [f"{each['predicted']:.4g}", _number(each["metric"]), escape(each["recipe"])]
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     yield "</table></div>"
+    for origin, told in other_winners(facts).items():
+        yield f'<p class="quiet">The best per {origin}: {escape(told)}.</p>'
     yield f'<p class="quiet">Divergence: {divergence_in_words(facts)}.</p>'
     yield from _maps(facts["ranked"])
 

@@ -9,7 +9,13 @@ from rich.table import Table
 from nxmi_export.report.pareto_chart import size_key
 from nxmi_export.report.schemes_in_words import schemes_in_words
 
-__all__ = ["FOUND_BY", "agreement_in_words", "ranked_table", "search_summary_table"]
+__all__ = [
+    "FOUND_BY",
+    "agreement_in_words",
+    "other_winners",
+    "ranked_table",
+    "search_summary_table",
+]
 
 Facts = Mapping[str, Any]
 
@@ -64,6 +70,8 @@ def search_summary_table(facts: Facts, files: Mapping[str, str]) -> Table:
             f"of them given up early; {stops['examples']} of {stops['examples_possible']} examples "
             f"needed; one of the best was lost with a probability of at most {stops['error']:g}",
         )
+    for origin, told in other_winners(facts).items():
+        table.add_row(f"best per {origin}", escape(told))
     if facts["latency"] is not None:
         table.add_row(
             "latency", escape(f"{facts['latency']['source']}, {facts['latency']['device']}")
@@ -76,6 +84,15 @@ def search_summary_table(facts: Facts, files: Mapping[str, str]) -> Table:
     for what, path in files.items():
         table.add_row(what, escape(path))
     return table
+
+
+def other_winners(facts: Facts) -> dict[str, str]:
+    """The best of each search that is not among the ranked: its place, what it costs, its file."""
+    return {
+        origin: f"rank {each['rank']}, divergence {each['divergence']:.4g}, {each['recipe']}"
+        for origin, each in facts["winners"].items()
+        if each["rank"] > len(facts["ranked"])
+    }
 
 
 def agreement_in_words(named: tuple[str, Mapping[str, Any]]) -> str:

@@ -282,6 +282,7 @@ def test_a_refinement_never_loses_the_best_that_was_known(
     assert result is not None
     best = finished.result.ranked[0].measured.divergence
     assert best <= result.ranked[0].measured.divergence
+    assert not any("were to be kept" in each for each in result.remarks)
     layers = [each for each in result.measured if each.origin == "layer"]
     assert all(each.predicted_conditionally is None for each in layers)
     assert "refinements" not in result.agreement["layer"]
@@ -322,12 +323,17 @@ def test_an_optimum_that_is_not_proved_is_told(
     monkeypatch.setattr("nxmi_export.workflow.search.stages.proposals", full)
     heard: list[Progress] = []
     request = dataclasses.replace(
-        finished.request, output=tmp_path / "found", per="layer", refinements=0
+        finished.request, output=tmp_path / "found", per="layer", refinements=0, keep=99
     )
     result = search_model(request, heard.append)
     assert result is not None
     facts = _facts(tmp_path / "found")
     assert facts["gaps"] == {"layer": 0.0123}
+    complete = len(facts["measured"])
+    assert len(facts["ranked"]) == complete < 99
+    assert facts["remarks"][-1] == (
+        f"99 configurations were to be kept, and {complete} were scored completely"
+    )
     told = (
         "the solver did not prove its best within 2000 nodes: by what each scheme costs alone, "
         "another configuration per layer may lose up to 1.2 % less"

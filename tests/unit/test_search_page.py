@@ -170,3 +170,14 @@ def test_the_summary_says_what_was_scored_and_where_it_lies() -> None:
     assert "905 configurations within the budget scored, 829 of them given up early" in text
     assert "latency measured, onnxruntime" in text
     assert "page found/[b].html" in text
+
+
+def test_the_best_of_a_search_that_is_not_among_the_ranked_is_named_with_its_file() -> None:
+    found = facts()
+    winner = {**found["measured"][16], "rank": 17, "recipe": "ranked/17.yaml"}
+    found["winners"] = {"layer": found["winners"]["component"], "component": winner}
+    told = f"rank 17, divergence {winner['divergence']:.4g}, ranked/17.yaml"
+    assert f"The best per component: {told}." in Page(search_page(found)).text
+    text = " ".join(printed(search_summary_table(found, {})).split())
+    assert f"best per component {told}" in text
+    assert "best per layer" not in text

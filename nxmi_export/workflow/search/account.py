@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,11 @@ def account(
             for stage in stages
         },
         gaps={stage.origin: stage.gap for stage in stages if stage.gap is not None},
-        remarks=(*problem.remarks, *(each for stage in stages for each in stage.remarks)),
+        remarks=(
+            *problem.remarks,
+            *(each for stage in stages for each in stage.remarks),
+            *_fewer(len(entries), request.keep),
+        ),
         latency=_latency(problem),
         options=_options(problem),
         data=problem.data.as_json(),
@@ -134,6 +138,11 @@ def _measured(problem: Problem, stage: StageResult, candidate: Candidate, score:
         predicted_with_interactions=stage.sensitivities.with_interactions(candidate),
         predicted_conditionally=stage.conditional.get(candidate),
     )
+
+
+def _fewer(complete: int, keep: int) -> Iterator[str]:
+    if complete < keep:
+        yield f"{keep} configurations were to be kept, and {complete} were scored completely"
 
 
 def _costs(problem: Problem, space: SearchSpace, candidate: Candidate) -> dict[str, Any]:
