@@ -25,7 +25,7 @@ __all__ = ["markdown", "rank_correlation"]
 
 NOT_RUN = "not run"
 AIM = 0.995  # of the dense model's metric, at 87.5 % nominal
-FEWEST = 3  # pairs that a rank correlation is told of
+FEWEST = 5  # pairs that a rank correlation is told of; its p is an approximation
 
 Found = dict[Cell, dict[str, Any]]
 
