@@ -11,30 +11,35 @@ most, differentiates the model and tries each scheme alone to know what to begin
 what cannot get into the best five any more. All of that counts; the JSON has the seconds of each
 part by the name that the search reports. The best five must be the same, in the same order, or it
 exits with 1. The plain loop once more with weights that were prepared before: `plain, prepared`.
---loops plain leaves it out, as each takes hours where all configurations of a budget are scored. So
-does a plain loop under --projection reconstruction, the search's default; here it is magnitude.
+--loops plain leaves it out, as each takes an hour where all configurations of a budget are scored.
+Under --projection reconstruction, the search's default, a plain loop takes a working day; here it
+is magnitude. --sample 20 runs plain loops on 20 configurations drawn at random, whose seconds are
+scaled to all, and, without a clock, on the search's best five, which must be the best of these.
 
 --full also runs the whole search per component, from files to files, and its seconds.
 """
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TextIO, get_args
 
 import numpy as np
 import torch
+from rich.progress import track
 from transformers import PreTrainedModel
 
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.compression.training.processes import join_processes
 from nxmi_export.encoding.dataset import Batch
 from nxmi_export.glue import predict, primary, score, task_named
+from nxmi_export.output_files import atomic_file
 from nxmi_export.processor import this_processor
 from nxmi_export.recipe import preset
 from nxmi_export.search.budget import feasible
@@ -51,6 +56,7 @@ from nxmi_export.workflow.search.outputs import Outputs
 from nxmi_export.workflow.search.prepare import Problem, Ready
 from nxmi_export.workflow.search.stages import Stage
 from nxmi_export.workflow.task_head import InTaskOrder
+from samples.fine_tune import CONSOLE
 
 __all__ = ["compare"]
 
@@ -85,6 +91,10 @@ class Clock:
         if isinstance(progress, StageBegun):
             self.begin(progress.stage)
 
+    def scale(self, factor: float) -> None:
+        """Take what was timed for a sample of what counts."""
+        self.parts = {part: factor * seconds for part, seconds in self.parts.items()}
+
     @property
     def total(self) -> float:
         """Of all parts."""
@@ -96,17 +106,28 @@ class Clock:
         return {"total": round(self.total, 3), **rounded}
 
 
-def compare(request: SearchRequest, count: int, loops: Sequence[str] = LOOPS) -> dict[str, Any]:
-    """Seconds of all loops on `count` configurations, their ratios, and whether they agree."""
+def compare(
+    request: SearchRequest, count: int, loops: Sequence[str] = LOOPS, sample: int | None = None
+) -> dict[str, Any]:
+    """Seconds of all loops on `count` configurations, their ratios, and whether they agree.
+
+    With a `sample`, plain loops score that many, their seconds are scaled, and the best ones.
+    """
     problem = Problem.open(request, Outputs(request.output), join_processes(), lambda _: None)
     every = feasible(problem.spaces["component"], problem.budget)
     candidates = [every[n] for n in np.random.default_rng(SEED).permutation(len(every))[:count]]
     clocks = {name: Clock() for name in ("search", *loops)}
     found, ready, selection = _search(problem, candidates, clocks["search"])
+    CONSOLE.print(f"search: {clocks['search'].total:.0f} s for {len(candidates)} configurations")
     scores = {"search": found}
+    timed = candidates[:sample]  # drawn at random, as all are
+    others = [each for each in selection.best(found) if each not in timed]
     for name in loops:
-        clock, prepared = clocks[name], name == PREPARED
-        scores[name] = _plain(problem, ready, candidates, clock, prepared=prepared)
+        prepared = name == PREPARED
+        scores[name] = _plain(problem, ready, timed, clocks[name], prepared=prepared)
+        if others:
+            scores[name] |= _plain(problem, ready, others, Clock(), prepared=prepared)
+        clocks[name].scale(len(candidates) / len(timed))
     best = {name: selection.best(each) for name, each in scores.items()}
     return {
         "task": request.task.name,
@@ -116,6 +137,7 @@ def compare(request: SearchRequest, count: int, loops: Sequence[str] = LOOPS) ->
         "error": selection.error,
         "slice": len(problem.data.slice),
         "configurations": len(candidates),
+        **({} if sample is None else {"configurations_of_plain_loops": len(timed)}),
         "given_up_early": sum(each.stopped for each in found.values()),
         "examples_scored": sum(each.examples for each in found.values()),
         "seconds": {name: clock.as_json() for name, clock in clocks.items()},
@@ -151,7 +173,7 @@ def _plain(
     request, data, space = problem.request, problem.data, problem.spaces["component"]
     batches = list(data.slice.batches(EVALUATION_BATCH))
     weights, scores = ready.superset.variants, {}
-    for candidate in candidates:
+    for candidate in track(candidates, PREPARED if prepared else PLAIN, console=CONSOLE):
         if not prepared:
             clock.begin("preparing the weights")
             alone = {name: (each,) for name, each in schemes_of(space, candidate).items()}
@@ -196,9 +218,14 @@ def main() -> None:
     parser.add_argument(
         "--loops", nargs="+", choices=LOOPS, default=LOOPS, help="plain loops to run beside ours"
     )
+    parser.add_argument("--sample", type=int, metavar="N", help="of plain loops; default: all")
     parser.add_argument("--full", action="store_true", help="also time the whole search")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.sample is not None and arguments.sample < 1:
+        parser.error(f"--sample: at least 1, not {arguments.sample}")
+    if arguments.json and not arguments.json.parent.is_dir():
+        parser.error(f"--json: no folder {arguments.json.parent}")
     with tempfile.TemporaryDirectory() as folder:
         request = SearchRequest(
             model=str(arguments.model),
@@ -210,19 +237,26 @@ def main() -> None:
             data_dir=arguments.data,
             precision=arguments.precision,
         )
-        result = compare(request, arguments.candidates, tuple(dict.fromkeys(arguments.loops)))
+        loops = tuple(dict.fromkeys(arguments.loops))
+        result = compare(request, arguments.candidates, loops, arguments.sample)
+        result["machine"] = f"{this_processor()}; {torch.get_num_threads()} threads"
+        result["versions"] = {name: version(name) for name in ("torch", "transformers", "numpy")}
         if arguments.full:
+            _tell(result, sys.stderr, arguments.json)  # whatever comes of what follows
             found = search_model(replace(request, per="component"))
             assert found is not None  # one process
             result["full"] = {"seconds": round(found.seconds, 1), **found.as_json()["stops"]}
-    result["machine"] = f"{this_processor()}; {torch.get_num_threads()} threads"
-    result["versions"] = {name: version(name) for name in ("torch", "transformers", "numpy")}
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(f"{text}\n", encoding="utf-8")
+    _tell(result, sys.stdout, arguments.json)
     if not result["same_best"]:
         raise SystemExit("the loops disagree about the best five")
+
+
+def _tell(result: dict[str, Any], stream: TextIO, path: Path | None) -> None:
+    text = json.dumps(result, indent=1)
+    print(text, file=stream, flush=True)
+    if path is not None:
+        with atomic_file(path) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

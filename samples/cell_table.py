@@ -39,16 +39,16 @@ def read_result(name: str, results: Path) -> dict[str, Any] | None:
     return result
 
 
-def kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+def kept(
+    path: Path, asked: Mapping[str, Any], remedy: str = "delete it to run the cell again"
+) -> dict[str, Any] | None:
     """The result at `path`, None where there is none; exits where it was made otherwise."""
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     other = [name for name, value in asked.items() if found.get(name) != value]
     if other:
-        raise SystemExit(
-            f"{path}: made with other {' and '.join(other)}; delete it to run the cell again"
-        )
+        raise SystemExit(f"{path}: made with other {' and '.join(other)}; {remedy}")
     return found
 
 

@@ -1,10 +1,9 @@
 """One cell in, its trained model and its result out; settings are those of the GLUE table."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -23,77 +22,133 @@ from samples.glue_table.run import (
     check_dense,
     commit,
     recipe_of,
-    run_cell,
     trained_dense,
 )
-from samples.search_table.cells import Cell, cells
-from samples.search_table.choose import Choice, chosen
+from samples.search_table.cells import SEARCHED, Cell, cells, kinds
+from samples.search_table.choose import Configuration, Search, alone
 
-__all__ = ["run"]
+__all__ = ["choices_of", "run", "train_ahead"]
 
 # Of a recipe, what the search decides.
 _SCHEMES = ("default", "schemes", "overrides")
-# What a cell says of its training, and one of the GLUE table too.
-TAKEN = (
-    *("metric", "retention", "scores", "dense_sha256", "compression", "seconds"),
-    *("versions", "threads", "machine", "commit"),
+# What a cell says of its training.
+_TRAINING = (
+    *("metric", "retention", "scores", "dense_sha256", "compression", "seed"),
+    *("versions", "seconds", "threads", "machine", "commit"),
 )
-IN_GLUE_TABLE = ("deploy", "w4")  # methods there that are one scheme everywhere
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A cell that has its dense model, and the search for its task and budget."""
+
+    cell: Cell
+    place: Place
+    results: Path
+    dense: Path
+    search: Search
+    searched: str
+
+    @classmethod
+    def of(cls, cell: Cell, place: Place, results: Path) -> Self:
+        """Train the dense model where there is none; exits where other results forbid the cell."""
+        with alone(place.models / f"dense_{cell.task}"):
+            dense = trained_dense(glue.Cell(cell.task, glue.DENSE), place)
+        search = Search(
+            cell.task,
+            cell.budget,
+            model=dense,
+            data=place.data,
+            folder=_folder(cell, place),
+            choices=choices_of(cell, results),
+        )
+        searched = search.check()
+        for kind in kinds(cell.budget):
+            beside = replace(cell, kind=kind).name
+            found = read_result(beside, results)
+            if found is not None and found["searched"] != searched:
+                raise SystemExit(
+                    f"{results / beside}.json: chosen by another search than {cell.name} would be "
+                    "here: other dense weights, precision or code; go on where that was, or "
+                    f"delete all results of {cell.task}, {cell.budget}, to begin again"
+                )
+        return cls(cell, place, results, dense, search, searched)
 
 
 def run(cell: Cell, place: Place, results: Path) -> dict[str, Any]:
     """Search and train the cell unless its result is there; what was interrupted goes on.
 
-    `place` is that of the GLUE table, whose dense models are what is searched and compressed. What
-    was trained by the same recipe from the same weights, here or there, is not trained again, and
-    `taken_from` names it. Exits where something that is kept was made with other settings.
+    `place` is where the dense models are trained, as those of the GLUE table are. What was trained
+    by the same recipe from the same weights is not trained again, and `taken_from` names it. Exits
+    where something that is kept was made with other settings.
     """
-    path, asked = results / f"{cell.name}.json", _asked(cell)
-    found = kept(path, asked)
+    found = _result(cell, results)
     if found is None:
-        found = {"cell": asdict(cell), **asked, **_trained(cell, place, results)}
-        with atomic_file(path) as temporary:
+        begun = _Begun.of(cell, place, results)
+        found = {"cell": asdict(cell), **_asked(cell), "precision": PRECISION, **_trained(begun)}
+        with atomic_file(results / f"{cell.name}.json") as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
+def train_ahead(cell: Cell, place: Place, results: Path) -> None:
+    """Train a cell that needs no search, as another process may search meanwhile.
+
+    Its result waits for the search, which scores it as it was before training.
+    """
+    if cell.kind not in SEARCHED and _result(cell, results) is None:
+        begun = _Begun.of(cell, place, results)
+        _taken_or_trained(begun, begun.search.compared()[cell.kind])
+
+
+def choices_of(cell: Cell, results: Path) -> Path:
+    """Where it is kept what each kind of the cell's task and budget is."""
+    return results / "choices" / f"{cell.task}_{cell.budget}.json"
+
+
+def _result(cell: Cell, results: Path) -> dict[str, Any] | None:
+    return kept(results / f"{cell.name}.json", _asked(cell))
+
+
 def _asked(cell: Cell) -> dict[str, Any]:
-    """What decides a cell's result, but for what the search finds."""
-    return {"settings": _without_schemes(recipe_of(_deploy(cell))), "precision": PRECISION}
-
-
-def _deploy(cell: Cell) -> glue.Cell:
-    return glue.Cell(cell.task, "deploy")
+    """What decides a cell's result, but for what the search finds, and the precision of both."""
+    return {"settings": _without_schemes(recipe_of(glue.Cell(cell.task, "deploy")))}
 
 
 def _without_schemes(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in recipe.as_mapping().items() if key not in _SCHEMES}
 
 
-def _trained(cell: Cell, place: Place, results: Path) -> dict[str, Any]:
-    dense = trained_dense(glue.Cell(cell.task, glue.DENSE), place)
-    folder = place.models / f"search_{cell.task}_{cell.budget}"
-    choice = chosen(cell.task, cell.budget, model=dense, data=place.data, folder=folder)[cell.kind]
+def _trained(begun: _Begun) -> dict[str, Any]:
+    choice = begun.search.chosen()[begun.cell.kind]
     return {
         "searched": choice.searched,
         "zero_shot": {"divergence": choice.divergence, "metric": choice.metric},
-        "size": choice.size,
-        "schemes": dict(choice.schemes),
-        "recipe": choice.recipe.as_mapping(),
-        **_taken_or_compressed(cell, place, dense, choice, results),
+        "size": choice.configuration.size,
+        "schemes": dict(choice.configuration.schemes),
+        "recipe": choice.configuration.recipe.as_mapping(),
+        **_taken_or_trained(begun, choice.configuration),
     }
 
 
-def _taken_or_compressed(
-    cell: Cell, place: Place, dense: Path, choice: Choice, results: Path
-) -> dict[str, Any]:
-    """The result of the same training where another cell has one, else of one run here."""
-    own = checkpoint_sha256(dense)
-    for name, found in _same_training(cell, place, choice, results):
-        if found["dense_sha256"] == own:
-            taken = {key: found[key] for key in (*TAKEN, "seed")}
-            return {"taken_from": found.get("taken_from", name), **taken}
-    request = _request(cell, place, dense, choice)
+def _taken_or_trained(begun: _Begun, wanted: Configuration) -> dict[str, Any]:
+    """What another cell says of the same training, else what comes of one run here, once."""
+    task = begun.cell.task
+    same = {
+        **_asked(begun.cell),
+        "precision": PRECISION,
+        "schemes": dict(wanted.schemes),
+        "dense_sha256": checkpoint_sha256(begun.dense),
+    }
+    for other in (each for each in cells() if each.task == task):
+        found = read_result(other.name, begun.results)
+        if found is not None and all(found[key] == value for key, value in same.items()):
+            origin = found.get("taken_from", other.name)
+            return {"taken_from": origin, **{key: found[key] for key in _TRAINING}}
+    return _training(_request(begun.cell, begun.place, begun.dense, wanted))
+
+
+def _training(request: CompressRequest) -> dict[str, Any]:
     facts = _compressed(request)
     return {
         "metric": facts["metrics"]["compressed"]["primary"],
@@ -110,27 +165,6 @@ def _taken_or_compressed(
     }
 
 
-def _same_training(
-    cell: Cell, place: Place, choice: Choice, results: Path
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Cells of the task with the choice's schemes, by name; those of the GLUE table run there."""
-    for method in IN_GLUE_TABLE:
-        same = glue.Cell(cell.task, method)
-        if _is_uniform(choice, recipe_of(same)):
-            yield same.name, {**run_cell(same, place), "seed": same.seed}
-    for other in (each for each in cells() if each.task == cell.task):
-        found = read_result(other.name, results)
-        wanted = {**_asked(cell), "schemes": dict(choice.schemes)}
-        if found is not None and all(found[key] == value for key, value in wanted.items()):
-            yield other.name, found
-
-
-def _is_uniform(choice: Choice, recipe: Recipe) -> bool:
-    """Whether `choice` is what `recipe` is, which gives every linear its default."""
-    same = _without_schemes(choice.recipe) == _without_schemes(recipe)
-    return same and set(choice.schemes.values()) == {str(recipe.default)}
-
-
 def _compressed(request: CompressRequest) -> dict[str, Any]:
     """The account of the run; one that is there must be of the same recipe and dense model."""
     path = request.output.with_name(f"{request.output.stem}.compress.json")
@@ -143,12 +177,16 @@ def _compressed(request: CompressRequest) -> dict[str, Any]:
     return found
 
 
-def _request(cell: Cell, place: Place, dense: Path, choice: Choice) -> CompressRequest:
+def _folder(cell: Cell, place: Place) -> Path:
+    return place.models / f"search_{cell.task}_{cell.budget}"
+
+
+def _request(cell: Cell, place: Place, dense: Path, wanted: Configuration) -> CompressRequest:
     return CompressRequest(
         model=str(dense),
         task=task_named(cell.task),
-        output=place.models / f"search_{cell.task}_{cell.budget}" / f"{cell.kind}.pt",
-        recipe=choice.recipe,
+        output=_folder(cell, place) / f"{cell.kind}.pt",
+        recipe=wanted.recipe,
         recipe_name=cell.name,
         data_dir=place.data,
         precision=PRECISION,

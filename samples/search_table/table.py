@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def markdown(results: Path) -> str:
             lines.append(f"| {budget} | {kind} | {' | '.join(row)} | {average} | {sizes} |")
     lines += ["", *_aims(found)]
     lines += ["", "Rank correlation of the divergence before training with the trained metric:", ""]
-    lines += [f"- {task}: {rank_correlation(found, task)}" for task in TASKS]
+    lines += [f"- {told}" for task in TASKS for told in _rank_correlations(found, task)]
     lines += ["", *conditions([found.get(cell) for cell in cells()]), *_taken(found)]
     return "\n".join(lines)
 
@@ -107,14 +107,24 @@ def _least_divergence(
     return min(rivals, key=lambda cell: found[cell]["zero_shot"]["divergence"])
 
 
-def rank_correlation(found: Found, task: str) -> str:
-    """Spearman's, positive where less divergence ends in a higher metric; with the honest n."""
-    # The same configuration, chosen twice, was trained to the same weights: it counts once.
-    configurations = {
-        json.dumps(each["schemes"], sort_keys=True): each
-        for cell, each in found.items()
-        if cell.task == task
-    }
+def _rank_correlations(found: Found, task: str) -> Iterator[str]:
+    """One for the task; one for each budget where they are of different dense models."""
+    own = {cell: each for cell, each in found.items() if cell.task == task}
+    if len({each["dense_sha256"] for each in own.values()}) <= 1:
+        yield f"{task}: {rank_correlation(own.values())}"
+        return
+    for budget in UNIFORM:
+        told = rank_correlation(each for cell, each in own.items() if cell.budget == budget)
+        yield f"{task}, {budget}: {told}"
+
+
+def rank_correlation(results: Iterable[dict[str, Any]]) -> str:
+    """Spearman's, positive where less divergence ends in a higher metric; with the honest n.
+
+    `results` are of one dense model. The same configuration, chosen twice, was trained to the same
+    weights: it counts once.
+    """
+    configurations = {json.dumps(each["schemes"], sort_keys=True): each for each in results}
     pairs = [(-each["zero_shot"]["divergence"], each["metric"]) for each in configurations.values()]
     if len(pairs) < FEWEST:
         return f"too few to tell (n = {len(pairs)})"

@@ -83,6 +83,24 @@ def test_all_loops_find_the_same_best_and_every_second_of_the_search_counts(
         assert each["total"] == pytest.approx(sum(each.values()) / 2, abs=0.01)
 
 
+def test_a_sample_of_the_plain_loop_is_scaled_to_all(request_: SearchRequest) -> None:
+    found = compare(request_, CANDIDATES, ("plain",), sample=3)
+    assert found["same_best"]
+    assert found["configurations"] == CANDIDATES
+    assert found["configurations_of_plain_loops"] == 3
+    assert list(found["best"]["plain"]) == list(found["best"]["search"])
+    seconds = {name: each["total"] for name, each in found["seconds"].items()}
+    assert found["times_as_fast_as"]["plain"] == pytest.approx(
+        seconds["plain"] / seconds["search"], rel=0.02, abs=0.01
+    )
+
+
+def test_what_a_sample_takes_is_scaled() -> None:
+    clock = Clock({"building": 1.0, "scoring": 3.0})
+    clock.scale(2.5)
+    assert clock.as_json() == {"total": 10.0, "building": 2.5, "scoring": 7.5}
+
+
 def test_the_search_is_that_of_the_product(
     request_: SearchRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,10 @@
 """The search table: which cells there are, what is said of gaps, how a cell is trained."""
 
 import json
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,10 @@ from nxmi_export.glue import task_named
 from nxmi_export.recipe import Recipe, preset
 from nxmi_export.search.space import DEFAULT_SCHEMES
 from nxmi_export.workflow.compress import CompressRequest
-from samples.fine_tune import PRECISION
+from samples.fine_tune import CONSOLE, PRECISION
 from samples.glue_table import cells as glue
-from samples.glue_table import run as glue_run
 from samples.glue_table.run import Place, recipe_of
+from samples.search_table import __main__ as command
 from samples.search_table import run as running
 from samples.search_table.cells import (
     SEARCHED,
@@ -27,7 +31,8 @@ from samples.search_table.cells import (
     cells,
     kinds,
 )
-from samples.search_table.choose import Choice, chosen
+from samples.search_table.choose import Choice, Configuration, Search, alone
+from samples.search_table.run import choices_of
 from samples.search_table.table import markdown, rank_correlation
 from tests.cli.compress.compress_runs import write_dense, write_task
 from tests.tiny_models import tiny_model
@@ -37,6 +42,7 @@ def _write(results: Path, cell: Cell, metric: float, divergence: float = 0.1) ->
     result = {
         "cell": {"task": cell.task, "budget": cell.budget, "kind": cell.kind},
         **running._asked(cell),
+        "precision": PRECISION,
         "threads": 1,
         "machine": "a machine",
         "versions": {"torch": "2"},
@@ -44,6 +50,7 @@ def _write(results: Path, cell: Cell, metric: float, divergence: float = 0.1) ->
         "zero_shot": {"divergence": divergence, "metric": 0.5},
         "size": 0.125,
         "schemes": {"query": f"scheme of {cell.name}"},
+        "dense_sha256": "weights",
         "metric": metric,
         "retention": metric / 0.8,
     }
@@ -149,30 +156,45 @@ def test_the_uniform_rival_is_the_one_that_diverges_less_before_training(tmp_pat
     ],
 )
 def test_a_rank_correlation_is_positive_where_less_divergence_ended_better(
-    tmp_path: Path, metrics: tuple[float, ...], expected: str
+    metrics: tuple[float, ...], expected: str
 ) -> None:
-    found = {
-        Cell("mrpc", "nominal", kind): {
+    results = [
+        {
             "zero_shot": {"divergence": 0.1 * place},
             "metric": metric,
             "schemes": {"query": kind},
         }
         for place, (kind, metric) in enumerate(zip(kinds("nominal"), metrics, strict=False), 1)
-    }
-    assert rank_correlation(found, "mrpc") == expected
+    ]
+    assert rank_correlation(results) == expected
 
 
 def test_a_configuration_that_was_chosen_twice_counts_once() -> None:
-    found = {
-        Cell("mrpc", budget, kind): {
+    results = [
+        {
             "zero_shot": {"divergence": 0.1 * place},
             "metric": 0.9 - 0.1 * place,
             "schemes": {"query": kind, "key": "int8"},
         }
-        for budget in UNIFORM
+        for _ in UNIFORM
         for place, kind in enumerate(kinds("nominal"))
-    }
-    assert rank_correlation(found, "mrpc") == "+1.00 (n = 5, p = 0.00)"
+    ]
+    assert rank_correlation(results) == "+1.00 (n = 5, p = 0.00)"
+
+
+def test_scores_of_different_dense_models_are_not_ranked_together(tmp_path: Path) -> None:
+    for budget in UNIFORM:
+        for place, kind in enumerate(kinds(budget)):
+            cell = Cell("mrpc", budget, kind)
+            _write(tmp_path, cell, 0.9 - 0.1 * place, divergence=0.1 * place)
+    assert "- mrpc: +1.00 (n = 9, p = 0.00)" in markdown(tmp_path)
+    for kind in kinds("metadata"):
+        path = tmp_path / f"mrpc_metadata_{kind}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"dense_sha256": "others"}))
+    text = markdown(tmp_path)
+    assert "- mrpc, nominal: +1.00 (n = 5, p = 0.00)" in text
+    assert "- mrpc, metadata: too few to tell (n = 4)" in text
+    assert "- stsb: too few to tell (n = 0)" in text
 
 
 def test_a_table_of_two_searches_is_refused(tmp_path: Path) -> None:
@@ -191,21 +213,25 @@ def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
     assert running.run(cell, place, tmp_path)["metric"] == 0.75
 
 
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [({"precision": "another"}, "precision"), ({"settings": {}}, "settings")],
-)
-def test_a_result_made_otherwise_is_not_taken_for_the_cells(
-    tmp_path: Path, changed: dict[str, object], named: str
-) -> None:
+def test_a_finished_cell_of_another_precision_is_not_run_again(tmp_path: Path) -> None:
+    cell = Cell("mrpc", "nominal", "random")
+    _write(tmp_path, cell, 0.75)
+    path = tmp_path / f"{cell.name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "another"}))
+    place = Place(tmp_path / "data", tmp_path / "models", tmp_path)
+    running.train_ahead(cell, place, tmp_path)
+    assert running.run(cell, place, tmp_path)["metric"] == 0.75
+
+
+def test_a_result_of_other_settings_is_not_taken_for_the_cells(tmp_path: Path) -> None:
     cell = Cell("mrpc", "nominal", "layer")
     _write(tmp_path, cell, 0.75)
     path = tmp_path / f"{cell.name}.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": {}}))
     with pytest.raises(SystemExit) as refusal:
         running.run(cell, Place(tmp_path, tmp_path, tmp_path), tmp_path)
     assert str(refusal.value) == (
-        f"{path}: made with other {named}; delete it to run the cell again"
+        f"{path}: made with other settings; delete it to run the cell again"
     )
 
 
@@ -216,14 +242,14 @@ def test_a_cell_is_trained_with_the_settings_of_the_glue_table(tmp_path: Path, t
     assert running._asked(cell)["settings"]["training"] == deploy.training.model_dump(mode="json")
     assert deploy.training.epochs == glue.EPOCHS[task]
     place = Place(tmp_path, tmp_path, tmp_path)
-    request = running._request(cell, place, tmp_path, _choice(deploy, "int4"))
+    request = running._request(cell, place, tmp_path, _configuration(deploy, "int4"))
     assert (request.seed, request.precision, request.resume) == (0, PRECISION, True)
     assert request.output == tmp_path / f"search_{task}_metadata" / "random.pt"
 
 
-def _choice(recipe: Recipe, *schemes: str) -> Choice:
+def _configuration(recipe: Recipe, *schemes: str) -> Configuration:
     by_linear = {f"linear {place}": scheme for place, scheme in enumerate(schemes)}
-    return Choice(recipe, by_linear, 0.125, 0.1, 0.8, "once")
+    return Configuration(recipe, by_linear, 0.125)
 
 
 @pytest.fixture
@@ -257,37 +283,24 @@ def compressed(monkeypatch: pytest.MonkeyPatch, dense: Path) -> list[CompressReq
 
 
 def _run(
-    monkeypatch: pytest.MonkeyPatch, cell: Cell, choice: Choice, dense: Path
+    monkeypatch: pytest.MonkeyPatch,
+    cell: Cell,
+    configuration: Configuration,
+    dense: Path,
 ) -> dict[str, Any]:
-    """Run `cell` as if `choice` had been chosen for it, next to the dense model."""
+    """Run `cell` as if `configuration` had been chosen for it, next to the dense model."""
+    choice = Choice(configuration, 0.1, 0.8, "once")
     monkeypatch.setattr(running, "trained_dense", lambda cell, place: dense)
-    monkeypatch.setattr(running, "chosen", lambda *_, **__: {cell.kind: choice})
+    monkeypatch.setattr(Search, "check", lambda self: "once")
+    monkeypatch.setattr(Search, "chosen", lambda self: {cell.kind: choice})
     place = Place(dense.parent, dense.parent, dense.parent)
     return running.run(cell, place, dense.parent)
-
-
-def test_one_scheme_everywhere_is_the_glue_tables_deploy(
-    monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
-) -> None:
-    place, same = Place(dense.parent, dense.parent, dense.parent), glue.Cell("mrpc", "deploy")
-    facts = {name: f"its {name}" for name in running.TAKEN}
-    facts["dense_sha256"] = checkpoint_sha256(dense)
-    place.result_of(same).write_text(json.dumps({**glue_run._asked(same, place), **facts}))
-    uniform = _choice(recipe_of(same), "2:4+int8", "2:4+int8")
-    taken = _run(monkeypatch, Cell("mrpc", "nominal", "2:4+int8"), uniform, dense)
-    assert taken.items() >= {"taken_from": same.name, "seed": 0, **facts}.items()
-    assert not compressed
-    mixed = _choice(recipe_of(same), "2:4+int8", "int4")
-    trained = _run(monkeypatch, Cell("mrpc", "nominal", "random"), mixed, dense)
-    assert trained["metric"] == 0.7
-    assert "taken_from" not in trained
-    assert len(compressed) == 1
 
 
 def test_a_configuration_that_was_trained_is_not_trained_again(
     monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
 ) -> None:
-    choice = _choice(recipe_of(glue.Cell("mrpc", "deploy")), "int4", "int4")
+    choice = _configuration(recipe_of(glue.Cell("mrpc", "deploy")), "int4", "int4")
     budgets: tuple[Budget, ...] = ("metadata", "nominal")
     first, second = (
         _run(monkeypatch, Cell("mrpc", budget, "int4"), choice, dense) for budget in budgets
@@ -314,7 +327,7 @@ def test_a_configuration_that_was_trained_is_not_trained_again(
 
 def test_an_account_of_another_recipe_is_not_taken_for_the_cells(tmp_path: Path) -> None:
     place = Place(tmp_path, tmp_path, tmp_path)
-    choice = _choice(preset("w4"), "2:4+int4")
+    choice = _configuration(preset("w4"), "2:4+int4")
     request = running._request(Cell("mrpc", "nominal", "random"), place, tmp_path, choice)
     account = tmp_path / "search_mrpc_nominal" / "random.compress.json"
     account.parent.mkdir()
@@ -328,7 +341,7 @@ def test_an_account_of_other_dense_weights_is_not_taken_for_the_cells(tmp_path: 
     dense.mkdir()
     (dense / "model.safetensors").write_bytes(b"weights")
     place = Place(tmp_path, tmp_path, tmp_path)
-    choice = _choice(preset("w4"), "2:4+int4")
+    choice = _configuration(preset("w4"), "2:4+int4")
     request = running._request(Cell("mrpc", "nominal", "random"), place, dense, choice)
     account = tmp_path / "search_mrpc_nominal" / "random.compress.json"
     account.parent.mkdir()
@@ -340,6 +353,72 @@ def test_an_account_of_other_dense_weights_is_not_taken_for_the_cells(tmp_path: 
         running._compressed(request)
 
 
+def test_all_that_needs_no_search_is_trained_before_any_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
+) -> None:
+    recipe = recipe_of(glue.Cell("mrpc", "deploy"))
+    drawn = {kind: _configuration(recipe, kind) for kind in ("int4", "random")}
+    place = Place(dense.parent, dense.parent / "models", dense.parent / "models")
+    asked: list[Place] = []
+
+    def trained_dense(cell: glue.Cell, place: Place) -> Path:
+        asked.append(place)
+        return dense
+
+    def interrupted(self: Search) -> dict[str, Choice]:
+        raise KeyboardInterrupt(len(compressed))
+
+    monkeypatch.setattr(running, "trained_dense", trained_dense)
+    monkeypatch.setattr(Search, "check", lambda self: "once")
+    monkeypatch.setattr(Search, "compared", lambda self: drawn)
+    monkeypatch.setattr(Search, "chosen", interrupted)
+    monkeypatch.setattr(command, "RESULTS", dense.parent / "results")
+    names = [f"mrpc_metadata_{kind}" for kind in ("random", "layer", "int4")]
+    options = ["--data", str(place.data), "--models", str(place.models), "--only", *names]
+    monkeypatch.setattr("sys.argv", ["search_table", *options])
+    with pytest.raises(KeyboardInterrupt, match=r"^2$"):
+        command.main()
+    assert not list((dense.parent / "results").glob("*.json"))
+    # Dense models have their results beside their weights, and leave those of the GLUE table alone.
+    assert set(asked) == {place}
+
+
+def test_a_cell_beside_those_of_another_search_is_refused_before_any_training(
+    monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
+) -> None:
+    configuration = _configuration(recipe_of(glue.Cell("mrpc", "deploy")), "int4")
+    _write(dense.parent, Cell("mrpc", "nominal", "int4"), 0.8)
+    _run(monkeypatch, Cell("mrpc", "nominal", "layer"), configuration, dense)
+    monkeypatch.setattr(Search, "check", lambda self: "another")
+    place = Place(dense.parent, dense.parent, dense.parent)
+    for each in (running.run, running.train_ahead):
+        with pytest.raises(SystemExit, match=r"nominal_int4.json: chosen by another search than "):
+            each(Cell("mrpc", "nominal", "random"), place, dense.parent)
+    assert len(compressed) == 1
+
+
+def test_who_waits_for_another_process_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    said: list[str] = []
+
+    def second() -> None:
+        with alone(tmp_path):
+            order.append("second")
+
+    told = threading.Event()
+    monkeypatch.setattr(CONSOLE, "print", lambda text: (said.append(text), told.set()))
+    with ThreadPoolExecutor(1) as pool:
+        with alone(tmp_path):
+            waiting = pool.submit(second)
+            assert told.wait(60)
+            order.append("first")
+        waiting.result(60)
+    assert order == ["first", "second"]
+    assert said == [f"{tmp_path}: waiting for another process that is at work there"]
+
+
 @pytest.mark.slow
 def test_the_configurations_of_a_budget_are_chosen_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -347,23 +426,37 @@ def test_the_configurations_of_a_budget_are_chosen_once(
     data = write_task(tmp_path / "glue", task_named("mrpc"), train=64)
     model = write_dense(tmp_path / "dense")
     folder = tmp_path / "search_mrpc_metadata"
-    first = chosen("mrpc", "metadata", model=model, data=data, folder=folder)
+    path = choices_of(Cell("mrpc", "metadata", "random"), tmp_path / "results")
+    search = Search("mrpc", "metadata", model, data, folder, path)
+    drawn = search.compared()
+    assert not folder.exists()
+    first = search.chosen()
     assert set(first) == set(kinds("metadata"))
-    assert set(first["int4"].schemes.values()) == {"int4"}
-    assert all(each.size <= TARGET for each in first.values())
+    assert {kind: first[kind].configuration for kind in drawn} == drawn
+    assert set(drawn) == {"int4", "random"}
+    assert set(drawn["int4"].schemes.values()) == {"int4"}
+    assert all(each.configuration.size <= TARGET for each in first.values())
     # The winner is the best of all that keep the budget, which the others do.
     assert first["component"].divergence <= first["int4"].divergence
     assert first["component"].divergence <= first["random"].divergence
     journal = folder / "search" / "search.jsonl"
     written = journal.read_bytes()
-    assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
+    assert search.chosen() == first
     # An interruption after the search: it is read off its journal.
-    (folder / "choices.json").unlink()
-    assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
+    path.unlink()
+    assert search.chosen() == first
     assert journal.read_bytes() == written
+    # Another machine has the choices, and nothing of the search.
+    shutil.rmtree(folder)
+    assert search.chosen() == first
+    assert not (folder / "search").exists()
     other = write_dense(tmp_path / "other", tiny_model(seed=1))
     # Threads are no reason to search again; another model is.
     monkeypatch.setattr("torch.get_num_threads", lambda: 64)
-    assert chosen("mrpc", "metadata", model=model, data=data, folder=folder) == first
-    with pytest.raises(SystemExit, match="made with other model weights; delete it"):
-        chosen("mrpc", "metadata", model=other, data=data, folder=folder)
+    assert search.chosen() == first
+    elsewhere = replace(search, model=other)
+    for each in (elsewhere.check, elsewhere.chosen):
+        with pytest.raises(SystemExit, match="made with other model weights; go on where that was"):
+            each()
+    assert {search.check()} == {each.searched for each in first.values()}
+    assert json.loads(path.read_text())["threads"] < 64
