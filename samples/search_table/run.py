@@ -47,7 +47,6 @@ class _Begun:
     results: Path
     dense: Path
     search: Search
-    searched: str
 
     @classmethod
     def of(cls, cell: Cell, place: Place, results: Path) -> Self:
@@ -72,7 +71,7 @@ class _Begun:
                     "here: other dense weights, precision or code; go on where that was, or "
                     f"delete all results of {cell.task}, {cell.budget}, to begin again"
                 )
-        return cls(cell, place, results, dense, search, searched)
+        return cls(cell, place, results, dense, search)
 
 
 def run(cell: Cell, place: Place, results: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nxmi_export.recipe import preset
 from nxmi_export.search.rounds import score_in_rounds
 from nxmi_export.workflow.compress.data import EVALUATION_BATCH
 from nxmi_export.workflow.search import SearchRequest, search_model, stages
-from samples.bench_search import LOOPS, Clock, compare
+from samples.bench_search import LOOPS, Clock, compare, main
 from tests.cli.compress.compress_runs import write_dense, write_task
 
 CANDIDATES, EXAMPLES = 40, 96  # of which half are the slice: two batches
@@ -83,8 +83,12 @@ def test_all_loops_find_the_same_best_and_every_second_of_the_search_counts(
         assert each["total"] == pytest.approx(sum(each.values()) / 2, abs=0.01)
 
 
-def test_a_sample_of_the_plain_loop_is_scaled_to_all(request_: SearchRequest) -> None:
+def test_a_sample_of_the_plain_loop_is_scaled_to_all(
+    request_: SearchRequest, calls: Callable[[type, str], list[Any]]
+) -> None:
+    scaled = calls(Clock, "scale")
     found = compare(request_, CANDIDATES, ("plain",), sample=3)
+    assert scaled == [CANDIDATES / 3]
     assert found["same_best"]
     assert found["configurations"] == CANDIDATES
     assert found["configurations_of_plain_loops"] == 3
@@ -99,6 +103,25 @@ def test_what_a_sample_takes_is_scaled() -> None:
     clock = Clock({"building": 1.0, "scoring": 3.0})
     clock.scale(2.5)
     assert clock.as_json() == {"total": 10.0, "building": 2.5, "scoring": 7.5}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("--sample", "0", "--sample: at least 1, not 0"), ("--json", "no/x.json", "no folder no")],
+)
+def test_what_would_only_show_after_an_hour_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    message: str,
+) -> None:
+    needed = ["--model", "dense", "--data", "glue"]
+    monkeypatch.setattr("sys.argv", ["bench_search", *needed, option, value])
+    with pytest.raises(SystemExit) as refusal:
+        main()
+    assert refusal.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_search_is_that_of_the_product(
