@@ -1,10 +1,14 @@
-"""What the files of an artefact are called, and what tells their contents apart: their SHA-256.
+"""What the files of an artefact are called, what they read, and what tells their contents apart.
 
 Needs nothing but Python, so that whoever serves an artefact needs no more than that of it.
 """
 
 import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "BENCH",
@@ -20,7 +24,9 @@ __all__ = [
     "MODEL",
     "PLAN",
     "WEIGHTS",
+    "facts_sha256",
     "sha256_of",
+    "tensor_files",
 ]
 
 MANIFEST = "manifest.json"
@@ -36,6 +42,90 @@ BUILD_LOG = "build.log"  # of the engine
 ENGINE_FACTS = "engine.json"  # what was built, by what, and what its log proves
 CERTIFICATE = "certificate.json"  # what is proved of each of the files above
 BENCH = "bench.json"  # how long they take on some machine; the manifest does not list it
+
+
+# What is no fact of the model: files have hashes of their own, and an export may be repeated.
+_NO_FACTS = {"created", "files"}
+# Of ONNX's messages, the fields that lead to tensors, by number, and what they hold.
+_LEADING = {
+    "model": {7: "graph", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        10: "tensor",
+        6: "graph",
+        11: "graph",
+        22: "sparse tensor",
+        23: "sparse tensor",
+    },
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+_KEY, _VALUE = 1, 2  # of an entry
+_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # how protobuf writes a field
+
+
+def facts_sha256(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that a manifest, as JSON has it, says besides its files."""
+    facts = {name: fact for name, fact in manifest.items() if name not in _NO_FACTS}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def tensor_files(model: bytes) -> set[str]:
+    """The files in which an ONNX model, serialized, has tensors, as it names them.
+
+    Of what is no whole message, those that come before it breaks off: nothing can run it.
+    """
+    found: set[str] = set()
+    with suppress(IndexError, ValueError):
+        _add_files(memoryview(model), "model", found)
+    return found
+
+
+def _add_files(message: memoryview, kind: str, found: set[str]) -> None:
+    if kind == "entry":
+        entry = {number: bytes(part) for number, part in _parts(message)}
+        if entry.get(_KEY) == b"location":
+            found.add(entry.get(_VALUE, b"").decode("utf-8", "replace"))
+        return
+    for number, part in _parts(message):
+        if number in _LEADING[kind]:
+            _add_files(part, _LEADING[kind][number], found)
+
+
+def _parts(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Every field that has a size, which texts and messages have; raises ValueError or IndexError
+    where it breaks off.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, written = tag >> 3, tag & 7
+        if written == _VARINT:
+            _, at = _varint(message, at)
+        elif written == _SIZED:
+            size, at = _varint(message, at)
+            if at + size > len(message):
+                raise ValueError("a field that is cut off")
+            yield number, message[at : at + size]
+            at += size
+        elif written in (_EIGHT_BYTES, _FOUR_BYTES):
+            at += 8 if written == _EIGHT_BYTES else 4
+        else:
+            raise ValueError("no protobuf")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number in groups of seven bits, the least first, and where the next field is."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
 
 
 def sha256_of(path: Path) -> str:

@@ -178,11 +178,19 @@ def _read_weight(operand: ir.Value, *, transposed: bool) -> Weight | None:
 
 
 def _bias_of(matmul: ir.Node, weight: Weight) -> tuple[ir.Value | None, ir.Node | None]:
-    """The constant vector that the only reader of `matmul` adds to it, and that Add."""
-    uses = matmul.outputs[0].uses()
-    if len(uses) != 1 or matmul.outputs[0].is_graph_output():
-        return None, None
-    (use,) = uses
+    """The constant vector that the only reader of `matmul` adds to it, and that Add.
+
+    A product of INT8 by INT8 is float32, and a float16 graph casts it before the bias is added.
+    """
+    product = matmul.outputs[0]
+    while True:
+        uses = product.uses()
+        if len(uses) != 1 or product.is_graph_output():
+            return None, None
+        (use,) = uses
+        if use.node.op_type != "Cast" or use.node.domain:
+            break
+        product = use.node.outputs[0]
     if use.node.op_type != "Add" or use.node.domain:
         return None, None
     bias = use.node.inputs[1 - use.idx]

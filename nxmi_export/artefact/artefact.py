@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nxmi_export.artefact.manifest import MANIFEST, FileRecord, Manifest
-from nxmi_export.artefact_files import FP16_MODEL, INT4_MODEL, sha256_of
+from nxmi_export.artefact_files import FP16_MODEL, INT4_MODEL, sha256_of, tensor_files
 from nxmi_export.errors import ArtefactError
 
 __all__ = ["Artefact", "file_record", "is_artefact", "read_artefact"]
 
 _OPTIONS = {FP16_MODEL: " with --fp16", INT4_MODEL: " with --int4-blocks 64"}  # of export
+_GRAPH = ".onnx"
 _FORMATS = "nxmi-export/artefact/"  # what every version's manifest calls itself first
 
 
@@ -63,7 +64,8 @@ class Artefact:
 def read_artefact(directory: Path) -> Artefact:
     """Open an artefact; raises ArtefactError for a file that is missing or was changed since.
 
-    So for a path that nothing that runs the files could open.
+    So for a graph that reads tensors from a file without a hash, and for a path that nothing that
+    runs the files could open.
     """
     _check_name(directory)
     manifest = Manifest.read(directory)
@@ -83,6 +85,8 @@ def read_artefact(directory: Path) -> Artefact:
                 found="other contents",
                 remedy="export the model again, or restore the file",
             )
+        if path.suffix == _GRAPH:
+            _check_tensors(path, manifest)
     return Artefact(directory, manifest)
 
 
@@ -96,6 +100,16 @@ def is_artefact(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and str(manifest.get("format")).startswith(_FORMATS)
+
+
+def _check_tensors(path: Path, manifest: Manifest) -> None:
+    for name in sorted(tensor_files(path.read_bytes()) - manifest.files.keys()):
+        raise ArtefactError(
+            path,
+            expected="a graph whose tensors lie in files that the manifest lists",
+            found=f"one that reads {name}",
+            remedy="export the model again",
+        )
 
 
 def _check_name(directory: Path) -> None:

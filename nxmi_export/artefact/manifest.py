@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nxmi_export.artefact_files import MANIFEST
+from nxmi_export.artefact_files import MANIFEST, facts_sha256
 from nxmi_export.errors import ArtefactError
 from nxmi_export.output_files import atomic_file
 
@@ -129,6 +129,11 @@ class Manifest(_Record):
     embeddings: dict[str, TableRecord] = Field(default_factory=dict)  # by module name
     ledgers: dict[str, Any] = Field(default_factory=dict)  # by target name
     files: dict[str, FileRecord] = Field(default_factory=dict)  # by name inside the artefact
+
+    @property
+    def facts_sha256(self) -> str:
+        """What binds a document to all that is said here besides the files."""
+        return facts_sha256(self.model_dump(mode="json"))
 
     def write(self, directory: Path) -> None:
         """Write `directory`/manifest.json, whole or not at all."""

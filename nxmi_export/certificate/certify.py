@@ -79,6 +79,7 @@ def certify(artefact: Artefact, trained: Trained, witnesses: Witnesses) -> Certi
     return Certificate(
         version=__version__,
         files=bound_files(artefact),
+        facts=artefact.manifest.facts_sha256,
         checkpoint=trained.checkpoint,
         layer_info=witnesses.layer_info,
         parity=witnesses.parity,

@@ -7,7 +7,20 @@ from types import MappingProxyType
 
 from nxmi_export.backends.tensorrt_engine import Verdict
 
-__all__ = ["MEANING", "Answer", "Cell", "Claim", "answered", "not_claimed", "overall", "worst"]
+__all__ = [
+    "MEANING",
+    "OF_ATTENTION",
+    "OF_ENGINE",
+    "OF_LINEAR",
+    "OF_MODEL",
+    "Answer",
+    "Cell",
+    "Claim",
+    "answered",
+    "not_claimed",
+    "overall",
+    "worst",
+]
 
 
 class Answer(StrEnum):
@@ -40,6 +53,15 @@ class Claim(StrEnum):
     MERGED_QKV = "merged_qkv"
     RUNS = "runs"
 
+
+# Every claim that is made, or said not to be, of each subject.
+_LINEAR_IN_ENGINE = {Claim.INT8_IN, Claim.INT8_OUT, Claim.ELIGIBLE, Claim.SPARSE}
+_MODEL_IN_ENGINE = {Claim.MAPPING, Claim.NO_FLOAT, Claim.MERGED_QKV, Claim.RUNS}
+OF_LINEAR = frozenset({Claim.MASK, Claim.STORED, Claim.PARITY, *_LINEAR_IN_ENGINE})
+OF_ATTENTION = frozenset({Claim.INT8_IN, Claim.FUSED})
+OF_MODEL = frozenset({Claim.SCALES, Claim.LINT, *_MODEL_IN_ENGINE})
+# Of these, what an engine alone can prove.
+OF_ENGINE = frozenset({*_LINEAR_IN_ENGINE, *_MODEL_IN_ENGINE, *OF_ATTENTION})
 
 MEANING: Mapping[Claim, str] = MappingProxyType(
     {

@@ -12,10 +12,20 @@ from nxmi_export.artefact import (
     BUILD_LOG,
     CERTIFICATE,
     ENGINE_FACTS,
+    MANIFEST,
     Artefact,
     sha256_of,
 )
-from nxmi_export.certificate.claims import MEANING, Answer, Claim, overall
+from nxmi_export.certificate.claims import (
+    MEANING,
+    OF_ATTENTION,
+    OF_ENGINE,
+    OF_LINEAR,
+    OF_MODEL,
+    Answer,
+    Claim,
+    overall,
+)
 from nxmi_export.checkpoint import checkpoint_sha256
 from nxmi_export.errors import ArtefactError
 
@@ -63,9 +73,10 @@ class OutsideFile(_Record):
 class Certificate(_Record):
     """The contents of `certificate.json`."""
 
-    schema_: Literal["nxmi-export/certificate/3"] = "nxmi-export/certificate/3"
+    schema_: Literal["nxmi-export/certificate/4"] = "nxmi-export/certificate/4"
     version: str  # of nxmi-export
     files: dict[str, str]  # SHA-256 by name inside the artefact
+    facts: str  # SHA-256 of all that the manifest says besides its files
     checkpoint: OutsideFile | None  # None where there was none to read
     layer_info: OutsideFile | None  # the inspector's file, where one was given
     parity: OutsideFile | None  # the report of a parity run, where one was given
@@ -104,14 +115,34 @@ class Certificate(_Record):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Certificate":
-        """The same certificate again; raises ValueError for totals that are not its own."""
+        """The same certificate again.
+
+        Raises ValueError for totals that are not its own, for a subject without one of its claims,
+        and for what an engine alone can prove where there is none.
+        """
         facts = dict(content)
         said = {name: facts.pop(name, None) for name in ("answer", "totals", "claims")}
         certificate = cls.model_validate({"schema_": facts.pop("schema", None), **facts})
         counted = certificate.as_json()
         if any(counted[name] != value for name, value in said.items()):
             raise ValueError("totals that are not those of its cells")
+        certificate._check_claims()
         return certificate
+
+    def _check_claims(self) -> None:
+        subjects = [
+            *((each.module, each.claims, OF_LINEAR) for each in self.linears),
+            *((each.module, each.claims, OF_ATTENTION) for each in self.attentions),
+            ("the model", self.model, OF_MODEL),
+        ]
+        for name, claims, wanted in subjects:
+            if other := claims.keys() ^ wanted:
+                what = ", ".join(sorted(other & claims.keys())) or "less"
+                raise ValueError(f"{what} claimed of {name}, and not {', '.join(sorted(wanted))}")
+        witnessed = self.engine is not None or self.layer_info is not None
+        for claim, cell in self._cells():
+            if claim in OF_ENGINE and cell.answer is Answer.PROVED and not witnessed:
+                raise ValueError(f"{claim} proved without an engine")
 
     def _cells(self) -> Iterator[tuple[Claim, CellRecord]]:
         for module in (*self.linears, *self.attentions):
@@ -147,7 +178,7 @@ def read_certificate(artefact: Artefact) -> Certificate:
             found=first,
             remedy="certify the artefact again",
         ) from error
-    if stale := _stale(certificate, artefact):
+    if stale := _stale(certificate, artefact) or _missing(certificate, artefact):
         raise ArtefactError(
             path,
             expected="a certificate of the files as they are now",
@@ -176,7 +207,23 @@ def _stale(certificate: Certificate, artefact: Artefact) -> str | None:
     checkpoint, source = certificate.checkpoint, artefact.manifest.source
     if checkpoint is not None and checkpoint.sha256 != source.sha256:
         return f"one of another checkpoint, with SHA-256 {checkpoint.sha256[:12]}…"
+    if certificate.facts != artefact.manifest.facts_sha256:
+        return f"one of a {MANIFEST} that said something else of the model"
     return _changed_outside(certificate, artefact)
+
+
+def _missing(certificate: Certificate, artefact: Artefact) -> str | None:
+    """What the manifest has and the certificate says nothing of, or the other way round."""
+    told = {each.module for each in certificate.linears}
+    linears = artefact.manifest.linears
+    for name in sorted(told - linears.keys()):
+        return f"one that speaks of {name}, which the manifest does not list"
+    compressed = {name for name, each in linears.items() if each.storage != "dense"}
+    for name in sorted(compressed - told):
+        return f"one that does not speak of {name}"
+    if not told or not certificate.attentions:
+        return "one that speaks of no " + ("attention" if told else "linear")
+    return None
 
 
 def _changed_outside(certificate: Certificate, artefact: Artefact) -> str | None:

@@ -40,6 +40,8 @@ class _Split(BaseModel):
 
 class _Run(BaseModel):
     ok: bool
+    limit: int | None  # of the examples of each dev set
+    allowances: tuple[str, ...]  # by which more passes than usual
     splits: tuple[_Split, ...]
 
 
@@ -47,6 +49,8 @@ def engine_ran(document: Mapping[str, Any], path: Path) -> Cell:
     """Proved by a passing run whose engine read every example of a dev set, with finite logits.
 
     `document` is what `read_run_document` read from `path`: it is bound to the plan by its hash.
+    One of part of the examples proves nothing, nor does one by a gate that lets more pass than the
+    usual one.
     Raises ArtefactError for one that says nothing of rungs.
     """
     try:
@@ -63,6 +67,12 @@ def engine_ran(document: Mapping[str, Any], path: Path) -> Cell:
         return answered(Verdict.UNPROVEN, f"{path.name} has no dev set")
     if open_ := next((told for each in run.splits if (told := _objection(each))), None):
         return answered(Verdict.UNPROVEN, f"{path.name}: {open_}")
+    if run.limit is not None:
+        told = f"{path.name}: no dev set was read beyond {run.limit} examples"
+        return answered(Verdict.UNPROVEN, told)
+    if run.allowances:
+        told = f"{path.name}: its gate allows more than usual by {', '.join(run.allowances)}"
+        return answered(Verdict.UNPROVEN, told)
     if not run.ok:
         failures = (failure for each in run.splits for failure in each.failures)
         first = next(failures, "the run as a whole")

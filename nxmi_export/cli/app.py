@@ -76,7 +76,9 @@ def _exit_code(arguments: list[str]) -> int:
         say_error(error)
         return error.exit_code
     except SystemExit as end:  # how typer ends: usage errors printed, Ctrl-C as 130
-        code = end.code if isinstance(end.code, int) else 0
+        code = 0 if end.code is None else end.code
+        if not isinstance(code, int):  # how a library says that it cannot go on
+            raise RuntimeError(code) from end
         if code == INTERRUPTED:
             say_interrupted()
         return code

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from nxmi_export.cli.console import RESULTS, stages
+from nxmi_export.errors import GateFailed
 from nxmi_export.report import inspection_table
 
 __all__ = ["inspect_command"]
@@ -21,6 +22,9 @@ Examples
     nxmi-export inspect model.artefact --json
 
     nxmi-export inspect model.artefact --report model.artefact/parity-sst2.json
+
+Exit codes: 0 read, and the gate of a --report holds; 1 that gate failed; 2 anything that cannot be
+read, was changed since, or is a report of other files.
 """
 
 
@@ -57,6 +61,13 @@ def inspect_command(
                 soft_wrap=True,
                 highlight=False,
             )
+    if inspection.parity is False:
+        raise GateFailed(
+            report,
+            expected="a report whose gate holds",
+            found="one whose gate failed",
+            remedy="its page says what failed",
+        )
 
 
 inspect_command.__doc__ = f"{inspect_command.__doc__}\n{_EXAMPLES}"

@@ -75,6 +75,7 @@ def write_results(
         run,
         checkpoint=request.checkpoint or artefact.source(),
         max_length=min(request.max_length, artefact.manifest.position_limit),
+        limit=request.limit,
         gate=request.gate,
     )
     write_json(files["-o"], document)

@@ -11,7 +11,7 @@ from nxmi_export.parity.statistics import Family
 
 __all__ = ["SCHEMA", "run_document"]
 
-SCHEMA = "nxmi-export/parity-run/3"
+SCHEMA = "nxmi-export/parity-run/4"
 
 
 def run_document(
@@ -20,20 +20,25 @@ def run_document(
     *,
     checkpoint: str | Path,
     max_length: int,
+    limit: int | None = None,
     gate: Gate,
 ) -> dict[str, Any]:
     """A whole run as plain data: the files by hash, the settings, and every split's result.
 
-    `checkpoint` is where it was read from; its hash is null for a hub name.
+    `checkpoint` is where it was read from; its hash is null for a hub name. `limit` is how many
+    examples of each split were run at most, None: all.
     """
     manifest = artefact.manifest
     return {
         "schema": SCHEMA,
         "ok": run.ok,
         "artefact": {name: record.sha256 for name, record in manifest.files.items()},
+        "facts": manifest.facts_sha256,
         "checkpoint": {"path": str(checkpoint), "sha256": manifest.source.sha256},
         "max_length": max_length,
+        "limit": limit,
         "gate": asdict(gate),
+        "allowances": list(gate.allowances),
         "warnings": list(run.warnings),
         "conclusion": run.conclusion,
         "family": None if run.family is None else _family(run.family),

@@ -8,6 +8,13 @@ from nxmi_export.parity.statistics import Terms
 __all__ = ["Check", "Gate", "Verdict"]
 
 
+_LIMITS = (
+    *("max_changed", "max_drop", "max_kernel_changed", "max_float16_changed"),
+    "max_shape_changed",
+)
+_REQUIRED = ("require_shapes", "require_replay", "require_probes")
+
+
 @dataclass(frozen=True)
 class Gate:
     """What a result must keep to.
@@ -40,6 +47,18 @@ class Gate:
     require_probes: bool = True  # False: one without inputs beyond the dev set may pass
     terms: Terms = field(default_factory=Terms)
     strict: bool = False  # whether a drop beyond the margin must be ruled out
+
+    @property
+    def allowances(self) -> tuple[str, ...]:
+        """The settings by which more may pass than by default, whose report vouches for less."""
+        usual = type(self)()
+        more = {
+            **{name: getattr(self, name) > getattr(usual, name) for name in _LIMITS},
+            **{name: not getattr(self, name) for name in _REQUIRED},
+            "margin": self.terms.margin > usual.terms.margin,
+            "confidence": self.terms.confidence < usual.terms.confidence,
+        }
+        return tuple(name for name, allows in more.items() if allows)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,11 @@ def layer_mismatches(
         return
     quantizer = linear.weight_quantizer if isinstance(linear, CompressedLinear) else None
     if isinstance(linear, CompressedLinear) and quantizer is not None:
-        yield from _quantized_mismatches(name, linear, weight)
+        yield from _quantized_mismatches(name, linear, weight, float16)
     elif weight.is_integer or weight.dequantize is not None:
         yield Mismatch(name, "storage", "float32 values", "quantized ones")
     else:
+        yield from _path_mismatches(name, weight, float16)
         expected = rounded_like(weight.matrix, _array(linear.weight), float16)
         yield from array_mismatches(name, "weight", expected, weight.matrix.T)
     if isinstance(linear, CompressedLinear) and linear.scheme.pattern is not None:
@@ -81,11 +82,12 @@ def array_mismatches(
 
 
 def _quantized_mismatches(
-    name: str, linear: CompressedLinear, weight: Weight
+    name: str, linear: CompressedLinear, weight: Weight, float16: bool
 ) -> Iterator[Mismatch]:
     if not weight.is_integer or weight.dequantize is None:
         yield Mismatch(name, "storage", "int8 codes", f"{weight.stored.dtype} values")
         return
+    yield from _path_mismatches(name, weight, float16)
     assert linear.weight_quantizer is not None
     yield from array_mismatches(name, "code", _array(linear.codes()), weight.matrix.T)
     if weight.scale is None:
@@ -97,6 +99,16 @@ def _quantized_mismatches(
         yield Mismatch(name, "zero-point", "0", "a value that the graph computes")
     else:
         yield from array_mismatches(name, "zero-point", np.zeros_like(point), point)
+
+
+def _path_mismatches(name: str, weight: Weight, float16: bool) -> Iterator[Mismatch]:
+    """What is stored is what is multiplied: nothing else may change numbers on the way there."""
+    harmless = {"Identity", "Transpose", *(["Cast"] if float16 else [])}
+    wanted = ["DequantizeLinear"] if weight.dequantize is not None else []
+    found = [node.op_type for node in weight.path if node.op_type not in harmless]
+    if found != wanted:
+        expected, told = (" → ".join(each) or "direct" for each in (wanted, found))
+        yield Mismatch(name, "way to the product", expected, told)
 
 
 def _scale_mismatches(name: str, quantizer: WeightQuantizer, weight: Weight) -> Iterator[Mismatch]:

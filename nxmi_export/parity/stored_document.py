@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nxmi_export.artefact import CERTIFICATE, Artefact
+from nxmi_export.artefact import CERTIFICATE, MANIFEST, Artefact
 from nxmi_export.errors import ArtefactError
 from nxmi_export.parity.document import SCHEMA
 
@@ -19,7 +19,8 @@ def read_run_document(artefact: Artefact, path: Path) -> dict[str, Any]:
 
     `artefact` comes from `read_artefact`, which has checked every file against the manifest. The
     certificate is no part of what ran, and may be newer. Raises ArtefactError for a report that is
-    gone or damaged, and where a file that ran changed, came or went since.
+    gone or damaged or contradicts itself, and where a file that ran changed, came or went since, or
+    the manifest says something else of the model.
     """
     document = _read(path)
     named, now = document["artefact"], artefact.manifest.files
@@ -35,6 +36,8 @@ def read_run_document(artefact: Artefact, path: Path) -> dict[str, Any]:
     if document["checkpoint"].get("sha256") != source:
         told = str(document["checkpoint"].get("sha256"))[:12]
         raise _stale(path, f"one of another checkpoint, with SHA-256 {told}…")
+    if document["facts"] != artefact.manifest.facts_sha256:
+        raise _stale(path, f"one of a {MANIFEST} that said something else of the model")
     return document
 
 
@@ -47,7 +50,22 @@ def _read(path: Path) -> dict[str, Any]:
         raise _unreadable(path, "another schema")
     if not all(isinstance(document.get(key), Mapping) for key in ("artefact", "checkpoint")):
         raise _unreadable(path, "no hashes of files")
+    if not isinstance(document.get("facts"), str):
+        raise _unreadable(path, "no hash of what the manifest says")
+    if document.get("ok") is not _passed(document.get("splits")):
+        raise _unreadable(path, "an answer that is not that of its dev sets")
     return document
+
+
+def _passed(splits: Any) -> bool | None:
+    """Whether there is a dev set and every one says that nothing of it failed."""
+    if not isinstance(splits, list):
+        return None
+    answers = [
+        isinstance(each, Mapping) and each.get("ok") is True and each.get("failures") == []
+        for each in splits
+    ]
+    return bool(answers) and all(answers)
 
 
 def _unreadable(path: Path, found: str) -> ArtefactError:

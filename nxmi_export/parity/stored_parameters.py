@@ -129,7 +129,7 @@ def _norm_mismatches(name: str, norm: nn.LayerNorm, nodes: Iterable[ir.Node]) ->
             continue
         epsilon = node.attributes.get_float("epsilon", _DEFAULT_EPSILON)
         # The attribute is float32, the module's is Python's float64.
-        if abs(epsilon - norm.eps) > norm.eps * 1e-6:
+        if not abs(epsilon - norm.eps) <= norm.eps * 1e-6:  # NaN either
             yield Mismatch(name, "norm epsilon", f"{norm.eps:g}", f"{epsilon:g}")
         bias = _constant_input(node, 2)
         known = "bias" in dict(norm.named_parameters(recurse=False))

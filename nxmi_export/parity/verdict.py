@@ -170,6 +170,8 @@ def _float16_failures(result: ParityResult, gate: Gate) -> Iterator[str]:
             f"predictions of {comparison.reference}, where {gate.max_float16_changed:.1%} may; the "
             f"first is example {comparison.changes[0].index}."
         )
+    if Stage.FLOAT16 not in result.drift:
+        yield "The layers of the float16 file were not compared with PyTorch's."
 
 
 def _has_packed(result: ParityResult) -> bool:

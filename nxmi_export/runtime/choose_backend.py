@@ -25,7 +25,9 @@ __all__ = ["BENCH_SCHEMA", "PARITY_SCHEMA", "Chosen", "choose_backend"]
 
 # Those of `nxmi_export.bench` and `nxmi_export.parity`, which a server does without.
 BENCH_SCHEMA = "nxmi-export/bench/3"
-PARITY_SCHEMA = "nxmi-export/parity-run/3"
+PARITY_SCHEMA = "nxmi-export/parity-run/4"
+
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,10 @@ def _reports_of_openvino(served: ServedFiles, environment: Any) -> Iterator[str]
         if (
             _at(report, "schema") == PARITY_SCHEMA
             and _at(report, "ok") is True
+            and _at(report, "facts") == served.facts_sha256
+            and isinstance(report, Mapping)
+            and report.get("limit", _ABSENT) is None  # whole dev sets
+            and report.get("allowances") == []
             and isinstance(files, Mapping)
             and {name: each for name, each in files.items() if name != CERTIFICATE} == now
             and (splits := _list(report, "splits"))
@@ -124,7 +130,9 @@ def _reports_of_openvino(served: ServedFiles, environment: Any) -> Iterator[str]
 def _ran_whole(split: Any, environment: Any) -> bool:
     examples = _at(split, "dataset", "examples")
     return (
-        isinstance(examples, int)
+        _at(split, "ok") is True
+        and _at(split, "failures") == []
+        and isinstance(examples, int)
         and examples > 0
         and _at(split, "rungs", Backend.OPENVINO, "examples") == examples
         and all(

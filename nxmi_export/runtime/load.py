@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from nxmi_export.artefact_files import CPU_MODEL, MODEL
+from nxmi_export.artefact_files import CPU_MODEL, MANIFEST, MODEL, tensor_files
 from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_options import FLOAT_PRODUCTS
 from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.glue.tasks import TASKS
+from nxmi_export.model_facts import model_facts
 from nxmi_export.runtime.choose_backend import Chosen, choose_backend
 from nxmi_export.runtime.openvino_session import OpenVinoSession
 from nxmi_export.runtime.prediction import Head
@@ -23,7 +24,6 @@ __all__ = ["load"]
 BATCH_TOKENS = 1024  # as parity's own batches
 _AUTO = "auto"
 _FILES = {Backend.ONNXRUNTIME: CPU_MODEL, Backend.OPENVINO: MODEL}
-_WEIGHTS_SUFFIX = ".onnx.data"
 
 
 def load(
@@ -57,6 +57,7 @@ def load(
     _check_backend(backend)
     served = ServedFiles.read(Path(directory))
     files = _tokenizer_files(served)
+    _check_facts(served, files[CONFIG])
     encoder = TextEncoder(
         served.directory,
         files,
@@ -121,6 +122,20 @@ def _tokenizer_files(served: ServedFiles) -> dict[str, bytes]:
     return {name: served.content(name) for name in (TOKENIZER, *present)}
 
 
+def _check_facts(served: ServedFiles, config: bytes) -> None:
+    """The manifest has no hash, and the configuration has."""
+    facts = model_facts(json.loads(config))
+    for name in ("labels", "input_names", "position_limit"):
+        expected, found = getattr(facts, name), getattr(served, name)
+        if expected != found:
+            raise ArtefactError(
+                served.directory / MANIFEST,
+                expected=f"the {name} of {CONFIG}, {json.dumps(expected)}",
+                found=json.dumps(found),
+                remedy="export the model again, or restore the file",
+            )
+
+
 def _length(served: ServedFiles, asked: int | None) -> int:
     _check_counts(max_length=asked)
     limit = served.position_limit
@@ -139,10 +154,8 @@ def _session(
 ) -> Executes:
     file = file or _FILES[backend]
     content = served.content(file)
-    for name in served.hashes:
-        # Which of them a graph reads, only a library that reads ONNX could tell.
-        if name.endswith(_WEIGHTS_SUFFIX):
-            served.check(name)
+    for name in sorted(tensor_files(content)):
+        served.check(name)
     if backend is Backend.OPENVINO:
         return OpenVinoSession(
             served.directory / file,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nxmi_export.artefact_files import MANIFEST, sha256_of
+from nxmi_export.artefact_files import MANIFEST, facts_sha256, sha256_of
 from nxmi_export.errors import ArtefactError
 
 __all__ = ["FORMAT", "ServedFiles"]
@@ -31,6 +31,7 @@ class ServedFiles:
     session_options: Mapping[str, str]  # for model.cpu.onnx
     provenance: Mapping[str, Any]
     hashes: Mapping[str, str]  # SHA-256 by name inside the directory
+    facts_sha256: str  # of all the manifest says besides its files
 
     @classmethod
     def read(cls, directory: Path) -> "ServedFiles":
@@ -54,6 +55,7 @@ class ServedFiles:
             session_options=fact("session_options", _text_by_text),
             provenance=fact("provenance", _object),
             hashes=fact("files", _hashes),
+            facts_sha256=facts_sha256(facts),
         )
 
     @property

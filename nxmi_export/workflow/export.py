@@ -43,6 +43,7 @@ from nxmi_export.lowering import (
 )
 from nxmi_export.model_facts import ModelFacts, model_facts
 from nxmi_export.output_files import atomic_directory
+from nxmi_export.recipe import Placement
 from nxmi_export.workflow.cpu_graph import TuningRequest, write_cpu_graph
 from passes import GraphPass
 
@@ -86,7 +87,8 @@ def export(
         model = restore(checkpoint)
         check_deployable(model, request.model)
         patterns = _patterns(compressed_linears(model))
-        packed = _four_bit(compressed_linears(model), request)
+        placement = None if checkpoint.recipe is None else checkpoint.recipe.placement
+        packed = _four_bit(compressed_linears(model), placement, request)
         on_stage("capturing the graph")
         graph = capture(
             model, input_names=facts.input_names, position_limit=facts.position_limit
@@ -186,8 +188,14 @@ def _write_beside(
     return graph
 
 
-def _four_bit(linears: dict[str, CompressedLinear], request: ExportRequest) -> tuple[str, ...]:
-    """The linears whose codes are of 4 bits; raises UsageError where there are none to pack."""
+def _four_bit(
+    linears: dict[str, CompressedLinear], placement: Placement | None, request: ExportRequest
+) -> tuple[str, ...]:
+    """The linears whose codes are of 4 bits.
+
+    Raises UsageError where they are to be packed and there are none, or what they are multiplied
+    with is rounded too.
+    """
     found = tuple(name for name, linear in linears.items() if linear.scheme.bits == _PACKED_BITS)
     if request.int4_blocks is not None and not found:
         schemes = sorted({str(linear.scheme) for linear in linears.values()}) or ["no scheme"]
@@ -195,6 +203,13 @@ def _four_bit(linears: dict[str, CompressedLinear], request: ExportRequest) -> t
             f"--int4-blocks {request.int4_blocks}",
             expected="linears with an int4 scheme",
             found=", ".join(schemes),
+            remedy="leave the option out, or compress the model to int4 with placement: weights",
+        )
+    if request.int4_blocks is not None and placement is not Placement.WEIGHTS:
+        raise UsageError(
+            f"--int4-blocks {request.int4_blocks}",
+            expected=f"a model of placement {Placement.WEIGHTS}, whose products are of floats",
+            found=f"placement {placement}",
             remedy="leave the option out, or compress the model to int4 with placement: weights",
         )
     return found

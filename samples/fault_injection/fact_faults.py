@@ -115,6 +115,13 @@ def _linears(site: Site) -> Naming:
     return stored("classifier", f"record in {MANIFEST}", file=MANIFEST)
 
 
+def _trained_on_less(site: Site) -> Naming:
+    """A server truncates to what training did."""
+    provenance = dict(Manifest.read(site.directory).provenance)
+    site.facts(provenance=provenance | {"options": {"max_length": 4}})
+    return refused("the checkpoint's provenance, ", subject=MANIFEST, found='"max_length": 4')
+
+
 FAULTS = (
     Fault("labels of the manifest exchanged", "facts", _labels_exchanged),
     Fault("one label too many", "facts", _one_label_more),
@@ -137,6 +144,7 @@ FAULTS = (
             position_limit=8,
         ),
     ),
+    Fault("texts cut at four tokens, as if in training", "facts", _trained_on_less),
     Fault(
         "token types not among the inputs",
         "facts",

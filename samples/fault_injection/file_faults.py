@@ -1,6 +1,6 @@
 """Files of one export beside those of another."""
 
-from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, WEIGHTS
+from nxmi_export.artefact import CPU_MODEL, FP16_MODEL, MODEL, WEIGHTS, Manifest
 from samples.fault_injection.fault import Base, Fault, Plant
 from samples.fault_injection.naming import Naming, another_checkpoint, refused
 from samples.fault_injection.site import Site
@@ -39,10 +39,22 @@ def _cut(site: Site) -> Naming:
     )
 
 
+def _unlisted(site: Site) -> Naming:
+    """Nothing then tells whether they are the ones that were exported."""
+    files = Manifest.read(site.directory).files
+    site.facts(files={name: each for name, each in files.items() if name != WEIGHTS})
+    return refused(
+        "a graph whose tensors lie in files that the manifest lists",
+        subject=CPU_MODEL,
+        found=f"one that reads {WEIGHTS}",
+    )
+
+
 FAULTS = (
     Fault("one byte of the weights changed", "files", _flipped_byte, sealed=False),
     Fault("file of weights missing", "files", _missing, sealed=False),
     Fault("file of weights cut in half", "files", _cut),
+    Fault("weights without a hash", "files", _unlisted),
     Fault("weights of another checkpoint", "files", _taken(WEIGHTS, told=MODEL)),
     Fault("model.onnx of another checkpoint", "files", _taken(MODEL)),
     Fault(

@@ -4,11 +4,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
 from nxmi_export.artefact import CPU_MODEL, MODEL
+from passes.constants import store
 from samples.fault_injection.fault import Fault, Plant
 from samples.fault_injection.naming import Naming, stored
-from samples.fault_injection.places import ATTENTION, BLOCK, NEXT, codes_of, layer_of, recoded
+from samples.fault_injection.places import (
+    ATTENTION,
+    BLOCK,
+    NEXT,
+    add_node,
+    codes_of,
+    layer_of,
+    recoded,
+)
 from samples.fault_injection.site import BOTH, Site
 
 __all__ = ["FAULTS"]
@@ -18,6 +28,7 @@ QUERY = f"{ATTENTION}.query"
 DOWN = f"{BLOCK}.output.dense"
 DENSE = f"{BLOCK}.attention.output.dense"
 GROUP = 4  # of 2:4
+CLIP = 0.02
 
 
 def _flip(site: Site, files: tuple[str, ...] = BOTH) -> Naming:
@@ -101,6 +112,21 @@ def _head_moved(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.roll(array, len(array) // 4, axis=0)
 
 
+def _clipped(site: Site) -> Naming:
+    """What is stored is right, and something else is multiplied."""
+
+    def edit(model: ir.Model) -> None:
+        layer = layer_of(model, DOWN)
+        read = layer.node.inputs[1]
+        assert read is not None
+        limits = (store(model.graph, np.float32(x), f"planted_{x}") for x in (-CLIP, CLIP))
+        clipped = add_node(layer.node, "Clip", [read, *limits])
+        layer.node.replace_input_with(1, clipped)
+
+    site.edit(edit)
+    return stored(DOWN, "way to the product", found="DequantizeLinear → Clip")
+
+
 FAULTS = (
     Fault("one code flipped in model.onnx", "weights", lambda s: _flip(s, files=(MODEL,))),
     Fault("one code flipped in model.cpu.onnx", "weights", lambda s: _flip(s, files=(CPU_MODEL,))),
@@ -112,6 +138,7 @@ FAULTS = (
     Fault("two output channels exchanged", "weights", _changed(DOWN, _permuted)),
     Fault("query's heads in another order", "weights", _changed(QUERY, _head_moved)),
     Fault("codes halved, as for INT7", "weights", _changed(KEY, lambda codes: codes // 2)),
+    Fault("weights clipped behind their scale", "weights", _clipped),
     Fault("query's and key's weights exchanged", "weights", _exchanged(QUERY, f"{ATTENTION}.key")),
     Fault(
         "weights of another layer",

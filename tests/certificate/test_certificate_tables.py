@@ -1,7 +1,9 @@
 """A certificate as it is read: in a terminal of 80 columns and wider, and on a page."""
 
 import io
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 from certificate_facts import BLOCKS, HOSTILE, LINEARS, REASON, certificate, facts
@@ -9,6 +11,7 @@ from rich.console import Console
 
 from nxmi_export.certificate import Answer, Certificate, Claim
 from nxmi_export.certificate.claims import overall
+from nxmi_export.certificate.document import CellRecord
 from nxmi_export.report.certificate_section import certificate_section
 from nxmi_export.report.certificate_table import HEADINGS, WORDS, certificate_tables, unproved
 from nxmi_export.report.markup import element
@@ -90,6 +93,50 @@ def test_a_certificate_that_is_not_valid_is_told_with_its_reason() -> None:
 
 def test_a_certificate_reads_back_equal() -> None:
     assert Certificate.from_json(facts()) == certificate()
+
+
+def _recounted(change: Callable[[Certificate], Certificate]) -> dict[str, Any]:
+    return change(certificate()).as_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda made: made.model_copy(update={"model": {}}), "less claimed of the model, and not "),
+        (
+            lambda made: made.model_copy(
+                update={
+                    "linears": tuple(
+                        each.model_copy(update={"claims": {}}) for each in made.linears
+                    )
+                }
+            ),
+            "less claimed of bert.encoder.layer.0.attention.self.query, and not ",
+        ),
+        (
+            lambda made: made.model_copy(
+                update={
+                    "attentions": (made.attentions[0].model_copy(update={"claims": made.model}),)
+                }
+            ),
+            "lint, mapping, merged_qkv, no_float, runs, scales claimed of bert.encoder.layer.0.",
+        ),
+        (
+            lambda made: made.model_copy(
+                update={
+                    "model": made.model
+                    | {Claim.MAPPING: CellRecord(answer=Answer.PROVED, why="it is said")}
+                }
+            ),
+            "mapping proved without an engine",
+        ),
+    ],
+)
+def test_a_certificate_that_says_too_little_or_too_much_is_none(
+    change: Callable[[Certificate], Certificate], said: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{said}"):
+        Certificate.from_json(_recounted(change))
 
 
 @pytest.mark.parametrize(

@@ -138,14 +138,25 @@ def test_inspect_says_whether_a_report_is_of_the_artefact(
     manifest = read_artefact(artefact).manifest
     report = tmp_path / "parity.json"
     files = {name: record.sha256 for name, record in manifest.files.items()}
-    document = {"schema": "nxmi-export/parity-run/3", "ok": True, "artefact": files}
+    document = {"schema": "nxmi-export/parity-run/4", "ok": True, "artefact": files}
     document["checkpoint"] = {"sha256": manifest.source.sha256}
+    document["facts"] = manifest.facts_sha256
+    document["splits"] = [{"ok": True, "failures": []}]
     report.write_text(json.dumps(document))
     outcome = nxmi_export("inspect", artefact, "--report", report)
     assert outcome.code == 0
     assert outcome.out.endswith(f"{report} is of these files, and its gate holds\n")
     report.write_text(json.dumps({**document, "artefact": {}}))
     assert nxmi_export("inspect", artefact, "--report", report).code == 2
+    failed = {**document, "ok": False, "splits": [{"ok": False, "failures": ["It drifts."]}]}
+    report.write_text(json.dumps(failed))
+    outcome = nxmi_export("inspect", artefact, "--report", report)
+    assert outcome.code == 1
+    assert outcome.out.endswith(f"{report} is of these files, and its gate failed\n")
+    assert outcome.err == (
+        f"error: {report}: expected a report whose gate holds, found one whose gate failed; its "
+        "page says what failed\n"
+    )
     outcome = nxmi_export("inspect", model_file, "--report", report)
     assert (outcome.code, outcome.sentence) == (
         2,

@@ -25,6 +25,20 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120  # seconds; what a slow machine may need to get going
 
 
+def test_a_library_that_gives_up_in_words_is_an_internal_error(
+    nxmi_export: Command, artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python itself would end with 1 there, which is the answer of a gate."""
+
+    def gives_up(directory: Path) -> None:
+        raise SystemExit("no memory left")
+
+    monkeypatch.setattr("nxmi_export.workflow.inspect.read_artefact", gives_up)
+    outcome = nxmi_export("inspect", artefact)
+    assert outcome.code == 4
+    assert "no memory left" in outcome.err
+
+
 def test_a_gate_that_fails_is_1_after_the_results(
     nxmi_export: Command, artefact: Path, rtx: Library
 ) -> None:

@@ -123,6 +123,21 @@ def test_a_place_for_no_file_is_refused_before_the_work(
     )
 
 
+def test_a_table_may_be_made_again_and_nothing_else_is_replaced(
+    nxmi_export: Command, model_file: Path, tmp_path: Path
+) -> None:
+    content = model_file.read_bytes()
+    asked = ("latency", "--shapes", "64x64", "--device", "l4", "-o")
+    outcome = nxmi_export(*asked, model_file)
+    assert (outcome.code, model_file.read_bytes()) == (2, content)
+    assert outcome.sentence == (
+        f"{model_file}: expected a latency table to replace or an unused name, found another file; "
+        "choose another with -o, or delete it yourself"
+    )
+    for _ in range(2):
+        assert nxmi_export(*asked, tmp_path / "l4.json").code == 0
+
+
 def test_a_machine_without_a_gpu_is_3(
     nxmi_export: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

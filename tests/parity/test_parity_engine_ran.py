@@ -13,6 +13,7 @@ from nxmi_export.certificate.claims import Cell
 from nxmi_export.errors import ArtefactError
 from nxmi_export.parity import Gate, ParityResult, Stage, Step, Unproven, compare, judge_run
 from nxmi_export.parity.document import run_document
+from nxmi_export.parity.statistics import Terms
 
 PATH = Path("parity.json")
 
@@ -79,6 +80,37 @@ def test_an_engine_that_read_a_part_or_answered_nothing_is_unproven(
     report = document(ran())
     report["splits"][0]["rungs"]["engine"] |= change
     assert engine_ran(report, PATH).why == f"parity.json: {why}"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"limit": 2000}, "no dev set was read beyond 2000 examples"),
+        (
+            {"allowances": ["max_drop", "margin"]},
+            "its gate allows more than usual by max_drop, margin",
+        ),
+    ],
+)
+def test_part_of_the_examples_or_a_lenient_gate_prove_nothing(
+    change: dict[str, Any], why: str
+) -> None:
+    cell = engine_ran(document(ran()) | change, PATH)
+    assert (cell.answer, cell.why) == (Answer.UNPROVEN, f"parity.json: {why}")
+
+
+@pytest.mark.parametrize(
+    ("gate", "allowances"),
+    [
+        (Gate(), ()),
+        (Gate(strict=True, max_drop=0.001, terms=Terms(margin=0.001, confidence=0.99)), ()),
+        (Gate(max_changed=1, max_kernel_changed=0.5), ("max_changed", "max_kernel_changed")),
+        (Gate(require_probes=False, terms=Terms(margin=0.01)), ("require_probes", "margin")),
+        (Gate(max_flips=3, terms=Terms(confidence=0.9)), ("confidence",)),
+    ],
+)
+def test_what_lets_more_pass_than_usual_is_told(gate: Gate, allowances: tuple[str, ...]) -> None:
+    assert gate.allowances == allowances
 
 
 def test_a_report_without_dev_sets_is_unproven() -> None:

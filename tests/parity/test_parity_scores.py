@@ -201,7 +201,7 @@ def test_the_document_of_a_run() -> None:
         artefact_storing(), run, checkpoint="model.pt", max_length=64, gate=LENIENT
     )
     assert document == json.loads(json.dumps(document, allow_nan=False))
-    assert (document["schema"], document["ok"]) == ("nxmi-export/parity-run/3", False)
+    assert (document["schema"], document["ok"]) == ("nxmi-export/parity-run/4", False)
     assert document["warnings"] == ["A warning."]
     assert document["gate"]["terms"] == {
         "margin": 0.005,

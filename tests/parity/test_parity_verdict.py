@@ -24,6 +24,7 @@ from nxmi_export.parity import (
     compare,
     verdict,
 )
+from nxmi_export.parity.drift import Localization, RungDrift
 from nxmi_export.parity.layer_weights import Mismatch
 from nxmi_export.parity.shapes import ShapeSetting
 from nxmi_export.parity.statistics import Terms
@@ -101,7 +102,28 @@ def with_float16(candidate: RungResult | None) -> ParityResult:
     step = Step(Stage.WRITTEN, Stage.FLOAT16, compare(written, candidate))
     rungs, probes = {**result.rungs, Stage.FLOAT16: candidate}, probes_of(Stage.FLOAT16)
     steps = (*result.steps, step)
-    return replace(result, rungs=rungs, steps=steps, weights=weights, probes=probes)
+    drift = {Stage.FLOAT16: RungDrift(Localization(16, None, (), (), None))}
+    return replace(result, rungs=rungs, steps=steps, weights=weights, probes=probes, drift=drift)
+
+
+def test_a_float16_file_whose_layers_were_not_compared_fails() -> None:
+    result = replace(with_float16(with_wrong(0, "float16")), drift={})
+    assert verdict(result, Gate(terms=ANY_SCORE)).failures == (
+        "The layers of the float16 file were not compared with PyTorch's.",
+    )
+
+
+@pytest.mark.parametrize(("tipped", "ok"), [(25, True), (26, False)])
+def test_float16_may_tip_a_quarter_of_the_first_codes_and_no_more(tipped: int, ok: bool) -> None:
+    result = with_float16(with_wrong(0, "float16"))
+    assert result.probes is not None
+    codes = CodeAgreement("embeddings", 100 - tipped, tipped)
+    result = replace(result, probes=replace(result.probes, float16=codes))
+    told = (
+        "The float16 file gives 26 of 100 codes of embeddings one step away from PyTorch's on the "
+        "probes, where rounding to float16 accounts for 25% at most."
+    )
+    assert verdict(result, Gate(terms=ANY_SCORE)).failures == (() if ok else (told,))
 
 
 def test_float16_may_tip_the_allowed_share_of_predictions_and_no_more() -> None:

@@ -1,6 +1,7 @@
 """The stored weights: every number compared, and one that is off found where it is."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +222,29 @@ def test_a_float_weight_that_is_one_ulp_off_is_found(mixed: Exported, tmp_path: 
     assert found == [f"{CLASSIFIER}: weight at [1, 4] is {above!s}, not {trained!s}"]
 
 
+@pytest.mark.parametrize(
+    ("module", "kind", "wanted"),
+    [
+        (UP, "Clip", "DequantizeLinear"),
+        (UP, "Cast", "DequantizeLinear"),
+        (CLASSIFIER, "Clip", "direct"),
+    ],
+)
+def test_what_changes_weights_on_their_way_is_found(
+    sparse: Exported, tmp_path: Path, module: str, kind: str, wanted: str
+) -> None:
+    def edit(model: ir.Model) -> None:
+        product = layer_of(model, module).node
+        changed = ir.node(kind, [product.inputs[1]], {"to": 1} if kind == "Cast" else {})
+        changed.outputs[0].name = "changed"
+        model.graph.insert_before(product, changed)
+        product.replace_input_with(1, changed.outputs[0])
+
+    found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
+    met = kind if wanted == "direct" else f"{wanted} → {kind}"
+    assert found == [f"{module}: way to the product is {met}, not {wanted}"]
+
+
 def test_a_bias_that_is_off_is_found(sparse: Exported, tmp_path: Path) -> None:
     def edit(model: ir.Model) -> None:
         add = layer_of(model, UP).add
@@ -302,13 +326,14 @@ def test_a_parameter_that_is_one_ulp_off_is_found(
     ]
 
 
-def test_another_epsilon_is_found(sparse: Exported, tmp_path: Path) -> None:
+@pytest.mark.parametrize("epsilon", [1e-5, math.nan])
+def test_another_epsilon_is_found(sparse: Exported, tmp_path: Path, epsilon: float) -> None:
     def edit(model: ir.Model) -> None:
         node = node_of(model, NORM, "LayerNormalization")
-        node.attributes.add(ir.AttrFloat32("epsilon", 1e-5))
+        node.attributes.add(ir.AttrFloat32("epsilon", epsilon))
 
     assert _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit))) == [
-        f"{NORM}: norm epsilon is 1e-05, not 1e-12"
+        f"{NORM}: norm epsilon is {epsilon:g}, not 1e-12"
     ]
 
 

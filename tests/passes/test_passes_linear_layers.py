@@ -57,6 +57,22 @@ def test_the_matrix_is_k_by_n_however_it_is_stored(attributes: str) -> None:
     assert layer.weight.shape == (3, 2)
 
 
+def test_the_bias_of_a_product_that_is_cast_to_float16_is_found() -> None:
+    """As where INT8 products are in float32, and what follows in float16."""
+    model = model_of(
+        """layer (float[S,3] x) => (float16[S,2] y) {
+      [query__MatMul] product = MatMul(x, weight)
+      [query__Cast] cast = Cast<to = 10>(product)
+      [query__Add] y = Add(cast, bias)
+    }""",
+        {"weight": np.ones((3, 2), np.float32), "bias": np.ones(2, np.float16)},
+    )
+    (layer,) = linear_layers(model.graph)
+    assert layer.bias is not None
+    assert layer.add is not None
+    assert (layer.bias.name, layer.add.outputs[0].name) == ("bias", "y")
+
+
 @pytest.mark.parametrize("trans_b", [0, 1])
 def test_a_gemm_sums_over_the_axis_that_trans_b_says(trans_b: int) -> None:
     stored = np.ones((2, 3) if trans_b else (3, 2), np.float32)

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Project:
 
     def copy(self, target: Path) -> "Project":
         return Project(Path(shutil.copytree(self.folder, target)))
+
+    def configure(self, **changes: Any) -> None:
+        """Rewrite the artefact's config.json; `change` then makes its hash fit."""
+        path = self.artefact / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     def change(self, **facts: Any) -> None:
         """Rewrite manifest.json, its hashes as the files are now."""

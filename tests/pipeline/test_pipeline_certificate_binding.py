@@ -224,13 +224,17 @@ def parity_report(artefact: Artefact) -> Path:
     rung = {"name": "TensorRT engine", "examples": 8, "non_finite_examples": []}
     split = {
         "dataset": {"task": "sst2", "split": "validation", "examples": 8},
+        "ok": True,
         "failures": [],
         "rungs": {"engine": rung},
         "unproven": {},
     }
     document = {
-        "schema": "nxmi-export/parity-run/3",
+        "schema": "nxmi-export/parity-run/4",
         "ok": True,
+        "limit": None,
+        "allowances": [],
+        "facts": artefact.manifest.facts_sha256,
         "artefact": {name: each.sha256 for name, each in artefact.manifest.files.items()},
         "checkpoint": {"path": "model.pt", "sha256": artefact.manifest.source.sha256},
         "splits": [split],

@@ -47,7 +47,7 @@ def test_the_certificate_is_a_file_of_the_artefact_and_reads_back(sparse: Artefa
     artefact = read_artefact(sparse.directory)
     assert read_certificate(artefact) == certificate
     facts = json.loads((sparse.directory / "certificate.json").read_text())
-    assert facts["schema"] == "nxmi-export/certificate/3"
+    assert facts["schema"] == "nxmi-export/certificate/4"
     assert facts["totals"]["mask"] == {
         "proved": ENCODER_LINEARS,
         "refuted": 0,

@@ -34,7 +34,7 @@ from nxmi_export.backends.tensorrt_engine import (
 from nxmi_export.certificate import Answer, Claim
 from nxmi_export.checkpoint import read_tokenizer_files, write_checkpoint
 from nxmi_export.compression import checkpoint_of, compress, compressed_linears
-from nxmi_export.errors import ArtefactError, LoweringFailed, UsageError
+from nxmi_export.errors import ArtefactError, UsageError
 from nxmi_export.parity.weights import weight_parity
 from nxmi_export.recipe import Placement, Recipe, Scheme, preset
 from nxmi_export.report import inspection_table
@@ -195,16 +195,20 @@ def test_an_engine_holds_the_codes_and_no_int8_product_is_promised(
     assert certificate.model[Claim.LINT].answer is Answer.PROVED
 
 
-def test_quantized_data_is_refused_by_the_name_of_its_layer(tmp_path: Path) -> None:
-    written(tmp_path / "model.pt", Recipe(default=Scheme.parse("int4"), placement=Placement.LINEAR))
+@pytest.mark.parametrize("placement", [Placement.LINEAR, Placement.SPARSE])
+def test_a_model_whose_activations_are_rounded_too_is_refused_at_once(
+    placement: Placement, tmp_path: Path
+) -> None:
+    written(tmp_path / "model.pt", Recipe(default=Scheme.parse("int4"), placement=placement))
     request = ExportRequest(str(tmp_path / "model.pt"), tmp_path / "out", int4_blocks=64)
-    with pytest.raises(LoweringFailed) as error:
+    with pytest.raises(UsageError) as error:
         export(request)
-    assert (
-        "INT4 blocks of bert.encoder.layer.0.attention.self.query: expected a float input, found "
-        "a quantized one; write placement: weights in the recipe"
-    ) in str(error.value)
-    assert not (tmp_path / "out").exists()
+    assert str(error.value) == (
+        "--int4-blocks 64: expected a model of placement weights, whose products are of floats, "
+        f"found placement {placement}; leave the option out, or compress the model to int4 with "
+        "placement: weights"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_a_model_without_4_bit_weights_has_nothing_to_pack(tmp_path: Path) -> None:

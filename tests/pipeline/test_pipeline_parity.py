@@ -106,7 +106,7 @@ def test_an_intact_artefact_passes_and_everything_is_written_down(
         assert words in outcome.out
     document = json.loads((project.artefact / "parity-sst2.json").read_text())
     files = read_artefact(project.artefact).manifest.files
-    assert document["schema"] == "nxmi-export/parity-run/3"
+    assert document["schema"] == "nxmi-export/parity-run/4"
     assert document["ok"] is True
     assert document["artefact"] == {name: record.sha256 for name, record in files.items()}
     assert document["checkpoint"] == {

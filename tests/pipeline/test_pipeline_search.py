@@ -663,6 +663,23 @@ def test_another_search_cannot_be_resumed(finished: Finished, tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize("name", ["search.html", "pareto.svg", "latency.json"])
+def test_files_that_no_search_here_wrote_are_not_replaced(
+    finished: Finished, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "taken"
+    folder.mkdir()
+    (folder / name).write_text("somebody's")
+    request = dataclasses.replace(finished.request, output=folder, latency=None, target=0.5)
+    with pytest.raises(OutputError) as refusal:
+        search_model(request)
+    assert str(refusal.value) == (
+        f"{folder / name}: expected an unused name, in a folder without a search in it, found a "
+        "file; choose another folder with -o, or pass --overwrite to replace it"
+    )
+    assert (folder / name).read_text() == "somebody's"
+
+
 def _resumed(finished: Finished, folder: Path, **changes: Any) -> SearchRequest:
     """The finished search, to be resumed from its journal alone, with other settings."""
     folder.mkdir()

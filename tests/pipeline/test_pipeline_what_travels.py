@@ -58,6 +58,11 @@ FAULTS: dict[str, tuple[Change, str]] = {
         'manifest.json: expected the checkpoint\'s architecture, "BertForSequenceClassification", '
         'found "RobertaForSequenceClassification"; export it again',
     ),
+    "another length of training": (
+        _facts(provenance={"seed": 0, "task": "sst2", "options": {"max_length": 4}}),
+        'manifest.json: expected the checkpoint\'s provenance, {"seed": 0, "task": "sst2"}, found '
+        '{"options": {"max_length": 4}, "seed": 0, "task": "sst2"}; export it again',
+    ),
     "labels exchanged in the configuration": (
         _config("id2label", {"0": "LABEL_1", "1": "LABEL_0"}),
         'config.json: expected the checkpoint\'s id2label, {"0": "LABEL_0", "1": "LABEL_1"}, '
@@ -184,9 +189,11 @@ def test_missing_options_for_exact_products_are_a_mismatch(project: Project) -> 
 def _report(project: Project, **changed: Any) -> Path:
     manifest = Manifest.read(project.artefact)
     document = {
-        "schema": "nxmi-export/parity-run/3",
+        "schema": "nxmi-export/parity-run/4",
         "ok": False,
         "artefact": {name: record.sha256 for name, record in manifest.files.items()},
+        "facts": manifest.facts_sha256,
+        "splits": [],
         "checkpoint": {"path": "model.pt", "sha256": manifest.source.sha256},
     }
     path = project.folder / "parity.json"
@@ -197,6 +204,37 @@ def _report(project: Project, **changed: Any) -> Path:
 def test_a_report_of_these_files_is_read(project: Project) -> None:
     inspection = inspect(str(project.artefact), report=_report(project))
     assert inspection.parity is False
+
+
+def test_a_directory_that_was_named_otherwise_is_the_same(project: Project) -> None:
+    project.change(provenance={"seed": 0, "task": "sst2", "source": "../elsewhere", "base": "b"})
+    exported_checkpoint(read_artefact(project.artefact), None)
+
+
+def test_a_report_of_a_manifest_that_said_something_else_is_refused(project: Project) -> None:
+    path = _report(project)
+    project.change(labels=("LABEL_1", "LABEL_0"))
+    with pytest.raises(ArtefactError, match=r"found one of a manifest\.json that said something "):
+        inspect(str(project.artefact), report=path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ok": True},
+        {"ok": "yes"},
+        {"ok": True, "splits": [{"ok": True, "failures": ["It drifts."]}]},
+        {"ok": True, "splits": [{"ok": True, "failures": []}, {"ok": False, "failures": []}]},
+        {"ok": False, "splits": [{"ok": True, "failures": []}]},
+        {"ok": True, "splits": {}},
+    ],
+)
+def test_a_report_whose_answer_is_not_its_own_is_refused(
+    project: Project, changes: dict[str, Any]
+) -> None:
+    path = _report(project, **changes)
+    with pytest.raises(ArtefactError, match="found an answer that is not that of its dev sets"):
+        inspect(str(project.artefact), report=path)
 
 
 def test_a_report_of_files_that_changed_is_refused(project: Project) -> None:

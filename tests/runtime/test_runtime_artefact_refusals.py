@@ -13,6 +13,7 @@ import nxmi_export
 from nxmi_export.artefact import CPU_MODEL, MANIFEST, WEIGHTS, Manifest, read_artefact
 from nxmi_export.errors import ArtefactError, CapabilityMissing
 from nxmi_export.runtime.served_files import FORMAT
+from nxmi_export.runtime.text_encoder import TextEncoder
 from tests.pipeline.parity_project import Project
 
 
@@ -177,13 +178,15 @@ def test_a_graph_that_does_not_load_is_refused(copy: Project, changed: Callable[
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("configuration", "facts", "said"),
     [
         (
+            {"id2label": {"0": "bad", "1": "so-so", "2": "good"}},
             {"labels": ("bad", "so-so", "good")},
             "a graph with 3 logits, one for each label, found 2",
         ),
         (
+            {"model_type": "distilbert"},
             {"input_names": ("input_ids", "attention_mask")},
             "a graph with the inputs input_ids, attention_mask, "
             "found input_ids, attention_mask, token_type_ids",
@@ -191,19 +194,66 @@ def test_a_graph_that_does_not_load_is_refused(copy: Project, changed: Callable[
     ],
 )
 def test_a_graph_with_another_interface_is_refused(
-    facts: dict[str, Any], said: str, changed: Callable[..., Path]
+    configuration: dict[str, Any], facts: dict[str, Any], said: str, copy: Project
 ) -> None:
-    artefact = changed(**facts)
+    copy.configure(**configuration)
+    copy.change(**facts)
+    artefact = copy.artefact
     assert sentence(ArtefactError, artefact) == (
         f"{artefact / CPU_MODEL}: expected {said}; export the model again"
     )
 
 
-def test_an_input_that_no_tokenizer_makes_is_refused(changed: Callable[..., Path]) -> None:
-    artefact = changed(input_names=("input_ids", "bbox"))
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (
+            {"labels": ("positive", "negative")},
+            'labels of config.json, ["LABEL_0", "LABEL_1"], found ["positive", "negative"]',
+        ),
+        (
+            {"input_names": ("input_ids", "bbox")},
+            'input_names of config.json, ["input_ids", "attention_mask", "token_type_ids"], found '
+            '["input_ids", "bbox"]',
+        ),
+        ({"position_limit": 8}, "position_limit of config.json, 64, found 8"),
+    ],
+)
+def test_a_manifest_that_says_otherwise_than_the_configuration_is_refused(
+    facts: dict[str, Any], said: str, changed: Callable[..., Path]
+) -> None:
+    artefact = changed(**facts)
     assert sentence(ArtefactError, artefact) == (
-        f"{artefact}: expected a model whose inputs are among input_ids, attention_mask, "
+        f"{artefact / 'manifest.json'}: expected the {said}; export the model again, or restore "
+        "the file"
+    )
+
+
+def test_an_input_that_no_tokenizer_makes_is_refused(sst2: Project) -> None:
+    files = {
+        name: (sst2.artefact / name).read_bytes() for name in ("tokenizer.json", "config.json")
+    }
+    with pytest.raises(ArtefactError) as caught:
+        TextEncoder(sst2.artefact, files, input_names=("input_ids", "bbox"), max_length=8)
+    assert str(caught.value) == (
+        f"{sst2.artefact}: expected a model whose inputs are among input_ids, attention_mask, "
         "token_type_ids, found bbox; run the graph with onnxruntime itself"
+    )
+
+
+def test_weights_that_the_manifest_does_not_list_are_refused(copy: Project) -> None:
+    files = Manifest.read(copy.artefact).files
+    copy.change()
+    manifest = Manifest.read(copy.artefact)
+    listed = {name: each for name, each in files.items() if name != WEIGHTS}
+    manifest.model_copy(update={"files": listed}).write(copy.artefact)
+    said = sentence(ArtefactError, copy.artefact)
+    assert said.startswith(f"{copy.artefact}: expected an artefact with {WEIGHTS}, found ")
+    with pytest.raises(ArtefactError) as caught:
+        read_artefact(copy.artefact)
+    assert str(caught.value) == (
+        f"{copy.artefact / CPU_MODEL}: expected a graph whose tensors lie in files that the "
+        f"manifest lists, found one that reads {WEIGHTS}; export the model again"
     )
 
 

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,8 +77,10 @@ def test_openvino_that_is_absent_is_told_how_to_get_it(
         nxmi_export.load(sst2.artefact, backend="openvino")
 
 
-def test_a_graph_of_another_head_is_refused(changed: Callable[..., Path]) -> None:
-    artefact = changed(labels=("one", "two", "three"))
+def test_a_graph_of_another_head_is_refused(copy: Project) -> None:
+    copy.configure(id2label={"0": "one", "1": "two", "2": "three"})
+    copy.change(labels=("one", "two", "three"))
+    artefact = copy.artefact
     with pytest.raises(ArtefactError) as caught:
         nxmi_export.load(artefact, backend="openvino", threads=1)
     assert str(caught.value) == (
@@ -138,6 +139,8 @@ def _bench(served: ServedFiles) -> dict[str, Any]:
 
 def _report(served: ServedFiles) -> dict[str, Any]:
     split = {
+        "ok": True,
+        "failures": [],
         "dataset": {"examples": 40},
         "rungs": {"openvino": {"examples": 40}},
         "environment": {"processor": PROCESSOR, "openvino": RELEASE},
@@ -146,6 +149,9 @@ def _report(served: ServedFiles) -> dict[str, Any]:
         "schema": document.SCHEMA,
         "ok": True,
         "artefact": dict(served.hashes),
+        "facts": served.facts_sha256,
+        "limit": None,
+        "allowances": [],
         "splits": [split],
     }
 
@@ -160,6 +166,32 @@ def test_the_fastest_that_passed_is_taken(store: Callable[..., Chosen]) -> None:
 def test_a_certificate_that_came_later_is_no_other_file(store: Callable[..., Chosen]) -> None:
     chosen = store(report=lambda made: made["artefact"].update({CERTIFICATE: "ab" * 32}))
     assert chosen.backend is Backend.OPENVINO
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"facts": "ab" * 32},
+        {"limit": 40},
+        {"allowances": ["max_drop"]},
+        {"splits": []},
+    ],
+)
+def test_a_report_that_vouches_for_less_is_none(
+    store: Callable[..., Chosen], change: dict[str, Any]
+) -> None:
+    assert store(report=lambda made: made.update(change)).reason == UNPROVED
+
+
+def test_a_report_that_does_not_say_how_many_examples_it_read_is_none(
+    store: Callable[..., Chosen],
+) -> None:
+    assert store(report=lambda made: made.pop("limit")).reason == UNPROVED
+
+
+def test_a_dev_set_that_failed_vouches_for_nothing(store: Callable[..., Chosen]) -> None:
+    chosen = store(report=lambda made: made["splits"][0].update(failures=["It drifts."]))
+    assert chosen.reason == UNPROVED
 
 
 def _slower(made: dict[str, Any]) -> None:

@@ -110,8 +110,10 @@ def test_where_the_task_is_unknown_all_inputs_are_like_the_first(
     )
 
 
-def test_a_batch_that_the_graph_cannot_run_is_refused(changed: Callable[..., Path]) -> None:
-    artefact = changed(position_limit=80)
+def test_a_batch_that_the_graph_cannot_run_is_refused(copy: Project) -> None:
+    copy.configure(max_position_embeddings=80)
+    copy.change(position_limit=80)
+    artefact = copy.artefact
     with nxmi_export.load(artefact) as model, pytest.raises(ShapeError) as caught:
         model.predict(["fine " * 100])
     assert str(caught.value).startswith(

@@ -82,6 +82,12 @@ def test_what_was_not_run_says_so(tmp_path: Path) -> None:
     assert "- mrpc: too few to tell (n = 0)" in text
 
 
+def test_the_divergence_before_training_stands_beside(tmp_path: Path) -> None:
+    assert "| metadata | layer | not run | not run | not run |\n" in markdown(tmp_path)
+    _write(tmp_path, Cell("stsb", "metadata", "layer"), 0.8, 0.21749)
+    assert "| metadata | layer | not run | 0.217 | not run |\n" in markdown(tmp_path)
+
+
 def test_an_average_needs_all_tasks(tmp_path: Path) -> None:
     for task in TASKS[:2]:
         _write(tmp_path, Cell(task, "nominal", "layer"), 0.8)

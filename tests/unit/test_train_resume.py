@@ -245,7 +245,7 @@ def test_the_snapshot_of_another_run_is_refused_by_what_differs(tmp_path: Path) 
     assert str(refusal.value) == (
         f"{tmp_path / FILE}: expected a snapshot of this run (seed 7, accumulation 2), found one "
         "of another run (seed 0, accumulation 1); resume with the settings it was made with, or "
-        "start again without --resume"
+        "pass --overwrite without --resume to start anew"
     )
 
 
@@ -271,8 +271,8 @@ def test_another_learning_rate_is_another_run_unless_it_was_named(tmp_path: Path
     assert str(refusal.value) == (
         f"{tmp_path / FILE}: expected a snapshot of this run (learning rate 0.0001, clip norm "
         "0.5), found one of another run (learning rate 0.003, clip norm 1.0); resume with the "
-        "settings it was made with, name another rate with --learning-rate, or start again "
-        "without --resume"
+        "settings it was made with, name another rate with --learning-rate, or pass --overwrite "
+        "without --resume to start anew"
     )
 
 
@@ -355,7 +355,7 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
         fine_tune(tiny_model(), toy_data(30), DENSE, options)
     assert str(refusal.value) == (
         f"{path}: expected a complete torch file, found an archive without its directory at the "
-        "end; copy or save the file again"
+        "end; pass --overwrite without --resume to start anew"
     )
 
 
@@ -365,7 +365,7 @@ def test_a_file_that_is_no_snapshot_is_refused(tmp_path: Path) -> None:
         snapshot_step(tmp_path)
     assert str(refusal.value) == (
         f"{tmp_path / FILE}: expected a training snapshot of the format nxmi-export/snapshot-2, "
-        "found the format nxmi-export/1; start again without --resume"
+        "found the format nxmi-export/1; pass --overwrite without --resume to start anew"
     )
 
 

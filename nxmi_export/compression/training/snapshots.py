@@ -19,7 +19,7 @@ import torch
 
 from nxmi_export.checkpoint.model_file import load_mapping
 from nxmi_export.compression.training.fingerprint import ADJUSTABLE, Fingerprint
-from nxmi_export.errors import OutputError, UsageError
+from nxmi_export.errors import OutputError, TruncatedCheckpoint, UsageError
 from nxmi_export.output_files import atomic_file
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 FORMAT = "nxmi-export/snapshot-2"
+_ANEW = "pass --overwrite without --resume to start anew"
 FILE = "snapshot.pt"
 _BEFORE = "snapshot.before.pt"  # the last good one, while the newest is not known to be good
 
@@ -102,8 +103,7 @@ def read_snapshot(
             path,
             expected=f"a snapshot of this run ({_told(different, wanted)})",
             found=f"one of another run ({_told(different, found)})",
-            remedy="resume with the settings it was made with, "
-            f"{other}or start again without --resume",
+            remedy=f"resume with the settings it was made with, {other}or {_ANEW}",
         )
     # The tensors are mapped from the file, which training is about to replace.
     state = copy.deepcopy(content)
@@ -165,13 +165,18 @@ def _save(content: Mapping[str, Any], file: Any) -> None:
 def _load(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    content = load_mapping(path)
+    try:
+        content = load_mapping(path)
+    except TruncatedCheckpoint as error:
+        raise TruncatedCheckpoint(
+            path, expected=error.expected, found=error.found, remedy=_ANEW
+        ) from error
     if content.get("format") != FORMAT:
         raise UsageError(
             path,
             expected=f"a training snapshot of the format {FORMAT}",
             found=f"the format {content.get('format')}",
-            remedy="start again without --resume",
+            remedy=_ANEW,
         )
     return content
 

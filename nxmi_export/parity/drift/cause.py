@@ -94,6 +94,7 @@ _CAUSES = {
     "shape (in, out)": Cause.WEIGHT,
     "weight": Cause.WEIGHT,
     "bias": Cause.WEIGHT,
+    "way to the product": Cause.WEIGHT,
     "embedding": Cause.WEIGHT,
     "parameter": Cause.WEIGHT,
     "scale": Cause.SCALE,

@@ -1,6 +1,6 @@
 """A dev split that was run in, where each of its ONNX rungs drifts from PyTorch out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from nxmi_export.parity import Stage
@@ -17,11 +17,14 @@ __all__ = ["rung_drifts"]
 _BATCH = 8  # examples, whose values at every point are held together
 
 
-def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
+def rung_drifts(
+    ladder: Ladder, climbed: Climbed, stages: Collection[Stage] = tuple(Stage)
+) -> Mapping[Stage, RungDrift]:
     """Localize drift over a few examples, spread over the split; memory is one small batch.
 
-    Rungs that run as written are localized by forced replay; the optimized rung is held against
-    `model.onnx` as written. Probes are long, and run one by one.
+    Of `stages`, those that the ladder has as files. Rungs that run as written are localized by
+    forced replay; the optimized rung is held against `model.onnx` as written. Probes are long, and
+    run one by one.
     """
     order = spread(len(climbed.data), ladder.request.drift_examples)
     if not len(order):
@@ -29,6 +32,8 @@ def rung_drifts(ladder: Ladder, climbed: Climbed) -> Mapping[Stage, RungDrift]:
     batch = 1 if climbed.made_up else _BATCH
     found: dict[Stage, RungDrift] = {}
     for stage, file in ladder.files.items():
+        if stage not in stages:
+            continue
         tell = partial(climbed.on_progress, f"localizing drift, {NAMES[stage]}")
         if file.optimized:
             if any(not each.found.examples for each in found.values()):

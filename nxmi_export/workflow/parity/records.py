@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from nxmi_export.artefact import CPU_MODEL, MANIFEST, MODEL, Artefact
-from nxmi_export.artefact.records import linear_records, table_records
+from nxmi_export.artefact import CPU_MODEL, INT4_MODEL, MANIFEST, MODEL, Artefact
+from nxmi_export.artefact.records import linear_records, packed_records, table_records
 from nxmi_export.backends.onnxruntime_session import exact_options
 from nxmi_export.parity.graph_quantizers import open_graph
 from nxmi_export.parity.weights import Mismatch
@@ -25,9 +25,16 @@ def record_mismatches(artefact: Artefact) -> Iterator[Mismatch]:
     for name in sorted(stored.keys() | told.keys()):
         expected, found = stored.get(name), told.get(name)
         if expected != found:
-            yield Mismatch(
-                name, f"record in {MANIFEST}", str(expected or _NONE), str(found or _NONE)
-            )
+            yield _record(name, expected, found)
+    packed = artefact.path(INT4_MODEL) if INT4_MODEL in manifest.files else None
+    blocks = {} if packed is None else packed_records(open_graph(packed))
+    for name in sorted(blocks.keys() | manifest.packed.keys()):
+        if blocks.get(name) != manifest.packed.get(name):
+            yield _record(name, blocks.get(name), manifest.packed.get(name))
+
+
+def _record(name: str, expected: object, found: object) -> Mismatch:
+    return Mismatch(name, f"record in {MANIFEST}", str(expected or _NONE), str(found or _NONE))
 
 
 def session_mismatches(artefact: Artefact) -> Iterator[Mismatch]:

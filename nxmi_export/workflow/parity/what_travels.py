@@ -20,6 +20,7 @@ __all__ = ["CONFIG", "check_recipe", "check_what_travels"]
 CONFIG = "config.json"
 _REMEDY = "export it again"
 _ABSENT = object()
+_PLACES = {"base", "source"}  # of a provenance
 
 
 def check_what_travels(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
@@ -73,6 +74,8 @@ def _check_facts(artefact: Artefact, checkpoint: CompressedCheckpoint) -> None:
         "model_type": (facts.model_type, manifest.model_type),
         "input_names": (facts.input_names, manifest.input_names),
         "position_limit": (facts.position_limit, manifest.position_limit),
+        # A server reads the task and the length of training there.
+        "provenance": (_origin(checkpoint.provenance), _origin(manifest.provenance)),
     }
     for name, (expected, found) in pairs.items():
         if expected != found:
@@ -93,8 +96,7 @@ def _check_configuration(artefact: Artefact, checkpoint: CompressedCheckpoint) -
         raise ArtefactError(
             path, expected="a configuration in JSON", found=str(error), remedy=_REMEDY
         ) from error
-    # As a file has it: keys are texts, tuples are lists.
-    wanted = json.loads(json.dumps(dict(checkpoint.config)))
+    wanted = _plain(checkpoint.config)
     for key in _differing(wanted, found if isinstance(found, dict) else {}):
         raise ArtefactError(
             path,
@@ -102,6 +104,17 @@ def _check_configuration(artefact: Artefact, checkpoint: CompressedCheckpoint) -
             found=_told(found.get(key, _ABSENT) if isinstance(found, dict) else found),
             remedy=_REMEDY,
         )
+
+
+def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a directory lies is written as it was named, which may change."""
+    return {name: each for name, each in _plain(provenance).items() if name not in _PLACES}
+
+
+def _plain(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """As a file has it: keys are texts, tuples are lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(mapping)))
+    return plain
 
 
 def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Outputs:
         """Refuse, before any work, a folder that is taken; raises OutputError."""
         self._check_kinds()
         if not request.overwrite:
-            self._check_unused(request.resume)
+            self._check_unused(request)
         self._check_ranked(request)
 
     def begin(self, request: SearchRequest, table: LatencyTable | None) -> None:
@@ -112,7 +112,18 @@ class Outputs:
                 remedy="choose another with -o, or pass --overwrite to replace them",
             )
 
-    def _check_unused(self, resume: bool) -> None:
+    def _check_unused(self, request: SearchRequest) -> None:
+        begun = self.result.exists() or self.journal.exists()
+        # Times of a search whose budget nothing kept are there for another one to begin with.
+        others = (self.chart, self.page, *(() if request.latency else (self.latency,)))
+        for path in others:
+            if path.exists() and not begun:
+                raise OutputError(
+                    path,
+                    expected="an unused name, in a folder without a search in it",
+                    found="a file",
+                    remedy="choose another folder with -o, or pass --overwrite to replace it",
+                )
         if self.result.exists():
             raise OutputError(
                 self.folder,
@@ -120,7 +131,7 @@ class Outputs:
                 found="a finished one",
                 remedy="choose another with -o, or pass --overwrite to replace it",
             )
-        if self.journal.exists() and not resume:
+        if self.journal.exists() and not request.resume:
             raise OutputError(
                 self.folder,
                 expected="a folder without a search in it",

@@ -158,7 +158,8 @@ def test_a_snapshot_of_another_run_is_not_continued(
     assert last_sentence(outcome) == (
         f"{tmp_path / 'model.compress.snapshots' / 'snapshot.pt'}: expected a snapshot of this "
         "run (seed 1), found one of another run (seed 0); "
-        "resume with the settings it was made with, or start again without --resume"
+        "resume with the settings it was made with, or pass --overwrite without --resume to start "
+        "anew"
     )
     assert (tmp_path / "model.compress.jsonl").read_text() == log
 
