@@ -6,9 +6,10 @@ Needs nothing but Python, so that whoever serves an artefact needs no more than 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from nxmi_export.errors import ArtefactError
 
 __all__ = [
     "BENCH",
@@ -64,23 +65,42 @@ _LEADING = {
     "tensor": {13: "entry"},
 }
 _KEY, _VALUE = 1, 2  # of an entry
-_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # how protobuf writes a field
+_VARINT, _EIGHT_BYTES, _SIZED, _GROUP, _END, _FOUR_BYTES = range(6)  # how protobuf writes a field
+_TAG_BITS = 32
 
 
 def facts_sha256(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 of all that a manifest, as JSON has it, says besides its files."""
-    facts = {name: fact for name, fact in manifest.items() if name not in _NO_FACTS}
+    """The SHA-256 of all that a manifest, as JSON has it, says besides its files.
+
+    What says nothing is as if it was left out, as by a version that did not know of it.
+    """
+    facts = _said({name: fact for name, fact in manifest.items() if name not in _NO_FACTS})
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def tensor_files(model: bytes) -> set[str]:
+def _said(fact: Any) -> Any:
+    if not isinstance(fact, Mapping):
+        return fact
+    said = {name: _said(each) for name, each in fact.items()}
+    return {name: each for name, each in said.items() if each not in (None, {}, [])}
+
+
+def tensor_files(model: bytes, path: Path) -> set[str]:
     """The files in which an ONNX model, serialized, has tensors, as it names them.
 
-    Of what is no whole message, those that come before it breaks off: nothing can run it.
+    Raises ArtefactError for what is no message, by the name of its file: what cannot be read here
+    might be read there.
     """
     found: set[str] = set()
-    with suppress(IndexError, ValueError):
+    try:
         _add_files(memoryview(model), "model", found)
+    except (IndexError, ValueError) as error:
+        raise ArtefactError(
+            path,
+            expected="a readable ONNX model",
+            found=str(error) if isinstance(error, ValueError) else "one that is cut off",
+            remedy="export the model again, or restore the file",
+        ) from error
     return found
 
 
@@ -96,28 +116,34 @@ def _add_files(message: memoryview, kind: str, found: set[str]) -> None:
 
 
 def _parts(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Every field that has a size, which texts and messages have; raises ValueError or IndexError
-    where it breaks off.
+    """Every field that has a size, which texts and messages have; those of groups are unknown ones.
+
+    Raises ValueError or IndexError where it breaks off.
     """
-    at = 0
+    at = groups = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = _varint(message, at, _TAG_BITS)
         number, written = tag >> 3, tag & 7
         if written == _VARINT:
-            _, at = _varint(message, at)
+            _, at = _varint(message, at, 64)
         elif written == _SIZED:
-            size, at = _varint(message, at)
-            if at + size > len(message):
-                raise ValueError("a field that is cut off")
-            yield number, message[at : at + size]
+            size, at = _varint(message, at, _TAG_BITS)
+            if not groups:
+                yield number, message[at : at + size]
             at += size
+        elif written in (_GROUP, _END):
+            groups += 1 if written == _GROUP else -1
         elif written in (_EIGHT_BYTES, _FOUR_BYTES):
             at += 8 if written == _EIGHT_BYTES else 4
         else:
             raise ValueError("no protobuf")
+        if at > len(message) or groups < 0:
+            raise ValueError("one that is cut off")
+    if groups:
+        raise ValueError("one that is cut off")
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
     """A number in groups of seven bits, the least first, and where the next field is."""
     value = shift = 0
     while True:
@@ -125,6 +151,8 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if byte < 0x80:
+            if value >> bits:  # which others cut to its lower bits
+                raise ValueError("no protobuf")
             return value, at
 
 

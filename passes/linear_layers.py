@@ -182,19 +182,28 @@ def _bias_of(matmul: ir.Node, weight: Weight) -> tuple[ir.Value | None, ir.Node 
 
     A product of INT8 by INT8 is float32, and a float16 graph casts it before the bias is added.
     """
-    product = matmul.outputs[0]
-    while True:
-        uses = product.uses()
-        if len(uses) != 1 or product.is_graph_output():
-            return None, None
-        (use,) = uses
-        if use.node.op_type != "Cast" or use.node.domain:
-            break
-        product = use.node.outputs[0]
-    if use.node.op_type != "Add" or use.node.domain:
+    reader = _only_reader(matmul)
+    if reader is not None and _is_to_float16(reader[0]):
+        reader = _only_reader(reader[0])
+    if reader is None or reader[0].op_type != "Add" or reader[0].domain:
         return None, None
-    bias = use.node.inputs[1 - use.idx]
+    add, place = reader
+    bias = add.inputs[1 - place]
     tensor = constant(bias)
     if tensor is None or tuple(tensor.shape) != weight.shape[1:]:
         return None, None
-    return bias, use.node
+    return bias, add
+
+
+def _only_reader(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """The one node that reads the output of `node`, and as which input; None for none or more."""
+    output = node.outputs[0]
+    uses = list(output.uses())
+    if len(uses) != 1 or output.is_graph_output():
+        return None
+    return uses[0].node, uses[0].idx
+
+
+def _is_to_float16(node: ir.Node) -> bool:
+    is_cast = node.op_type == "Cast" and not node.domain
+    return is_cast and node.attributes.get_int("to", 0) == ir.DataType.FLOAT16

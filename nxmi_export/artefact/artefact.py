@@ -103,7 +103,7 @@ def is_artefact(directory: Path) -> bool:
 
 
 def _check_tensors(path: Path, manifest: Manifest) -> None:
-    for name in sorted(tensor_files(path.read_bytes()) - manifest.files.keys()):
+    for name in sorted(tensor_files(path.read_bytes(), path) - manifest.files.keys()):
         raise ArtefactError(
             path,
             expected="a graph whose tensors lie in files that the manifest lists",

@@ -71,7 +71,9 @@ def engine_ran(document: Mapping[str, Any], path: Path) -> Cell:
         told = f"{path.name}: no dev set was read beyond {run.limit} examples"
         return answered(Verdict.UNPROVEN, told)
     if run.allowances:
-        told = f"{path.name}: its gate allows more than usual by {', '.join(run.allowances)}"
+        told = (
+            f"{path.name}: it was run with other settings than usual: {', '.join(run.allowances)}"
+        )
         return answered(Verdict.UNPROVEN, told)
     if not run.ok:
         failures = (failure for each in run.splits for failure in each.failures)

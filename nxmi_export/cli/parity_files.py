@@ -75,8 +75,9 @@ def write_results(
         run,
         checkpoint=request.checkpoint or artefact.source(),
         max_length=min(request.max_length, artefact.manifest.position_limit),
-        limit=request.limit,
+        limit=request.limit if _is_cut(request, run) else None,
         gate=request.gate,
+        allowances=(*request.allowances, *_too_short(request, artefact)),
     )
     write_json(files["-o"], document)
     page = parity_page(
@@ -103,6 +104,24 @@ def write_results(
             path.unlink()
             deleted.append(path)
     return written, deleted
+
+
+def _is_cut(request: "ParityRequest", run: "ParityRun") -> bool:
+    """Whether there may be examples that were not run."""
+    datasets = [split.result.dataset for split in run.splits]
+    return request.limit is not None and not all(
+        each is not None and len(each) < request.limit for each in datasets
+    )
+
+
+def _too_short(request: "ParityRequest", artefact: Artefact) -> Iterator[str]:
+    """Texts were cut to fewer tokens than by default, in training and by the model."""
+    usual, manifest = type(request)(request.task, request.data_dir).max_length, artefact.manifest
+    options = manifest.provenance.get("options")
+    trained = options.get("max_length") if isinstance(options, dict) else None
+    trained = trained if isinstance(trained, int) else usual
+    if request.max_length < min(usual, manifest.position_limit, trained):
+        yield "max_length"
 
 
 def _bisected(run: "ParityRun", files: Mapping[str, Path]) -> Iterator[tuple[Path, "Bisection"]]:

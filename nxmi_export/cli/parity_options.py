@@ -101,7 +101,7 @@ Drift = Annotated[
     typer.Option(
         "--drift",
         help="Say at which layer each ONNX rung drifts from PyTorch, and why; done anyway where "
-        "the gate fails.",
+        "the gate fails, and for the float16 file.",
         rich_help_panel=_FAULTS,
     ),
 ]

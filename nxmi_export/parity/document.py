@@ -1,5 +1,6 @@
 """A whole run in, one JSON document that says what was compared, how, and what follows out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ def run_document(
     max_length: int,
     limit: int | None = None,
     gate: Gate,
+    allowances: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A whole run as plain data: the files by hash, the settings, and every split's result.
 
     `checkpoint` is where it was read from; its hash is null for a hub name. `limit` is how many
-    examples of each split were run at most, None: all.
+    examples of each split were run at most, None: all. `allowances` are the settings by which less
+    was looked at, or more passed, than by default.
     """
     manifest = artefact.manifest
     return {
@@ -38,7 +41,7 @@ def run_document(
         "max_length": max_length,
         "limit": limit,
         "gate": asdict(gate),
-        "allowances": list(gate.allowances),
+        "allowances": list(allowances),
         "warnings": list(run.warnings),
         "conclusion": run.conclusion,
         "family": None if run.family is None else _family(run.family),

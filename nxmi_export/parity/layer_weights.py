@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ from nxmi_export.compression.quantizers import WeightQuantizer
 from passes.constants import constant_array
 from passes.linear_layers import LinearLayer, Weight
 from passes.numerics import group_violations
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 __all__ = ["Mismatch", "array_mismatches", "layer_mismatches", "rounded_like"]
 
@@ -103,12 +106,17 @@ def _quantized_mismatches(
 
 def _path_mismatches(name: str, weight: Weight, float16: bool) -> Iterator[Mismatch]:
     """What is stored is what is multiplied: nothing else may change numbers on the way there."""
-    harmless = {"Identity", "Transpose", *(["Cast"] if float16 else [])}
     wanted = ["DequantizeLinear"] if weight.dequantize is not None else []
-    found = [node.op_type for node in weight.path if node.op_type not in harmless]
+    found = [node.op_type for node in weight.path if not _is_harmless(node, float16)]
     if found != wanted:
         expected, told = (" → ".join(each) or "direct" for each in (wanted, found))
         yield Mismatch(name, "way to the product", expected, told)
+
+
+def _is_harmless(node: ir.Node, float16: bool) -> bool:
+    if node.op_type == "Cast":
+        return float16 and node.attributes.get_int("to", 0) in _FLOATS
+    return node.op_type in ("Identity", "Transpose")
 
 
 def _scale_mismatches(name: str, quantizer: WeightQuantizer, weight: Weight) -> Iterator[Mismatch]:

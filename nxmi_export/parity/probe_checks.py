@@ -11,8 +11,9 @@ __all__ = ["probe_checks", "probe_failures"]
 _NAME = "probes beyond the dev set"
 _NEEDED = (Stage.WRITTEN, Stage.OPTIMIZED)
 # Of the codes of a float16 file's first quantizer, those that roundings before it may tip over to
-# their neighbour: each moves a value by a sixteenth of a step at most, and so many of the values
-# are as close to a tie. There are four from ids to codes: tables, sums, norm, and their scale.
+# their neighbour. Each moves a value by a sixteenth of a step at most, and so many of the values
+# are as close to a tie. Four of them, all at their most, are far more than was ever seen, also
+# where whole blocks in float16 come first.
 _TIPPED = 4 / 16
 
 

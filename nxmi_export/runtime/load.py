@@ -8,7 +8,7 @@ from typing import Literal
 from nxmi_export.artefact_files import CPU_MODEL, MANIFEST, MODEL, tensor_files
 from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_options import FLOAT_PRODUCTS
-from nxmi_export.errors import ArtefactError, UsageError
+from nxmi_export.errors import ArtefactError, UnsupportedModel, UsageError
 from nxmi_export.glue.tasks import TASKS
 from nxmi_export.model_facts import model_facts
 from nxmi_export.runtime.choose_backend import Chosen, choose_backend
@@ -57,13 +57,13 @@ def load(
     _check_backend(backend)
     served = ServedFiles.read(Path(directory))
     files = _tokenizer_files(served)
-    _check_facts(served, files[CONFIG])
     encoder = TextEncoder(
         served.directory,
         files,
         input_names=served.input_names,
         max_length=_length(served, max_length),
     )
+    _check_facts(served, files[CONFIG])
     chosen = _chosen(served, backend, file, threads)
     return TaskModel(
         str(served.directory),
@@ -124,7 +124,15 @@ def _tokenizer_files(served: ServedFiles) -> dict[str, bytes]:
 
 def _check_facts(served: ServedFiles, config: bytes) -> None:
     """The manifest has no hash, and the configuration has."""
-    facts = model_facts(json.loads(config))
+    try:
+        facts = model_facts(json.loads(config))
+    except (UnsupportedModel, TypeError, ValueError) as error:
+        raise ArtefactError(
+            served.directory / CONFIG,
+            expected="the configuration of a transformers encoder",
+            found=str(error),
+            remedy="export the model again, or restore the file",
+        ) from error
     for name in ("labels", "input_names", "position_limit"):
         expected, found = getattr(facts, name), getattr(served, name)
         if expected != found:
@@ -154,7 +162,7 @@ def _session(
 ) -> Executes:
     file = file or _FILES[backend]
     content = served.content(file)
-    for name in sorted(tensor_files(content)):
+    for name in sorted(tensor_files(content, served.directory / file)):
         served.check(name)
     if backend is Backend.OPENVINO:
         return OpenVinoSession(

@@ -245,6 +245,44 @@ def test_what_changes_weights_on_their_way_is_found(
     assert found == [f"{module}: way to the product is {met}, not {wanted}"]
 
 
+@pytest.mark.parametrize("to", [ir.DataType.INT32, ir.DataType.BOOL, ir.DataType.BFLOAT16])
+def test_a_cast_that_loses_weights_is_found_in_a_float16_file_too(
+    sparse: Exported, tmp_path: Path, to: ir.DataType
+) -> None:
+    def edit(model: ir.Model) -> None:
+        product = layer_of(model, UP).node
+        value = product.inputs[1]
+        for target in (to, ir.DataType.FLOAT):
+            changed = ir.node("Cast", [value], {"to": int(target)})
+            value = changed.outputs[0]
+            value.name = f"cast_{target}"
+            model.graph.insert_before(product, changed)
+        product.replace_input_with(1, value)
+
+    path = edited(sparse.path, tmp_path, edit)
+    told = f"{UP}: way to the product is DequantizeLinear → Cast, not DequantizeLinear"
+    assert told in _complaints(weight_parity(sparse.model, path, float16=True))
+
+
+@pytest.mark.parametrize("to", [ir.DataType.INT32, ir.DataType.BFLOAT16])
+def test_a_bias_behind_a_cast_that_loses_sums_is_missing(
+    sparse: Exported, tmp_path: Path, to: ir.DataType
+) -> None:
+    def edit(model: ir.Model) -> None:
+        product = layer_of(model, UP).node
+        (use,) = product.outputs[0].uses()
+        value = product.outputs[0]
+        for target in (to, ir.DataType.FLOAT):
+            changed = ir.node("Cast", [value], {"to": int(target)})
+            value = changed.outputs[0]
+            value.name = f"cast_{target}"
+            model.graph.insert_before(use.node, changed)
+        use.node.replace_input_with(use.idx, value)
+
+    found = _complaints(weight_parity(sparse.model, edited(sparse.path, tmp_path, edit)))
+    assert found == [f"{UP}: bias is missing, not a constant one"]
+
+
 def test_a_bias_that_is_off_is_found(sparse: Exported, tmp_path: Path) -> None:
     def edit(model: ir.Model) -> None:
         add = layer_of(model, UP).add

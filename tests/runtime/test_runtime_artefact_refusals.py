@@ -12,7 +12,7 @@ import pytest
 import nxmi_export
 from nxmi_export.artefact import CPU_MODEL, MANIFEST, WEIGHTS, Manifest, read_artefact
 from nxmi_export.errors import ArtefactError, CapabilityMissing
-from nxmi_export.runtime.served_files import FORMAT
+from nxmi_export.runtime.served_files import FORMAT, ServedFiles
 from nxmi_export.runtime.text_encoder import TextEncoder
 from tests.pipeline.parity_project import Project
 
@@ -172,9 +172,33 @@ def test_side_files_that_are_no_objects_are_refused(
 def test_a_graph_that_does_not_load_is_refused(copy: Project, changed: Callable[..., Path]) -> None:
     (copy.artefact / CPU_MODEL).write_bytes(b"no graph")
     said = sentence(ArtefactError, changed())
+    assert said == (
+        f"{copy.artefact / CPU_MODEL}: expected a readable ONNX model, found no protobuf; export "
+        "the model again, or restore the file"
+    )
+    (copy.artefact / CPU_MODEL).write_bytes(b"")
+    said = sentence(ArtefactError, changed())
     assert said.startswith(
         f"{copy.artefact / CPU_MODEL}: expected a model that onnxruntime can load, found "
     )
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"model_type": "bert", "max_position_embeddings": "many"}']
+)
+def test_a_configuration_that_cannot_be_read_is_refused(copy: Project, content: str) -> None:
+    (copy.artefact / "config.json").write_text(content)
+    copy.change()
+    said = sentence(ArtefactError, copy.artefact)
+    assert said.startswith(f"{copy.artefact / 'config.json'}: expected ")
+
+
+@pytest.mark.parametrize("fact", ["packed", "tuning", "embeddings"])
+def test_what_a_report_is_bound_to_is_what_a_server_reads(copy: Project, fact: str) -> None:
+    """Also where an earlier version wrote the manifest, which did not know of a fact."""
+    edit_manifest(copy.artefact, **{fact: None})
+    manifest, served = Manifest.read(copy.artefact), ServedFiles.read(copy.artefact)
+    assert manifest.facts_sha256 == served.facts_sha256
 
 
 @pytest.mark.parametrize(
@@ -212,9 +236,9 @@ def test_a_graph_with_another_interface_is_refused(
             'labels of config.json, ["LABEL_0", "LABEL_1"], found ["positive", "negative"]',
         ),
         (
-            {"input_names": ("input_ids", "bbox")},
+            {"input_names": ("input_ids", "attention_mask")},
             'input_names of config.json, ["input_ids", "attention_mask", "token_type_ids"], found '
-            '["input_ids", "bbox"]',
+            '["input_ids", "attention_mask"]',
         ),
         ({"position_limit": 8}, "position_limit of config.json, 64, found 8"),
     ],

@@ -57,6 +57,7 @@ def probes_of(
         steps=probe_steps(climbed, known),
         float16=next(_float16(ladder, climbed), None) if _halved(weights) else None,
         float16_gap=_float16_gap(ladder, climbed),
+        drift=rung_drifts(ladder, climbed, (Stage.FLOAT16,)),
     )
     if any(probe_failures(probes)):
         return replace(probes, drift=rung_drifts(ladder, climbed))

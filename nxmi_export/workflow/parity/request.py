@@ -40,10 +40,12 @@ class ParityRequest:
     # What runs the artefact; onnxruntime always does, since all else is explained by its codes.
     backends: tuple[Backend, ...] = (Backend.ONNXRUNTIME,)
     captured: bool = False  # whether the graph before any pass is captured anew, as a rung
-    drift: bool = False  # whether drift is localized; without, where the gate fails
+    # Whether drift is localized; without, where the gate fails, and of the float16 file always.
+    drift: bool = False
     # Rungs whose layers are compared, reference first; with drift, written from compressed besides.
     layer_errors: tuple[tuple[Stage, Stage], ...] = ()
-    drift_examples: int = 16  # of both
+    # Of both; 0: none, with which a float16 file does not pass.
+    drift_examples: int = 16
     bisect_budget: int | None = None  # evaluations of a dev split; None: no bisection
     gate: Gate = field(default_factory=Gate)
     cache: Path | None = None  # the folder of datasets that were tokenized before; None: none
@@ -58,6 +60,17 @@ class ParityRequest:
                 found=f"{name} {times} times",
                 remedy="name it once; all its dev splits are run",
             )
+
+    @property
+    def allowances(self) -> tuple[str, ...]:
+        """The settings by which less is looked at, or more passes, than by default.
+
+        A report of such a run vouches for less. `limit` and `max_length` depend on the data.
+        """
+        usual = type(self)(self.task, self.data_dir)
+        counts = ("shape_examples", "replay_examples", "probe_tokens", "drift_examples")
+        fewer = (name for name in counts if getattr(self, name) < getattr(usual, name))
+        return (*self.gate.allowances, *fewer)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -108,7 +108,8 @@ def _check_configuration(artefact: Artefact, checkpoint: CompressedCheckpoint) -
 
 def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Where a directory lies is written as it was named, which may change."""
-    return {name: each for name, each in _plain(provenance).items() if name not in _PLACES}
+    plain = _plain(provenance).items()
+    return {name: each for name, each in plain if name not in _PLACES or isinstance(each, dict)}
 
 
 def _plain(mapping: Mapping[str, Any]) -> dict[str, Any]:

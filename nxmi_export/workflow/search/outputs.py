@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from nxmi_export.errors import OutputError
+from nxmi_export.errors import NxmiError, OutputError
 from nxmi_export.latency import LatencyTable
 from nxmi_export.workflow.search.request import SearchRequest
 
@@ -115,9 +115,9 @@ class Outputs:
     def _check_unused(self, request: SearchRequest) -> None:
         begun = self.result.exists() or self.journal.exists()
         # Times of a search whose budget nothing kept are there for another one to begin with.
-        others = (self.chart, self.page, *(() if request.latency else (self.latency,)))
-        for path in others:
-            if path.exists() and not begun:
+        for path in (self.chart, self.page, self.latency):
+            is_table = path == self.latency and request.latency and _is_table(path)
+            if path.exists() and not begun and not is_table:
                 raise OutputError(
                     path,
                     expected="an unused name, in a folder without a search in it",
@@ -138,3 +138,11 @@ class Outputs:
                 found="an unfinished one",
                 remedy="pass --resume to continue it, or --overwrite to start anew",
             )
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        LatencyTable.read(path)
+    except NxmiError:
+        return False
+    return True
