@@ -85,7 +85,8 @@ def test_every_fault_is_detected_and_most_are_named() -> None:
 def test_a_fault_is_named_by_the_first_cause_that_was_stated() -> None:
     for row in REAL:
         assert row["exit_code"] in (1, 2), row["name"]
-        assert row["naming"], row["name"]
+        # What a sentence of the gate alone says has no facts to be named by: it counts as unnamed.
+        assert row["naming"] or row["causes"] == [], row["name"]
         assert row["named"] is is_named(row["naming"], row["causes"]), row["name"]
 
 
