@@ -235,7 +235,8 @@ def test_a_model_without_compressed_layers_is_not_bisected(
     dense = write_hugging_face(tmp_path / "dense")
     for name in ("config.json", *read_tokenizer_files(dense)):
         shutil.copyfile(dense / name, project.artefact / name)
-    project.change(recipe=None, source=Source(path=str(dense), sha256=checkpoint_sha256(dense)))
+    origin = Source(path=str(dense), sha256=checkpoint_sha256(dense))
+    project.change(recipe=None, provenance={}, source=origin)
     outcome = nxmi_export(
         *("parity", project.artefact, "--task", "sst2", "--data", project.data, "--bisect"),
     )
