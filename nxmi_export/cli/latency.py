@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nxmi_export.cli.console import ERRORS, RESULTS, bars
-from nxmi_export.errors import NxmiError, OutputError, UsageError
+from nxmi_export.errors import OutputError, UsageError
 from nxmi_export.latency import (
     DEVICES,
     KINDS,
@@ -126,7 +126,7 @@ def _writable(path: Path) -> Path:
             found="a folder" if path.is_dir() else "no such folder",
             remedy="choose another with -o",
         )
-    if path.exists() and not _is_table(path):
+    if path.exists() and not LatencyTable.is_at(path):
         raise OutputError(
             path,
             expected="a latency table to replace or an unused name",
@@ -134,14 +134,6 @@ def _writable(path: Path) -> Path:
             remedy="choose another with -o, or delete it yourself",
         )
     return path
-
-
-def _is_table(path: Path) -> bool:
-    try:
-        LatencyTable.read(path)
-    except NxmiError:
-        return False
-    return True
 
 
 def latency_table(table: LatencyTable) -> Table:

@@ -47,7 +47,8 @@ def measure_onnxruntime(
 
     `threads` bounds the threads of a linear, None leaves the choice to onnxruntime. The 2:4 weights
     are timed like the others: this library does not skip their zeros. Raises CapabilityMissing
-    where it multiplies floats instead of codes, UsageError for linears too small to time.
+    where it multiplies floats instead of codes, UsageError for linears too small to time and for
+    more rows than memory holds.
     """
     rng = np.random.default_rng(0)
     gemms = [Gemm(rows, *shape, kind) for shape in shapes for kind in kinds]
@@ -79,9 +80,18 @@ def _timer(gemm: Gemm, threads: int | None, rng: np.random.Generator) -> Timer:
         shape, gemm.kind, UNSIGNED, input_shape=("batch", "sequence", gemm.inputs), rng=rng
     )
     session = _session(model, threads, gemm.kind)
-    x = gemm_input((1, gemm.rows, gemm.inputs), gemm.kind, UNSIGNED, rng)
     y_type = np.uint8 if gemm.kind in INT8_OUT else np.float32
-    return _run_timer(session, x, np.zeros((1, gemm.rows, gemm.outputs), y_type))
+    try:
+        x = gemm_input((1, gemm.rows, gemm.inputs), gemm.kind, UNSIGNED, rng)
+        y = np.zeros((1, gemm.rows, gemm.outputs), y_type)
+    except (MemoryError, ValueError) as error:
+        raise UsageError(
+            f"linears at {gemm.rows} rows (batch x sequence)",
+            expected="inputs and outputs that memory holds",
+            found=str(error) if isinstance(error, MemoryError) else "more than has addresses",
+            remedy="lower the batch or the sequence",
+        ) from error
+    return _run_timer(session, x, y)
 
 
 def _empty_timer(threads: int | None) -> Timer:

@@ -124,6 +124,15 @@ class LatencyTable:
             raise _unreadable(path, "two times of the same linear")
         return cls(entries, document.source, document.device, document.conditions, document.rest)
 
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Whether there is a table at `path` that `read` would return."""
+        try:
+            cls.read(path)
+        except UsageError:
+            return False
+        return True
+
     def _nearest(self, rows: int, inputs: int, outputs: int) -> str:
         kinds = [kind for kind in KINDS if Gemm(rows, inputs, outputs, kind) in self.entries]
         if kinds:

@@ -45,10 +45,13 @@ def main() -> None:
     """Run or print; exits with 1 where an artefact without a fault did not pass."""
     arguments = _arguments()
     if not arguments.show:
+        beside = arguments.only and arguments.output.is_file()
+        if beside:  # told before minutes of work
+            check_alike(json.loads(arguments.output.read_text(encoding="utf-8")), _origin())
         with tempfile.TemporaryDirectory() as folder:
             kept = arguments.folder or Path(folder)
             results = measure(_projects(arguments, kept), Path(folder), arguments.only)
-        if arguments.only and arguments.output.is_file():
+        if beside:
             results = joined(json.loads(arguments.output.read_text(encoding="utf-8")), results)
         with atomic_file(arguments.output) as temporary:
             text = json.dumps(results, indent=1, ensure_ascii=False)
@@ -66,14 +69,12 @@ def measure(projects: Projects, folder: Path, only: Sequence[str] = ()) -> dict[
 
     Artefacts without a fault come first, one for each kind and check that the faults have.
     """
-    code = digest_of_code()
+    origin = _origin()
     chosen = [each for each in FAULTS if not only or each.family in only or each.name in only]
     controls, spent = _rows(controls_of(chosen), projects, folder)
     rows, seconds = _rows(chosen, projects, folder)
     return {
-        "schema": SCHEMA,
-        "code": code,
-        "versions": {"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
+        **origin,
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
@@ -104,14 +105,27 @@ def _rows(
 
 def joined(stored: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The new rows among the stored ones; SystemExit where those are of other code or versions."""
-    for what in ("schema", "code", "versions"):
-        if stored.get(what) != new[what]:
-            raise SystemExit(f"the stored rows are of another {what}; run all of them again")
+    check_alike(stored, new)
     rows = {row["name"]: row for row in (*stored["faults"], *new["faults"])}
     controls = {row["name"]: row for row in (*stored["controls"], *new["controls"])}
     order = [fault.name for fault in FAULTS if fault.name in rows]
     told = {"controls": list(controls.values()), "faults": [rows[name] for name in order]}
     return {**stored, **told}
+
+
+def check_alike(stored: dict[str, Any], new: dict[str, Any]) -> None:
+    """SystemExit where both are not of the same schema, code and versions."""
+    for what in ("schema", "code", "versions"):
+        if stored.get(what) != new[what]:
+            raise SystemExit(f"the stored rows are of another {what}; run all of them again")
+
+
+def _origin() -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "code": digest_of_code(),
+        "versions": {"nxmi-export": __version__} | {name: version(name) for name in _LIBRARIES},
+    }
 
 
 def _told(row: dict[str, Any]) -> str:

@@ -1,10 +1,10 @@
 """One model file and one artefact for every command line; tests that change them copy them."""
 
+import io
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,9 @@ from nxmi_export.recipe import Placement
 from tests.cli.command_lines import Outcome
 from tests.pipeline.exports import write_compressed
 from tests.traced_once import traced_once
+from tests.tuned_at_once import tuned_at_once
 
-__all__ = ["traced_once"]  # a fixture of every test
-
-ROOT = Path(__file__).resolve().parents[2]
+__all__ = ["traced_once", "tuned_at_once"]  # fixtures of every test
 
 # Each makes typer or rich write colours, or other widths, to what is no terminal.
 for name in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "COLUMNS", "TTY_COMPATIBLE"):
@@ -34,23 +33,18 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first_export(model_file: Path) -> subprocess.CompletedProcess[str]:
-    """`python -m nxmi_export model.pt`, as a user types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "nxmi_export", str(model_file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def first_export(model_file: Path) -> Outcome:
+    """`nxmi-export model.pt`, and nothing else."""
+    printed, said = io.StringIO(), io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(said):
+        code = main([str(model_file)])
+    return Outcome(code, printed.getvalue(), said.getvalue())
 
 
 @pytest.fixture
-def artefact(
-    first_export: subprocess.CompletedProcess[str], model_file: Path, tmp_path: Path
-) -> Path:
+def artefact(first_export: Outcome, model_file: Path, tmp_path: Path) -> Path:
     """An artefact that the test may change."""
-    assert first_export.returncode == 0, first_export.stderr
+    assert first_export.code == 0, first_export.err
     return Path(shutil.copytree(model_file.parent / "model.artefact", tmp_path / "artefact"))
 
 

@@ -24,7 +24,7 @@ from nxmi_export.backends.tensorrt_engine import (
 )
 from nxmi_export.cli import console
 from nxmi_export.errors import UsageError
-from tests.cli.command_lines import Command
+from tests.cli.command_lines import Command, Outcome
 from tests.pipeline.exports import ENCODER_LINEARS, LAYERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,15 +34,13 @@ VERBS = (
 )
 
 
-def test_a_path_alone_is_exported_beside_itself(
-    first_export: subprocess.CompletedProcess[str], model_file: Path
-) -> None:
-    assert (first_export.returncode, first_export.stderr) == (0, "")
+def test_a_path_alone_is_exported_beside_itself(first_export: Outcome, model_file: Path) -> None:
+    assert (first_export.code, first_export.err) == (0, "")
     artefact = read_artefact(model_file.parent / "model.artefact")
     assert artefact.source() == model_file
     for name in artefact.manifest.files:
-        assert name in first_export.stdout
-    assert f"{ENCODER_LINEARS} x 2:4+int8, 2 x dense" in first_export.stdout
+        assert name in first_export.out
+    assert f"{ENCODER_LINEARS} x 2:4+int8, 2 x dense" in first_export.out
 
 
 def test_overwrite_replaces_a_whole_artefact(
@@ -58,10 +56,10 @@ def test_overwrite_replaces_a_whole_artefact(
 
 
 def test_nothing_that_is_not_for_a_terminal_has_control_codes(
-    first_export: subprocess.CompletedProcess[str], nxmi_export: Command
+    first_export: Outcome, nxmi_export: Command
 ) -> None:
     outcomes = [nxmi_export(*each) for each in (["--help"], ["doctor"], ["nope.pt"], ["--nope"])]
-    texts = [first_export.stdout, *(text for each in outcomes for text in (each.out, each.err))]
+    texts = [first_export.out, *(text for each in outcomes for text in (each.out, each.err))]
     assert sum(map(bool, texts)) == 1 + len(outcomes)
     assert not any("\x1b" in text or "\r" in text for text in texts)
 
@@ -73,15 +71,28 @@ def test_version(nxmi_export: Command, arguments: list[str]) -> None:
     assert importlib.metadata.version("nxmi-export") == __version__
 
 
-def test_the_module_runs_as_a_program() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "nxmi_export", "--version"],
+def _as_a_program(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nxmi_export", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_the_module_runs_as_a_program() -> None:
+    run = _as_a_program("--version")
     assert (run.returncode, run.stdout, run.stderr) == (0, f"nxmi-export {__version__}\n", "")
+
+
+@pytest.mark.slow
+def test_an_export_in_a_process_of_its_own_says_nothing_beside(
+    model_file: Path, tmp_path: Path
+) -> None:
+    run = _as_a_program(model_file, "--no-autotune", "-o", tmp_path / "artefact")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert f"{ENCODER_LINEARS} x 2:4+int8, 2 x dense" in run.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"]])

@@ -114,6 +114,29 @@ def test_strict_fails_where_the_dev_set_is_too_small_and_says_what_it_could_cert
     assert ET.fromstring(junit.read_bytes()).get("failures") == "1"  # written all the same
 
 
+@pytest.mark.parametrize(
+    ("options", "limit", "allowances"),
+    [
+        # Of 40 examples that were read there may be more; that the model has 64 positions is known.
+        (("--limit", 40, "--max-length", 63), 40, ["max_length"]),
+        (("--limit", 41, "--max-length", 64), None, []),
+    ],
+)
+def test_a_report_says_whether_it_looked_at_less_than_all(
+    options: tuple[object, ...],
+    limit: int | None,
+    allowances: list[str],
+    nxmi_export: Command,
+    project: Project,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "run.json"
+    common = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
+    assert nxmi_export(*common, *options, "-o", output).code == 0
+    document = json.loads(output.read_text())
+    assert (document["limit"], document["allowances"]) == (limit, allowances)
+
+
 def test_a_margin_that_so_few_examples_can_certify_passes_under_strict(
     nxmi_export: Command, project: Project, tmp_path: Path
 ) -> None:

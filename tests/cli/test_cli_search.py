@@ -133,16 +133,33 @@ def test_without_o_the_folder_lies_beside_the_model(
 
 @pytest.fixture
 def refused(nxmi_export: Command, dense: Path, data: Path, tmp_path: Path) -> Command:
-    """Search with these options; asserts that it is refused and leaves no file."""
+    """Search with these options; asserts that it is refused and leaves nothing new."""
 
     def run(*options: object) -> str:
-        command = ("--task", "sst2", "--data", data, "-o", tmp_path / "found")
+        command = ("--task", "sst2", "--data", data, "-o", tmp_path / "new" / "found")
+        before = sorted(tmp_path.rglob("*"))
         outcome = nxmi_export("search", dense, *command, *options)
         assert outcome.code == 2
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert sorted(tmp_path.rglob("*")) == before
         return outcome.sentence
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("taken", "a file"), ("n" * 300, "File name too long")]
+)
+def test_a_place_where_no_folder_can_be(
+    name: str, found: str, nxmi_export: Command, dense: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").touch()
+    command = ("--task", "sst2", "--data", data, "--target", 0.2, "-o", tmp_path / name)
+    outcome = nxmi_export("search", dense, *command)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"{tmp_path / name}: expected a folder for the search, in a writable place, "
+        f"found {found}; choose another with -o",
+    )
 
 
 def test_a_search_without_any_budget(refused: Command) -> None:

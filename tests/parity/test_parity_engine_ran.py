@@ -11,9 +11,11 @@ from parity_results import artefact_storing, result_of, with_wrong
 from nxmi_export.certificate import Answer, engine_ran
 from nxmi_export.certificate.claims import Cell
 from nxmi_export.errors import ArtefactError
+from nxmi_export.glue import task_named
 from nxmi_export.parity import Gate, ParityResult, Stage, Step, Unproven, compare, judge_run
 from nxmi_export.parity.document import run_document
 from nxmi_export.parity.statistics import Terms
+from nxmi_export.workflow.parity import ParityRequest
 
 PATH = Path("parity.json")
 
@@ -111,6 +113,22 @@ def test_part_of_the_examples_or_a_lenient_gate_prove_nothing(
 )
 def test_what_lets_more_pass_than_usual_is_told(gate: Gate, allowances: tuple[str, ...]) -> None:
     assert gate.allowances == allowances
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowances"),
+    [
+        ({}, ()),
+        ({"probe_tokens": 1024, "replay_examples": 17}, ()),
+        ({"shift_examples": 127}, ("shift_examples",)),
+        ({"shape_examples": 31, "replay_examples": 0}, ("shape_examples", "replay_examples")),
+        ({"drift_examples": 15, "gate": Gate(max_changed=1)}, ("max_changed", "drift_examples")),
+    ],
+)
+def test_what_looks_at_less_than_usual_is_told_too(
+    changes: dict[str, Any], allowances: tuple[str, ...]
+) -> None:
+    assert ParityRequest(task_named("sst2"), None, **changes).allowances == allowances
 
 
 def test_a_report_without_dev_sets_is_unproven() -> None:

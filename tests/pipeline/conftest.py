@@ -15,8 +15,9 @@ from tests.pipeline.exports import Exported, export_compressed
 from tests.pipeline.parity_project import Project, sst2_project
 from tests.tiny_models import PLACEMENTS
 from tests.traced_once import traced_once
+from tests.tuned_at_once import tuned_at_once
 
-__all__ = ["traced_once"]  # a fixture of every test
+__all__ = ["traced_once", "tuned_at_once"]  # fixtures of every test
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Weights alone in 4 bits: model.int4.onnx, its engine, what is certified and what is shown."""
 
 import copy
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -42,6 +43,7 @@ from nxmi_export.workflow.build import build
 from nxmi_export.workflow.certify import CertifyRequest, certify_artefact
 from nxmi_export.workflow.export import ExportRequest, export
 from nxmi_export.workflow.inspect import inspect
+from nxmi_export.workflow.parity.records import record_mismatches
 from passes.lint import Severity, lint
 from tests.pipeline.exports import (
     ENCODER_LINEARS,
@@ -111,6 +113,23 @@ def test_both_files_give_the_same_logits_bit_for_bit(packed: Exported) -> None:
     np.testing.assert_array_equal(
         logits(packed.artefact, INT4_MODEL), logits(packed.artefact, MODEL)
     )
+
+
+def test_a_record_of_blocks_that_says_otherwise_is_a_mismatch(packed: Exported) -> None:
+    manifest = packed.artefact.manifest
+    assert list(record_mismatches(packed.artefact)) == []
+    name, *_ = manifest.packed
+    told = {
+        "wrong": {name: manifest.packed[name].model_copy(update={"block": 32})},
+        "invented": {"bert.pooler.dense": manifest.packed[name]},
+    }
+    for records in told.values():
+        changed = manifest.model_copy(update={"packed": {**manifest.packed, **records}})
+        artefact = dataclasses.replace(packed.artefact, manifest=changed)
+        assert [each.module for each in record_mismatches(artefact)] == list(records)
+    changed = manifest.model_copy(update={"packed": {}})
+    missing = record_mismatches(dataclasses.replace(packed.artefact, manifest=changed))
+    assert [each.module for each in missing] == sorted(manifest.packed)
 
 
 @pytest.mark.parametrize("name", [MODEL, INT4_MODEL])

@@ -190,6 +190,18 @@ def test_rows_of_other_code_are_told_and_not_mixed() -> None:
     assert "other code" not in markdown(results, "a" * 64)
 
 
+def test_rows_that_cannot_be_joined_are_told_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"schema": SCHEMA, "code": "a" * 64, "versions": {}}))
+    name = FAULTS[0].name
+    monkeypatch.setattr(sys, "argv", ["fault_injection", "--only", name, "-o", str(path)])
+    monkeypatch.setattr("samples.fault_injection.__main__.measure", None)
+    with pytest.raises(SystemExit, match="the stored rows are of another code"):
+        main()
+
+
 def test_new_rows_and_controls_take_the_place_of_stored_ones() -> None:
     first, second = (fault.name for fault in FAULTS[:2])
     before = {"schema": SCHEMA, "code": "a", "versions": {}, "controls": [_row("c", detected=True)]}

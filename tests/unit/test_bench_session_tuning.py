@@ -113,6 +113,7 @@ def _tune(
     cache: Path | None = None,
 ) -> Tuning:
     monkeypatch.setattr(session_tuning, "OnnxRuntimeRunner", machine.open)
+    monkeypatch.setattr(session_tuning, "PATIENCE", 6.0)  # tests/tuned_at_once.py takes it away
     return tune_session(
         {"portable": graph, **others},
         vocabulary=8,

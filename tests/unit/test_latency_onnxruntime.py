@@ -106,6 +106,19 @@ def test_a_library_that_multiplies_floats_instead_is_refused(
     )
 
 
+@pytest.mark.parametrize(
+    ("bits", "found"), [(50, "Unable to allocate "), (60, "more than has addresses")]
+)
+def test_rows_that_no_memory_holds_are_refused(bits: int, found: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        measure_onnxruntime(SHAPES[:1], 1 << bits, threads=1, rounds=2)
+    assert str(caught.value).startswith(
+        f"linears at {1 << bits} rows (batch x sequence): expected inputs and outputs that memory "
+        f"holds, found {found}"
+    )
+    assert str(caught.value).endswith("; lower the batch or the sequence")
+
+
 def test_a_linear_that_is_lost_in_the_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "_empty_timer", lambda threads: lambda: 1.0)
     with pytest.raises(UsageError) as caught:

@@ -15,6 +15,7 @@ from nxmi_export.compression.training.compiled import compiled, running_compiled
 from nxmi_export.compression.training.divergence import first_not_finite
 from nxmi_export.compression.training.options import RunOptions
 from nxmi_export.compression.training.processes import told_by_all
+from nxmi_export.compression.training.randomness import draws_apart
 from nxmi_export.encoding import EncodedDataset
 
 __all__ = ["Gradients"]
@@ -59,6 +60,7 @@ class Gradients:
         self._share = share
         self._autocast_type = options.autocast_type
         self._compiled = options.compiled
+        self._prepared = not options.compiled
         self.wrap()
 
     def wrap(self) -> None:
@@ -81,6 +83,8 @@ class Gradients:
         are the means over the global batch, and so are the gradients, which are summed already.
         """
         parts = list(micro_batches(self._data, batch, self._share))
+        if not self._prepared:
+            self._prepare(parts[0])
         means: dict[str, Tensor] = {}
         for number, part in enumerate(parts, start=1):
             # Only the last backward waits for the other processes.
@@ -102,6 +106,16 @@ class Gradients:
 
         places = told_by_all(self._accelerator, first_not_finite(self._model, forward))
         return next((place for place in places if place), None)
+
+    def _prepare(self, part: MicroBatch) -> None:
+        """One forward pass of what is to be compiled, as it is.
+
+        transformers puts hooks on the blocks when hidden states are first asked for, and no graph
+        holds that: the step would stay cut there.
+        """
+        with torch.no_grad(), draws_apart(self._accelerator.device):
+            self._forward(self._plain, part)
+        self._prepared = True
 
     def _backward(self, part: MicroBatch, scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
         with self._running():

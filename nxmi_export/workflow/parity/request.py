@@ -16,6 +16,15 @@ __all__ = ["OnProgress", "ParityRequest"]
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and its total."""
 
+# How much is looked at for what the gate asks; activation codes are told alone.
+_COUNTS = (
+    "shift_examples",
+    "shape_examples",
+    "replay_examples",
+    "probe_tokens",
+    "drift_examples",
+)
+
 
 @dataclass(frozen=True)
 class ParityRequest:
@@ -68,8 +77,7 @@ class ParityRequest:
         A report of such a run vouches for less. `limit` and `max_length` depend on the data.
         """
         usual = type(self)(self.task, self.data_dir)
-        counts = ("shape_examples", "replay_examples", "probe_tokens", "drift_examples")
-        fewer = (name for name in counts if getattr(self, name) < getattr(usual, name))
+        fewer = (name for name in _COUNTS if getattr(self, name) < getattr(usual, name))
         return (*self.gate.allowances, *fewer)
 
     @property

@@ -107,7 +107,10 @@ def _judged(
     localized = [
         replace(
             split.result,
-            drift=split.result.drift if split.verdict.ok else rung_drifts(ladder, each),
+            # With --drift every rung was localized before it was judged.
+            drift=split.result.drift
+            if request.drift or split.verdict.ok
+            else rung_drifts(ladder, each),
             layer_errors=tuple(
                 layer_errors(ladder, each, *pair) for pair in _pairs(request, drifting=drifting)
             ),

@@ -1,9 +1,11 @@
 """The files that one search leaves: where they are, and whether they may be written."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nxmi_export.errors import NxmiError, OutputError
+from nxmi_export.errors import OutputError
 from nxmi_export.latency import LatencyTable
 from nxmi_export.workflow.search.request import SearchRequest
 
@@ -46,17 +48,31 @@ class Outputs:
         """All of it for a reader."""
         return self.folder / "search.html"
 
-    def make_folder(self) -> None:
-        """Make the folder unless it is there; raises OutputError where none can be."""
+    @contextmanager
+    def in_folder(self) -> Iterator[None]:
+        """Have the folder while the block runs; what was made for it and stays empty goes.
+
+        Raises OutputError where there is none and none can be made.
+        """
+        made: list[Path] = []
         try:
+            made += (each for each in (self.folder, *self.folder.parents) if not each.exists())
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
                 self.folder,
                 expected="a folder for the search, in a writable place",
-                found="a file" if self.folder.is_file() else error.strerror or str(error),
+                found="a file"
+                if isinstance(error, FileExistsError)
+                else error.strerror or str(error),
                 remedy="choose another with -o",
             ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it has files in it
+                for each in made:  # the innermost first
+                    each.rmdir()
 
     def check(self, request: SearchRequest) -> None:
         """Refuse, before any work, a folder that is taken; raises OutputError."""
@@ -116,7 +132,7 @@ class Outputs:
         begun = self.result.exists() or self.journal.exists()
         # Times of a search whose budget nothing kept are there for another one to begin with.
         for path in (self.chart, self.page, self.latency):
-            is_table = path == self.latency and request.latency and _is_table(path)
+            is_table = path == self.latency and request.latency and LatencyTable.is_at(path)
             if path.exists() and not begun and not is_table:
                 raise OutputError(
                     path,
@@ -138,11 +154,3 @@ class Outputs:
                 found="an unfinished one",
                 remedy="pass --resume to continue it, or --overwrite to start anew",
             )
-
-
-def _is_table(path: Path) -> bool:
-    try:
-        LatencyTable.read(path)
-    except NxmiError:
-        return False
-    return True

@@ -49,7 +49,7 @@ def search_model(
     with ExitStack() as stack:
         with failing_together(accelerator):
             if accelerator.is_main_process:
-                outputs.make_folder()
+                stack.enter_context(outputs.in_folder())
                 stack.enter_context(sole_writer(outputs.journal))
                 outputs.check(request)
         return _search(request, outputs, accelerator, tell, begun=begun)

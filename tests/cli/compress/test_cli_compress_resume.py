@@ -17,7 +17,6 @@ from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.run_log import Entry, RunLog
 from tests.cli.command_lines import Command, Outcome
 from tests.cli.compress.compress_runs import Run, in_a_process, last_sentence, write_recipe
-from tests.cpp_compiler import needs_compiler
 
 BY_TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 # --multi_gpu takes CPUs where there is no GPU; port 0 is any that is free.
@@ -260,13 +259,16 @@ def test_of_two_processes_one_writes_and_speaks(
 
 
 @pytest.mark.slow
-@needs_compiler
 def test_two_processes_may_train_a_compiled_model(
     finished: Run, dense: Path, data: Path, recipe: Path, tmp_path: Path
 ) -> None:
     """That it is compiled is seen in the unit tests; here, that nobody waits for ever."""
     options = ("--task", "sst2", "--data", data, "--recipe", recipe, "-o", tmp_path / "model.pt")
-    run = in_a_process(dense, *options, "--compile", "--accumulation", 2, launcher=BY_TORCHRUN)
+    run = in_a_process(
+        *(dense, *options, "--compile", "--accumulation", 2),
+        launcher=BY_TORCHRUN,
+        module="tests.cli.compress.captured_program",
+    )
     assert run.returncode == 0, run.stderr
     together = Run(tmp_path / "model.pt")
     told = together.result["options"]
