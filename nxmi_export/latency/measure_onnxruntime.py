@@ -88,7 +88,7 @@ def _timer(gemm: Gemm, threads: int | None, rng: np.random.Generator) -> Timer:
         raise UsageError(
             f"linears at {gemm.rows} rows (batch x sequence)",
             expected="inputs and outputs that memory holds",
-            found=str(error) if isinstance(error, MemoryError) else "more than has addresses",
+            found=str(error) if isinstance(error, MemoryError) else "more than can be addressed",
             remedy="lower the batch or the sequence",
         ) from error
     return _run_timer(session, x, y)

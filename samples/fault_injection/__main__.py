@@ -108,9 +108,11 @@ def joined(stored: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     check_alike(stored, new)
     rows = {row["name"]: row for row in (*stored["faults"], *new["faults"])}
     controls = {row["name"]: row for row in (*stored["controls"], *new["controls"])}
-    order = [fault.name for fault in FAULTS if fault.name in rows]
-    told = {"controls": list(controls.values()), "faults": [rows[name] for name in order]}
-    return {**stored, **told}
+    return {
+        **stored,
+        "controls": [controls[c.name] for c in controls_of(FAULTS) if c.name in controls],
+        "faults": [rows[fault.name] for fault in FAULTS if fault.name in rows],
+    }
 
 
 def check_alike(stored: dict[str, Any], new: dict[str, Any]) -> None:

@@ -204,16 +204,22 @@ def test_rows_that_cannot_be_joined_are_told_before_anything_is_run(
 
 def test_new_rows_and_controls_take_the_place_of_stored_ones() -> None:
     first, second = (fault.name for fault in FAULTS[:2])
-    before = {"schema": SCHEMA, "code": "a", "versions": {}, "controls": [_row("c", detected=True)]}
-    before["faults"] = [_row(second, detected=False), _row(first, detected=False)]
-    after = deepcopy(before) | {"controls": [_row("c", detected=False)]}
+    good, other = (control.name for control in controls_of(FAULTS)[:2])
+    before: dict[str, Any] = {"schema": SCHEMA, "code": "a", "versions": {}}
+    after = deepcopy(before)
+    before["controls"] = [_row(name, detected=True) for name in (other, good)]
+    before["faults"] = [_row(name, detected=False) for name in (second, first)]
+    after["controls"] = [_row(other, detected=False)]
     after["faults"] = [_row(second, detected=True)]
     both = joined(before, after)
-    assert [(row["name"], row["detected"]) for row in both["faults"]] == [
-        (first, False),
-        (second, True),
-    ]
-    assert [row["detected"] for row in both["controls"]] == [False]
+    found = {
+        what: [(row["name"], row["detected"]) for row in both[what]]
+        for what in ("controls", "faults")
+    }
+    assert found == {
+        "controls": [(good, True), (other, False)],
+        "faults": [(first, False), (second, True)],
+    }
 
 
 def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:

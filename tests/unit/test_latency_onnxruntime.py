@@ -107,7 +107,7 @@ def test_a_library_that_multiplies_floats_instead_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("bits", "found"), [(50, "Unable to allocate "), (60, "more than has addresses")]
+    ("bits", "found"), [(50, "Unable to allocate "), (60, "more than can be addressed")]
 )
 def test_rows_that_no_memory_holds_are_refused(bits: int, found: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -100,6 +100,7 @@ def test_a_step_is_one_graph_with_the_same_gradients(
     _assert_the_same(model_type, precision, recipe, tolerance=tolerance)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_gradients_are_those_of_the_step_that_is_not_compiled() -> None:
     """Through the real compiler; one linear alone is quantized and pruned, as it takes minutes."""
