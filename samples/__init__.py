@@ -1,1 +1,1 @@
-"""Runnable samples: the quickstart and the benchmarks behind every figure in the README."""
+"""Runnable samples: the quickstart and the benchmarks behind every figure in README.md."""

@@ -1,8 +1,8 @@
-"""The stored tables of trained cells, written into README.md between their marks.
+"""The stored tables of trained cells, written into samples/README.md between their marks.
 
     python -m samples.readme_tables
 
-A test holds README to what is stored.
+A test holds it to what is stored.
 """
 
 import re
@@ -15,7 +15,7 @@ from samples.search_table.table import markdown as search
 
 __all__ = ["README", "with_tables"]
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).with_name("README.md")
 
 
 def with_tables(text: str) -> str:

@@ -1,5 +1,6 @@
-"""The README's Python is run as it stands, on a tiny model and a tiny dataset."""
+"""The README's Python runs as it stands, on a tiny model and dataset; links and commands exist."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -8,9 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from nxmi_export.checkpoint import read_checkpoint
+from nxmi_export.cli.app import app
 from nxmi_export.compression import restore
-from samples.readme_tables import README, with_tables
+from samples.readme_tables import README as RESULTS
+from samples.readme_tables import with_tables
 from tests.tiny_models import toy_dataset, write_hugging_face
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "nxmi_export" / "GUIDE.md", RESULTS)
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
@@ -42,12 +49,37 @@ def test_the_readme_compresses_a_model(
     restore(checkpoint)
 
 
-def test_the_readmes_tables_are_those_that_are_stored() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_the_tables_are_those_that_are_stored() -> None:
+    text = RESULTS.read_text(encoding="utf-8")
     assert text == with_tables(text), "python -m samples.readme_tables writes them"
 
 
-def test_a_readme_without_a_tables_marks_is_refused() -> None:
-    text = README.read_text(encoding="utf-8").replace("<!-- glue:end -->", "")
+def test_a_page_without_a_tables_marks_is_refused() -> None:
+    text = RESULTS.read_text(encoding="utf-8").replace("<!-- glue:end -->", "")
     with pytest.raises(ValueError, match=r"glue:begin.* is there 0 times, not once"):
         with_tables(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading_of_it(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)(#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    for name, heading in links:
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page}: {name}"
+        if heading:
+            assert heading[1:] in _anchors(target), f"{page}: {name}{heading}"
+
+
+@pytest.mark.parametrize("page", PAGES[:1] + PAGES[2:], ids=lambda page: page.parent.name)
+def test_every_command_is_one_that_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for module in re.findall(r"python -m (samples\.\w+)", text):
+        assert importlib.util.find_spec(module), f"{page}: {module}"
+    for verb in re.findall(r"(?:^    |`)nxmi-export ([a-z]+) ", text, re.MULTILINE):
+        assert verb in {command.name for command in app.registered_commands}, f"{page}: {verb}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as those who show Markdown make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
