@@ -11,7 +11,7 @@ from rich.markup import escape
 from nxmi_export.artefact import BENCH, Artefact, read_artefact
 from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages, write_json, write_text
 from nxmi_export.cli.parity_files import check_writable
-from nxmi_export.glue import task_named
+from nxmi_export.task_file import task_from
 
 if TYPE_CHECKING:
     # It loads libraries, and --help should not.
@@ -29,14 +29,18 @@ Examples
 
     nxmi-export bench model.artefact --task sst2 --data glue
 
-    nxmi-export bench model.artefact --against other-tool.onnx --baseline onnxruntime
+    nxmi-export bench model.artefact --against other-tool.onnx \\
+        --baseline onnxruntime
 
     nxmi-export bench model.artefact --against nncf.xml
 
-Everything that can run the model takes turns, round by round; what cannot run here is listed with
-the reason. Other files run as their libraries run them by default; where that may answer wrongly on
-this processor, they run with exact products too, and the table says how far apart the logits are.
-Exit codes: 0 measured; 2 the command line or the artefact cannot be used.
+Everything that can run the model takes turns, round by round; what cannot run here is listed \
+with the reason. Other files run as their libraries run them by default; where that may answer \
+wrongly on this processor, they run with exact products too, and the table says how far apart the \
+logits are.
+
+Exit codes: 0 measured; 2 the command line, the artefact or the data cannot be used; 3 a library \
+is missing; 4 internal error.
 """
 
 _SHAPES = "1x128,8x128,32x64"
@@ -69,7 +73,9 @@ _NoCudaGraph = Annotated[
 _Task = Annotated[
     str | None,
     typer.Option(
-        metavar="TASK", help="Time texts of its dev split too, by length and padded to one length."
+        metavar="TASK",
+        help="Time texts of its dev split too, by length and padded to one length; the name, or a "
+        "YAML file that describes one of your own.",
     ),
 ]
 _Data = Annotated[
@@ -107,7 +113,7 @@ def bench_command(
 ) -> None:
     """Time PyTorch, onnxruntime and TensorRT side by side, sparse kernels allowed and forbidden."""
     artefact = read_artefact(directory)
-    chosen = None if task is None else task_named(task)
+    chosen = None if task is None else task_from(task)
     path = output or directory / BENCH
     files = {
         "-o": path,

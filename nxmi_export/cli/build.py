@@ -37,13 +37,20 @@ Examples
 
     nxmi-export build model.artefact
 
-    nxmi-export build model.artefact --compute-capability sm86 --compute-capability sm89
+    nxmi-export build model.artefact --compute-capability sm86 \\
+        --compute-capability sm89
 
-    nxmi-export build model.artefact --shapes min=1x8,opt=1x64,max=1x128
-    --shapes min=8x64,opt=64x128,max=64x128
+    nxmi-export build model.artefact --shapes min=1x8,opt=1x64,max=1x128 \\
+        --shapes min=8x64,opt=64x128,max=64x128
 
-    nxmi-export build other-tool.onnx -o other-tool.plan --minShapes=input_ids:1x8,mask:1x8
-    --optShapes=input_ids:8x64,mask:8x64 --maxShapes=input_ids:8x128,mask:8x128
+    nxmi-export build other-tool.onnx -o other-tool.plan \\
+        --minShapes=input_ids:1x8,mask:1x8 \\
+        --optShapes=input_ids:8x64,mask:8x64 \\
+        --maxShapes=input_ids:8x128,mask:8x128
+
+Exit codes: 0 built, and nothing is refuted; 1 the linter refuses the graph or the build log \
+refutes a claim, under --strict also what is degraded or unproven; 2 the command line or the file \
+cannot be used; 3 the library is missing; 4 internal error.
 """
 _MIB = 1 << 20
 _PLANS = (".plan", ".engine")

@@ -19,11 +19,12 @@ Examples
 
     nxmi-export certify model.artefact --strict
 
-    nxmi-export certify model.artefact --layer-info model.artefact/layers_model.json
+    nxmi-export certify model.artefact \\
+        --layer-info model.artefact/layers_model.json
 
     nxmi-export certify model.artefact --parity parity.json --strict
 
-Exit codes: 0 nothing is refuted; 1 something is, or under --strict something is unproven; 2 the
+Exit codes: 0 nothing is refuted; 1 something is, or under --strict something is unproven; 2 the \
 artefact cannot be used; 4 internal error. The certificate is written in either case.
 """
 

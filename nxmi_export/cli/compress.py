@@ -12,8 +12,9 @@ from rich.markup import escape
 from nxmi_export.cli.compression_display import live_display
 from nxmi_export.cli.console import ERRORS, RESULTS
 from nxmi_export.cli.processes import is_main_process, said_once_a_machine
-from nxmi_export.glue import TASKS, task_named
+from nxmi_export.glue import TASKS
 from nxmi_export.recipe import PRESETS, Recipe, preset, recipe_from
+from nxmi_export.task_file import task_from
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
@@ -24,13 +25,18 @@ __all__ = ["compress_command"]
 _EXAMPLES = """
 Examples
 
-    nxmi-export compress ./fine-tuned-bert --task sst2 --data glue -o model.pt
+    nxmi-export compress ./fine-tuned-bert --task sst2 --data glue \\
+        -o model.pt
 
     nxmi-export compress ./fine-tuned-bert --task mrpc --recipe w4 --epochs 5
 
     nxmi-export compress ./fine-tuned-bert --task rte --evaluate-on holdout
 
     torchrun --nproc-per-node 2 -m nxmi_export compress dense.pt --task mnli
+
+Exit codes: 0 done; 1 training diverged; 2 the command line, the model or the data cannot be \
+used; 3 a library or a device is missing; 4 internal error; 130 interrupted, and --resume goes \
+on.
 """
 
 
@@ -53,7 +59,9 @@ def _opening(name: str) -> str:
 _Model = Annotated[
     str, typer.Argument(help="A Hugging Face directory, a hub name, or a dense model.pt.")
 ]
-_Task = Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")]
+_Task = Annotated[
+    str, typer.Option(help=f"One of {', '.join(TASKS)}, or a YAML file that describes your own.")
+]
 _Data = Annotated[
     Path | None,
     typer.Option(help="A directory of Parquet files or classic GLUE TSV; default: the hub."),
@@ -154,7 +162,7 @@ def compress_command(
 ) -> None:
     """Prune and quantize a fine-tuned encoder, train it, and measure what was kept."""
     with said_once_a_machine():
-        chosen, name = task_named(task), recipe if recipe in PRESETS else Path(recipe).stem
+        chosen, name = task_from(task), recipe if recipe in PRESETS else Path(recipe).stem
         changes = {"epochs": epochs, "learning_rate": learning_rate}
         resolved = _with_training(recipe_from(recipe), changes)
         place = output or _default_output(model, name)

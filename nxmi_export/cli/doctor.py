@@ -19,6 +19,8 @@ Examples
     nxmi-export doctor
 
     nxmi-export doctor --json
+
+Exit codes: 0 everything required is here; 3 something is missing.
 """
 
 

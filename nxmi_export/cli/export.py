@@ -37,6 +37,9 @@ Examples
     nxmi-export weights-only.pt --int4-blocks 128
 
     nxmi-export model.pt --no-autotune
+
+Exit codes: 0 written; 2 the model or the command line cannot be used; 3 a library is missing; 4 \
+internal error; 130 interrupted, and nothing is left half-written.
 """
 
 

@@ -21,10 +21,11 @@ Examples
 
     nxmi-export inspect model.artefact --json
 
-    nxmi-export inspect model.artefact --report model.artefact/parity-sst2.json
+    nxmi-export inspect model.artefact \\
+        --report model.artefact/parity-sst2.json
 
-Exit codes: 0 read, and the gate of a --report holds; 1 that gate failed; 2 anything that cannot be
-read, was changed since, or is a report of other files.
+Exit codes: 0 read, and the gate of a --report holds; 1 that gate failed; 2 anything that cannot \
+be read, was changed since, or is a report of other files; 4 internal error.
 """
 
 

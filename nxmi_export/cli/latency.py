@@ -27,15 +27,17 @@ __all__ = ["latency_command", "latency_table"]
 _EXAMPLES = """
 Examples
 
-    nxmi-export latency ./fine-tuned-bert --device onnxruntime --threads 2 -o cpu.json
+    nxmi-export latency ./fine-tuned-bert --device onnxruntime \\
+        --threads 2 -o cpu.json
 
-    nxmi-export latency ./fine-tuned-bert --device l4 --batch 32 --sequence 128
+    nxmi-export latency ./fine-tuned-bert --device l4 --batch 32 \\
+        --sequence 128
 
     nxmi-export latency --shapes 768x768,768x3072,3072x768 --device tensorrt
-"""
 
-# median / undisturbed time: beyond it other processes have taken part.
-_BUSY = 1.25
+Exit codes: 0 done; 2 the command line or the model cannot be used; 3 the device is missing; 4 \
+internal error.
+"""
 
 
 def latency_command(
@@ -75,7 +77,8 @@ def latency_command(
         return
     RESULTS.print(latency_table(table))
     RESULTS.print(f"everything in {escape(str(path))}", soft_wrap=True, highlight=False)
-    _warn_if_busy(table)
+    if table.disturbance:
+        ERRORS.print(f"[yellow]note:[/] {table.disturbance}", soft_wrap=True, highlight=False)
 
 
 def _make(
@@ -166,17 +169,6 @@ def _caption(table: LatencyTable) -> str:
         return f"{float_type}; a bound from the datasheet, nothing was run"
     rest = f"; a forward pass spends {1e3 * table.rest_seconds:.4g} ms outside its linears"
     return f"{float_type}{rest if table.rest else ''}"
-
-
-def _warn_if_busy(table: LatencyTable) -> None:
-    spread = table.conditions.get("spread", 1.0)
-    if isinstance(spread, float) and spread > _BUSY:
-        ERRORS.print(
-            f"[yellow]note:[/] runs of one linear took up to {spread:.1f} times its table entry; "
-            "the machine was busy, so measure again when it is idle",
-            soft_wrap=True,
-            highlight=False,
-        )
 
 
 latency_command.__doc__ = f"{latency_command.__doc__}\n{_EXAMPLES}"

@@ -20,6 +20,9 @@ Examples
     nxmi-export lint other-tool.onnx --json
 
     nxmi-export lint other-tool.onnx --fix -o fixed.onnx
+
+Exit codes: 0 ready to build; 1 something would be refused, altered or degraded; 2 the file \
+cannot be used; 4 internal error.
 """
 
 _Subject = Annotated[

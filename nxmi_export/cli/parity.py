@@ -15,7 +15,8 @@ from nxmi_export.cli.console import ERRORS, RESULTS, bars, stages
 from nxmi_export.cli.parity_files import check_writable, write_results
 from nxmi_export.cli.processes import said_once_a_machine
 from nxmi_export.errors import GateFailed
-from nxmi_export.glue import task_named
+from nxmi_export.glue import Task
+from nxmi_export.task_file import task_from
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
@@ -29,21 +30,27 @@ Examples
 
     nxmi-export parity model.artefact --task sst2 --data glue
 
-    nxmi-export parity model.artefact --task mrpc --data glue_data --dense ./fine-tuned
+    nxmi-export parity model.artefact --task mrpc --data glue_data \\
+        --dense ./fine-tuned
 
-    nxmi-export parity model.artefact --task qnli --task rte --markdown summary.md
+    nxmi-export parity model.artefact --task qnli --task rte \\
+        --markdown summary.md
 
     nxmi-export parity model.artefact --task sst2 --backend openvino
 
-    nxmi-export parity model.artefact --task sst2 --dense ./fine-tuned --drift --bisect
+    nxmi-export parity model.artefact --task sst2 --dense ./fine-tuned \\
+        --drift --bisect
 
-    nxmi-export parity model.artefact --task rte --dense ./fine-tuned --layer-errors dense:optimized
+    nxmi-export parity model.artefact --task rte --dense ./fine-tuned \\
+        --layer-errors dense:optimized
 
-    nxmi-export parity model.artefact --task mnli --margin 0.002 --strict --junit mnli.xml
+    nxmi-export parity model.artefact --task mnli --margin 0.002 --strict \\
+        --junit mnli.xml
 
-    torchrun --nproc-per-node 2 -m nxmi_export parity model.artefact --task qqp --data glue
+    torchrun --nproc-per-node 2 -m nxmi_export parity model.artefact \\
+        --task qqp --data glue
 
-Exit codes: 0 every gate holds; 1 a gate failed, and the files say which; 2 the command line, the
+Exit codes: 0 every gate holds; 1 a gate failed, and the files say which; 2 the command line, the \
 data or the artefact cannot be used; 3 a library is missing; 4 internal error.
 """
 
@@ -82,9 +89,9 @@ def parity_command(
 ) -> None:
     """Compare PyTorch, ONNX and what runs it on dev sets; exit code 1 where the gate fails."""
     with said_once_a_machine():
-        chosen, *further = map(task_named, task)
+        tasks = tuple(map(task_from, task))
         artefact = read_artefact(directory)
-        files = _files(artefact, task, (output, html, junit, markdown), bisect=bisect)
+        files = _files(artefact, tasks, (output, html, junit, markdown), bisect=bisect)
         with stages() as begin:
             begin("loading PyTorch")
             from nxmi_export.cli.rung_pairs import rung_pairs
@@ -92,8 +99,8 @@ def parity_command(
         limits = {"max_changed": max_changed, "max_flips": max_flips, "max_drop": max_drop}
         terms = {"margin": margin, "confidence": confidence, "seed": seed}
         request = ParityRequest(
-            task=chosen,
-            further=tuple(further),
+            task=tasks[0],
+            further=tasks[1:],
             data_dir=data,
             checkpoint=checkpoint,
             dense=dense,
@@ -113,20 +120,20 @@ def parity_command(
 
 
 def _files(
-    artefact: Artefact, tasks: Sequence[str], asked: Sequence[Path | None], *, bisect: bool
+    artefact: Artefact, tasks: Sequence[Task], asked: Sequence[Path | None], *, bisect: bool
 ) -> dict[str, Path]:
     """Every file that will be written, by the option that names it; refused where one cannot be.
 
     `asked` are in the order of `_PLACES`.
     """
-    directory = artefact.directory
+    directory, names = artefact.directory, [each.name for each in tasks]
     files = {
-        "-o": directory / f"parity-{'-'.join(tasks)}.json",
+        "-o": directory / f"parity-{'-'.join(names)}.json",
         "--html": directory / "report.html",
     }
     files |= {option: path for option, path in zip(_PLACES, asked, strict=True) if path is not None}
     if bisect:
-        files |= {f"--bisect, {name}": directory / f"exclusions-{name}.yaml" for name in tasks}
+        files |= {f"--bisect, {name}": directory / f"exclusions-{name}.yaml" for name in names}
     check_writable(files, artefact)
     return files
 

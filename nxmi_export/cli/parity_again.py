@@ -34,7 +34,7 @@ def commands_again(artefact: Artefact, request: "ParityRequest") -> tuple[str, s
     }
     parity = ["nxmi-export", "parity", str(artefact.directory)]
     for task in request.tasks:
-        parity += ["--task", task.name]
+        parity += ["--task", task.argument]
     for name, value in options.items():
         parity += [] if value is None else [name, str(value)]
     for backend in request.backends:

@@ -43,7 +43,9 @@ _GATE, _FAULTS, _FILES = "Gate", "Finding faults", "Files"
 Tasks = Annotated[
     list[str],
     typer.Option(
-        "--task", help=f"One of {', '.join(TASKS)}; again for more that the model's head fits."
+        "--task",
+        help=f"One of {', '.join(TASKS)}, or a YAML file that describes one of your own; again for "
+        "more that the model's head fits.",
     ),
 ]
 Data = Annotated[
@@ -82,8 +84,8 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Where tokenized datasets are kept; default: $XDG_CACHE_HOME/nxmi-export/tokens, "
-        "with ~/.cache for what is unset.",
+        help="Where tokenized datasets are kept; default: nxmi-export/tokens of $XDG_CACHE_HOME or "
+        "~/.cache.",
     ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Tokenize anew, and keep nothing.")]

@@ -15,8 +15,8 @@ from nxmi_export.cli.latency_budget import OF_THE_CLOCK, LatencyBudget
 from nxmi_export.cli.processes import is_main_process, said_once_a_machine
 from nxmi_export.cli.search_display import live_display
 from nxmi_export.errors import UsageError
-from nxmi_export.glue import task_named
 from nxmi_export.recipe import PRESETS, Scheme, recipe_from
+from nxmi_export.task_file import task_from
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
@@ -35,7 +35,12 @@ Examples
 
     nxmi-export search bert --task rte --target 0.2 --latency 2ms --device l4
 
-    torchrun --nproc-per-node 2 -m nxmi_export search bert --task rte --target 0.1
+    torchrun --nproc-per-node 2 -m nxmi_export search bert --task rte \\
+        --target 0.1
+
+Exit codes: 0 done; 2 the command line, the model or the data cannot be used, or nothing keeps \
+the budget; 3 a library or the device to time is missing; 4 internal error; 130 interrupted, \
+and --resume goes on.
 """
 
 _SCHEMES = "2:4,int8,int4,2:4+int8,2:4+int4"  # as published
@@ -83,7 +88,7 @@ def search_command(
     with said_once_a_machine():
         options = {name: context.params[name] for name in _AS_GIVEN}
         options |= {
-            "task": task_named(task),
+            "task": task_from(task),
             "output": output or _default_output(model),
             "schemes": _parsed(schemes),
             "recipe": recipe_from(recipe),
@@ -159,7 +164,7 @@ def _show(result: "SearchResult", request: "SearchRequest") -> None:
     ):
         RESULTS.print(table)
     best = str(result.output / result.ranked[0].recipe)
-    command = ["nxmi-export", "compress", request.model, "--task", request.task.name]
+    command = ["nxmi-export", "compress", request.model, "--task", request.task.argument]
     command += ["--data", str(request.data_dir)] if request.data_dir else []
     command += ["--base", request.base] if request.base else []
     usual = request.max_length == USUAL_LENGTH

@@ -118,8 +118,9 @@ class SearchDisplay(Screen):
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("best so far", overflow="fold")
         headings = ["size", "divergence", self._metric]
-        timed = any(each.seconds is not None for each in leaders)
-        for heading in [*headings, *(["latency"] if timed else [])]:
+        source = leaders[0].source
+        timed = source is not None
+        for heading in [*headings, *([f"latency, {source}"] if timed else [])]:
             table.add_column(Text(heading), justify="right")
         for each in leaders:
             row = [
@@ -146,7 +147,8 @@ def _in_words(leader: "reports.Leader") -> str:
 
     told = [f"size {leader.size:.2%}", f"divergence {leader.divergence:.5f}"]
     told += [] if leader.metric is None else [f"metric {leader.metric:.4f}"]
-    told += [] if leader.seconds is None else [f"latency {_latency(leader.seconds)}"]
+    if leader.seconds is not None:
+        told.append(f"latency {_latency(leader.seconds)}, {leader.source}")
     return f"{schemes_in_words(leader.schemes)} ({', '.join(told)})"
 
 

@@ -44,7 +44,9 @@ _BUDGET, _SPACE, _SCORING, _FILES = "Budget", "What is searched", "Scoring", "Fi
 Model = Annotated[
     str, typer.Argument(help="A Hugging Face directory, a hub name, or a dense model.pt.")
 ]
-Task = Annotated[str, typer.Option(help=f"One of {', '.join(TASKS)}.")]
+Task = Annotated[
+    str, typer.Option(help=f"One of {', '.join(TASKS)}, or a YAML file that describes your own.")
+]
 Target = Annotated[
     float | None,
     typer.Option(

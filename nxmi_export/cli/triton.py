@@ -17,9 +17,12 @@ Examples
 
     nxmi-export triton model.artefact -o repository --backend onnxruntime
 
-    nxmi-export triton model.artefact -o repository --backend tensorrt --name sst2
+    nxmi-export triton model.artefact -o repository --backend tensorrt \\
+        --name sst2
 
     tritonserver --model-repository repository
+
+Exit codes: 0 written; 2 the command line or the artefact cannot be used; 4 internal error.
 """
 
 _Output = Annotated[

@@ -7,8 +7,9 @@ from nxmi_export.errors import InvalidDataset
 from nxmi_export.glue.dataset import LabelArray
 from nxmi_export.glue.tasks import Task
 
-__all__ = ["UNLABELLED", "allowed_labels", "check_labels"]
+__all__ = ["UNLABELLED", "allowed_labels", "check_labels", "same_label"]
 
+_SEPARATORS = str.maketrans("- ", "__")
 UNLABELLED = -1  # what the hub writes in place of the labels GLUE keeps to itself
 
 
@@ -32,6 +33,11 @@ def check_labels(task: Task, labels: LabelArray, rows: NDArray[np.int64], source
         if value == UNLABELLED
         else "correct the file (rows count from 0)",
     )
+
+
+def same_label(name: str) -> str:
+    """What two spellings of a class name have in common: "Not-entailment", "not_entailment"."""
+    return name.strip().lower().translate(_SEPARATORS)
 
 
 def allowed_labels(task: Task) -> str:

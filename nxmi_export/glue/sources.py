@@ -40,7 +40,8 @@ def load_dataset(task: Task, split: str, data_dir: Path | None) -> Dataset:
         f"{task.name} {split}",
         expected=f"one of {', '.join(tried)}",
         found="none of these files" if data_dir.is_dir() else f"no directory {data_dir}",
-        remedy="give the directory that holds the task's files, or none to read the hub",
+        remedy="give the directory that holds the task's files"
+        + (", or none to read the hub" if task.hub_config else ""),
     )
 
 

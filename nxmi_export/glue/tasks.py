@@ -5,10 +5,13 @@ those of the GLUE paper (Wang et al., 2019, table 1).
 """
 
 import difflib
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from nxmi_export.errors import UnknownTask
 
@@ -37,7 +40,8 @@ class Task:
     """What is read, predicted and measured in one task.
 
     `labels` are the class names by index, empty for a regression, whose labels then lie within
-    `score_range` (both ends included). `hub_config` is None where the hub has no such dataset.
+    `score_range` (both ends included). `hub_config` is None where the hub has no such dataset,
+    `described_in` but where a file describes the task (nxmi_export.task_file).
     """
 
     name: str
@@ -48,6 +52,36 @@ class Task:
     hub_config: str | None
     dev_splits: tuple[str, ...] = ("validation",)
     score_range: tuple[float, float] | None = None
+    described_in: Path | None = None
+
+    @property
+    def argument(self) -> str:
+        """What asks for it on a command line."""
+        return self.name if self.described_in is None else str(self.described_in)
+
+    def argument_in(self, folder: Path) -> str:
+        """The same for a command line in `folder`."""
+        if self.described_in is None:
+            return self.name
+        return os.path.relpath(self.described_in, folder)
+
+    @property
+    def description(self) -> dict[str, Any] | None:
+        """As plain data what a file says of it but its name; None for those of GLUE."""
+        if self.described_in is None:
+            return None
+        return {
+            "columns": list(self.text_columns),
+            "labels": list(self.labels),
+            "score_range": None if self.score_range is None else list(self.score_range),
+            "metrics": list(self.metrics),
+        }
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other task: its name, and what its file says, if any."""
+        description = self.description
+        return self.name if description is None else f"{self.name} {json.dumps(description)}"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -178,7 +212,7 @@ def task_named(name: str) -> Task:
     near = difflib.get_close_matches(name.lower(), TASKS, n=1)
     raise UnknownTask(
         "task",
-        expected=f"one of {', '.join(TASKS)}",
+        expected=f"one of {', '.join(TASKS)}, or a .yaml file that describes another",
         found=repr(name),
         remedy=f"did you mean {near[0]}?" if near else "choose one of these",
     )

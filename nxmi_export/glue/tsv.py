@@ -102,7 +102,7 @@ def _check_columns(columns: tuple[str, ...], needed: tuple[str, ...], path: Path
             path,
             expected=f"the columns {', '.join(needed)}",
             found=f"the columns {', '.join(columns)}" if columns else "an empty file",
-            remedy="use the task's file as GLUE distributes it",
+            remedy="use the task's own file, or rename its columns",
         )
 
 

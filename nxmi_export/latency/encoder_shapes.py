@@ -23,7 +23,9 @@ def encoder_in_words(model: PreTrainedModel) -> str:
 
     Raises UnsupportedModel as `encoder_shapes` does.
     """
-    return f"{model.config.model_type}, {len(tuple(layout_of(model)))} blocks"
+    layout_of(model)
+    # Not those of the layout, where a block that runs repeatedly is listed once.
+    return f"{model.config.model_type}, {model.config.num_hidden_layers} blocks"
 
 
 def _shape(linear: nn.Module) -> LinearShape:

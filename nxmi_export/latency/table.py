@@ -27,6 +27,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 INT8_OUT: tuple[Kind, ...] = ("int8 out", "int8 2:4")  # kinds that round what they put out
 
 _SCHEMA = "nxmi-export/latency-table/2"
+_DISTURBED = 1.25  # median over undisturbed time: beyond it other processes have taken part
 _MAKE_ONE = "make one with nxmi-export latency MODEL --device DEVICE -o FILE"
 
 
@@ -58,6 +59,17 @@ class LatencyTable:
     def rest_seconds(self) -> float:
         """What one forward pass spends outside its linears; 0 where the table does not know."""
         return sum(self.rest.values())
+
+    @property
+    def disturbance(self) -> str:
+        """Where its runs say that other work slowed them: how far, in words; else nothing."""
+        spread = self.conditions.get("spread", 1.0)
+        if not isinstance(spread, float) or spread <= _DISTURBED:
+            return ""
+        return (
+            f"runs of one linear took up to {spread:.1f} times its table entry; the machine was "
+            "busy, so measure again when it is idle"
+        )
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:

@@ -147,6 +147,8 @@ def _dataset(dataset: Dataset | None) -> dict[str, Any] | None:
         return None
     return {
         "task": dataset.task.name,
+        "labels": list(dataset.task.labels),
+        "primary_metric": dataset.task.primary_metric,
         "split": dataset.split,
         "examples": len(dataset),
         "source": dataset.source,

@@ -1,4 +1,4 @@
-"""Recipe files in, plain data out: YAML 1.2 or JSON, in which every key is written once."""
+"""Files of settings in, plain data out: YAML 1.2 or JSON, in which every key is written once."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from nxmi_export.errors import RecipeError
+from nxmi_export.errors import RecipeError, UsageError
 
 __all__ = ["read_plain_data"]
 
@@ -17,18 +17,20 @@ _FLOAT = "tag:yaml.org,2002:float"
 _KEPT = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}
 
 
-def read_plain_data(path: Path) -> Any:
+def read_plain_data(
+    path: Path, what: str = "recipe", error_kind: type[UsageError] = RecipeError
+) -> Any:
     """The mappings, lists, texts and numbers of a YAML file, or of a JSON file by its suffix.
 
-    Raises RecipeError if the file cannot be read, is neither, or names a key twice.
+    Raises `error_kind` if the `what` file cannot be read, is neither, or names a key twice.
     """
-    text = _text(path)
+    text = _text(path, what, error_kind)
     is_json = path.suffix.lower() == ".json"
     try:
-        return _json(text) if is_json else yaml.load(text, _RecipeLoader)  # a SafeLoader
+        return _json(text) if is_json else yaml.load(text, _Loader)  # a SafeLoader
     # RecursionError: thousands of brackets; ValueError: also a number of thousands of digits
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(
+        raise error_kind(
             path,
             expected=f"a file in {'JSON' if is_json else 'YAML'}",
             found=_place_and_problem(error),
@@ -36,20 +38,20 @@ def read_plain_data(path: Path) -> Any:
         ) from error
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: str, error_kind: type[UsageError]) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
-        raise RecipeError(
+        raise error_kind(
             path,
-            expected="a recipe file in UTF-8",
+            expected=f"a {what} file in UTF-8",
             found=f"the byte 0x{error.object[error.start]:02x} at offset {error.start}",
             remedy="save it as UTF-8, or name another file",
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise RecipeError(
+        raise error_kind(
             path,
-            expected="a recipe file",
+            expected=f"a {what} file",
             found=_why_unreadable(error),
             remedy="check the path",
         ) from error
@@ -71,7 +73,7 @@ def _place_and_problem(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class _RecipeLoader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
     """YAML 1.2's plain values, no tags, and no key twice in one mapping.
 
     PyYAML reads YAML 1.1, in which `2:4` is the base-60 number 124, `1e-4` a text, as it has no
@@ -97,17 +99,15 @@ class _RecipeLoader(yaml.SafeLoader):
         return node
 
 
-_RecipeLoader.yaml_implicit_resolvers = {
+_Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_RecipeLoader.add_implicit_resolver(
+_Loader.add_implicit_resolver(
     _BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_RecipeLoader.add_implicit_resolver(
-    _INT, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
-)
-_RecipeLoader.add_implicit_resolver(
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),

@@ -1,9 +1,8 @@
 """A comparison of two rungs in, the examples it changed out: text, margins and cause of each."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from nxmi_export.glue import Task, task_named
 from nxmi_export.report.markup import Html, element, figure, joined, table
 from nxmi_export.report.parity_facts import FAILS, HOLDS, OPEN, Facts
 
@@ -30,13 +29,13 @@ def changed_examples(split: Facts, step: Facts) -> Html:
     counts = Counter(known.values())
     summary = ", ".join(f"{counts[each]} {each}" for each in _KNOWN if counts[each])
     shown = worst_first[:MOST_SHOWN]
-    task = task_named(split["dataset"]["task"])
-    rows = (tuple(_cells(task, each, explained.get(each["index"]))) for each in shown)
+    labels = split["dataset"]["labels"]  # none of a regression
+    rows = (tuple(_cells(labels, each, explained.get(each["index"]))) for each in shown)
     title = f"{len(changes)} of {comparison['examples']} predictions changed {between}: {summary}"
     return element(
         "details",
         element("summary", title),
-        table(_how_many(len(shown), len(changes)), _headings(task), rows),
+        table(_how_many(len(shown), len(changes)), _headings(labels), rows),
     )
 
 
@@ -46,28 +45,28 @@ def _how_many(shown: int, total: int) -> str:
     return f"The first {shown} of {total}, unexplained ones first; the JSON file has all"
 
 
-def _headings(task: Task) -> tuple[str, ...]:
-    margin = () if task.is_regression else ("margin",)
+def _headings(labels: Sequence[str]) -> tuple[str, ...]:
+    margin = ("margin",) if labels else ()
     return ("example", "text", "label", "prediction", *margin, "cause")
 
 
-def _cells(task: Task, change: Facts, explanation: Facts | None) -> Iterator[str]:
-    yield joined((figure(change["index"], "d"), " (GLUE's ", figure(change["id"], "d"), ")"))
+def _cells(labels: Sequence[str], change: Facts, explanation: Facts | None) -> Iterator[str]:
+    yield joined((figure(change["index"], "d"), " (idx ", figure(change["id"], "d"), ")"))
     # The direction of its own script, which must not spread to what stands beside it.
     yield joined(element("q", text, dir="auto") for text in change["texts"])
-    yield _decision(task, change["label"])
-    yield joined((_decision(task, change["before"]), " → ", _decision(task, change["after"])))
-    if not task.is_regression:
+    yield _decision(labels, change["label"])
+    yield joined((_decision(labels, change["before"]), " → ", _decision(labels, change["after"])))
+    if labels:
         margins = (figure(change[f"margin_{when}"], ".4g") for when in ("before", "after"))
         yield joined(margins, " → ")
     yield joined(_cause(explanation))
 
 
-def _decision(task: Task, value: float) -> Html:
+def _decision(labels: Sequence[str], value: float) -> Html:
     """A class by number and name, or a score."""
-    if task.is_regression:
+    if not labels:
         return figure(value, ".3f")
-    return joined((figure(value, "g"), f" {task.labels[int(value)]}"))
+    return joined((figure(value, "g"), f" {labels[int(value)]}"))
 
 
 def _known(explanation: Facts | None) -> str:

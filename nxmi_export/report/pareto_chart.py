@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
-from nxmi_export.glue import task_named
 from nxmi_export.report.palette import FONT, themed
 from nxmi_export.report.scatter_chart import Limit, Mark, Scatter, Series, scatter_elements
 from nxmi_export.report.schemes_in_words import schemes_in_words
@@ -65,7 +64,7 @@ def pareto_chart(facts: Facts, width: int = WIDE) -> str:
 
 def divergence_in_words(facts: Facts) -> str:
     """What is meant by the divergence of a task's outputs from the dense model's."""
-    regression = task_named(facts["task"]).is_regression
+    regression = facts["is_regression"]
     return "squared difference from dense" if regression else "KL divergence from dense (nats)"
 
 

@@ -125,7 +125,8 @@ def _reading(facts: Facts) -> Iterator[str]:
 
 def _ranked(facts: Facts) -> Iterator[str]:
     has_latency = any(each["seconds"] is not None for each in facts["ranked"])
-    headings = ["", "search", "size", "nominal", *(["latency"] if has_latency else [])]
+    source = [f"latency, {facts['latency']['source']}"] if has_latency else []
+    headings = ["", "search", "size", "nominal", *source]
     headings += ["divergence", "predicted", "metric", "recipe"]
     yield '<div class="scrolls"><table class="ranked"><tr>'
     yield "".join(f"<th>{each}</th>" for each in headings) + "</tr>"
@@ -154,7 +155,7 @@ def _maps(ranked: Sequence[Facts]) -> Iterator[str]:
 
 def _training(facts: Facts) -> Iterator[str]:
     source, length = facts["source"], facts["options"]["max_length"]
-    command = ["nxmi-export", "compress", source["model"], "--task", facts["task"]]
+    command = ["nxmi-export", "compress", source["model"], "--task", facts["task_argument"]]
     command += ["--base", source["base"]] if source["base"] is not None else []
     command += ["--max-length", f"{length}"] if length != USUAL_LENGTH else []
     command += ["--recipe", facts["ranked"][0]["recipe"], "-o", "model.pt"]

@@ -35,7 +35,8 @@ def ranked_table(facts: Facts) -> Table:
     table = Table(title=escape(_title(facts)), title_justify="left")
     table.add_column("", justify="right")
     table.add_column("configuration", overflow="fold", ratio=1)
-    headings = ["size", *(["latency"] if timed else []), "divergence", "metric"]
+    source = [f"latency, {facts['latency']['source']}"] if timed else []
+    headings = ["size", *source, "divergence", "metric"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for each in facts["ranked"]:

@@ -71,7 +71,7 @@ def load(
         _session(served, chosen.backend, file, threads),
         Head.of(served.labels, json.loads(files[CONFIG]).get("problem_type")),
         chosen=chosen,
-        columns=_columns(served.task),
+        columns=served.texts or _columns(served.task),
         batching=Batching(batch_tokens, batch_size),
     )
 

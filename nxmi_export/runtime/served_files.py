@@ -65,6 +65,13 @@ class ServedFiles:
         return task if isinstance(task, str) else None
 
     @property
+    def texts(self) -> int | None:
+        """How many texts make one input, where the provenance describes the task."""
+        described = self.provenance.get("task_description")
+        columns = described.get("columns") if isinstance(described, dict) else None
+        return len(columns) if isinstance(columns, list) and columns else None
+
+    @property
     def trained_length(self) -> int | None:
         """Tokens that training truncated texts to, where the provenance tells it."""
         options = self.provenance.get("options")

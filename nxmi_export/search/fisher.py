@@ -74,15 +74,15 @@ def curvature(
     processes share out the examples.
     """
     model.eval()
-    changes = {
-        (name, str(scheme)): variants.weight(name, scheme) - variants.weight(name, DENSE)
+    shape = (len(data), data.dataset.task.num_outputs)
+    moves = {
+        (name, str(scheme)): np.zeros(shape)
         for name in variants.linears
         for scheme in variants.schemes(name)
     }
-    shape = (len(data), data.dataset.task.num_outputs)
-    moves, logits = {key: np.zeros(shape) for key in changes}, np.zeros(shape)
+    logits = np.zeros(shape)
     batches = list(data.batches(_BATCH))
-    found = spread(batches, lambda batch: _moves(model, batch.feeds, changes), accelerator)
+    found = spread(batches, lambda batch: _moves(model, batch.feeds, variants), accelerator)
     for batch, (moved, rows) in zip(batches, found, strict=True):
         logits[batch.indices] = rows
         for key, move in moved.items():
@@ -105,28 +105,30 @@ def _squared(effect: Array) -> float:
 
 
 def _moves(
-    model: PreTrainedModel, feeds: Feeds, changes: Mapping[Key, Tensor]
+    model: PreTrainedModel, feeds: Feeds, variants: Variants
 ) -> tuple[dict[Key, Array], Array]:
-    """Of one batch, how each change moves its logits, (batch, outputs), and the logits."""
-    by_linear: dict[str, list[Key]] = {}
-    for key in changes:
-        by_linear.setdefault(key[0], []).append(key)
-    with _calls(model, tuple(by_linear)) as calls, torch.enable_grad():
+    """Of one batch, how each variant moves its logits, (batch, outputs), and the logits."""
+    schemes = {name: each for name in variants.linears if (each := variants.schemes(name))}
+    with _calls(model, tuple(schemes)) as calls, torch.enable_grad():
         tensors = {name: torch.from_numpy(ids).to(model.device) for name, ids in feeds.items()}
         logits = model(**tensors).logits
         # Probabilities do not change where all logits move alike, so one may be taken as fixed.
         classes = logits.shape[1] > 1
         moving = logits - logits[:, :1] if classes else logits
     taken = [(name, x, y) for name, each in calls.items() for x, y in each]
-    found = {key: np.zeros(logits.shape) for key in changes}
+    found = {
+        (name, str(each)): np.zeros(logits.shape) for name, of in schemes.items() for each in of
+    }
     for column in range(int(classes), logits.shape[1]) if taken else ():  # nothing but dense
         gradients = torch.autograd.grad(
             moving[:, column].sum(), [y for _, _, y in taken], retain_graph=True
         )
         for (name, x, _), gradient in zip(taken, gradients, strict=True):
-            for key in by_linear[name]:
-                move = (gradient * (x @ changes[key].T)).double().flatten(1).sum(1)
-                found[key][:, column] += move.cpu().numpy()
+            for scheme in schemes[name]:
+                # Made when it is used: those of all linears take as much as the variants do.
+                change = variants.weight(name, scheme) - variants.weight(name, DENSE)
+                move = (gradient * (x @ change.T)).double().flatten(1).sum(1)
+                found[name, str(scheme)][:, column] += move.cpu().numpy()
     return found, logits.detach().double().cpu().numpy()
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nxmi_export.latency.table import Source
+
 __all__ = [
     "CandidateScored",
     "Leader",
@@ -80,6 +82,7 @@ class Leader:
     schemes: Mapping[str, str]  # by group: a component, or a module name
     size: float  # share of the float32 size, counted as the budget counts it
     seconds: float | None  # where a latency table is at hand
+    source: Source | None  # of the seconds: measured, or computed from a datasheet
     divergence: float  # nats, or the squared difference of a regression's outputs
     metric: float | None  # the task's primary one
 

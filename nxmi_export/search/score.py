@@ -118,6 +118,7 @@ class Scorer:
         """The candidate's logits for `positions[:examples]`, by default all of them.
 
         Whole chunks run, so that an example's logits do not depend on how many are asked for.
+        Raises DataError for logits that are not finite.
         """
         self._superset.use(schemes)
         wanted = len(self._labels) if examples is None else min(examples, len(self._labels))
@@ -126,6 +127,7 @@ class Scorer:
             if sum(map(len, rows)) >= wanted:
                 break
             rows.append(_logits(self._superset, chunk, self._options))
+            predict(self._task, rows[-1])  # refuses what is not finite
         return np.concatenate(rows)[:wanted]
 
     def distances(self, schemes: Mapping[str, Scheme]) -> FloatArray:
@@ -158,7 +160,11 @@ class Scorer:
 
 
 def dense_logits(superset: Superset, data: EncodedDataset, options: ScoringOptions) -> Logits:
-    """The logits of the dense model in the order of `data`, whatever `options` say in float32."""
+    """The logits of the dense model in the order of `data`, whatever `options` say in float32.
+
+    Where the recipe's tables are INT8 so are the dense model's, as all candidates share them: what
+    the choices for linears cost then adds up from nothing.
+    """
     superset.use({})
     in_full = replace(options, precision="fp32")
     logits = np.empty((len(data), data.dataset.task.num_outputs), np.float64)

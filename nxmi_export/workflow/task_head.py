@@ -7,11 +7,11 @@ from typing import Self
 from nxmi_export.backends import Feeds, Outputs, Runner
 from nxmi_export.errors import UsageError
 from nxmi_export.glue import Task
+from nxmi_export.glue.labels import same_label
 
 __all__ = ["InTaskOrder", "label_order"]
 
 _MADE_UP = re.compile(r"label_\d+", re.IGNORECASE)
-_SEPARATORS = str.maketrans("- ", "__")
 
 
 def label_order(model: str, labels: tuple[str, ...], task: Task) -> tuple[int, ...]:
@@ -30,15 +30,16 @@ def label_order(model: str, labels: tuple[str, ...], task: Task) -> tuple[int, .
         )
     if task.is_regression or all(_MADE_UP.fullmatch(label) for label in labels):
         return tuple(range(len(labels)))
-    names = [label.strip().lower().translate(_SEPARATORS) for label in labels]
-    if sorted(names) != sorted(task.labels):
+    names = [same_label(label) for label in labels]
+    wanted = [same_label(label) for label in task.labels]
+    if sorted(names) != sorted(wanted):
         raise UsageError(
             model,
             expected=f"the labels of {task.name}: {', '.join(task.labels)}",
             found=", ".join(labels),
             remedy="name the task it was trained on, or correct id2label in its configuration",
         )
-    return tuple(names.index(label) for label in task.labels)
+    return tuple(names.index(label) for label in wanted)
 
 
 def _counted(outputs: int) -> str:

@@ -125,9 +125,11 @@ def test_help_of_a_verb_shows_each_example_on_a_line_of_its_own(
     examples = [line for line in lines if line.startswith("nxmi-export ")]
     assert lines.index("Examples") < lines.index(examples[0])
     assert len(examples) >= 2
-    # A paragraph would hold more than one.
+    # A paragraph would hold more than one. What can be copied is indented, its codes told.
+    assert f"     {examples[0]}" in outcome.out
+    assert "Exit codes: 0 " in " ".join(lines)
     assert all(line.count("nxmi-export ") == 1 for line in examples)
-    assert not re.search(r"\w…", outcome.out.replace("0…1", ""))  # nothing cut off
+    assert not re.search(r"[^\s,]…", outcome.out.replace("0…1", ""))  # nothing cut off
 
 
 def test_inspect_lists_what_an_artefact_stores(nxmi_export: Command, artefact: Path) -> None:

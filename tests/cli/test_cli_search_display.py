@@ -26,7 +26,8 @@ def shown(display: SearchDisplay) -> list[str]:
 
 def leader(text: str, divergence: float, seconds: float | None = None) -> Leader:
     schemes = {"query": text, "key": text}
-    return Leader(f"{text}/{text}", schemes, 0.125, seconds, divergence, 0.8)
+    source = None if seconds is None else "analytical"
+    return Leader(f"{text}/{text}", schemes, 0.125, seconds, source, divergence, 0.8)
 
 
 def scored(number: int, *leaders: Leader, reused: int = 0, total: int = 100) -> CandidateScored:
@@ -93,10 +94,10 @@ def test_the_best_so_far_stand_in_a_table(display: SearchDisplay) -> None:
     ]
 
 
-def test_latencies_have_a_column_where_there_are_some(display: SearchDisplay) -> None:
+def test_latencies_have_a_column_that_says_whence_they_are(display: SearchDisplay) -> None:
     display.hear(scored(50, leader("int4", 0.01, seconds=0.0123)))
     *_, heading, row = shown(display)
-    assert heading.endswith("latency")
+    assert heading.endswith("latency, analytical")
     assert row.endswith("12.3 ms")
 
 
@@ -127,7 +128,7 @@ def test_what_is_no_terminal_gets_a_line_for_every_new_best(
             "best so far, per component: int4 everywhere "
             "(size 12.50%, divergence 0.50000, metric 0.8000)",
             "best so far, per component: int8 everywhere "
-            "(size 12.50%, divergence 0.25000, metric 0.8000, latency 2 ms)",
+            "(size 12.50%, divergence 0.25000, metric 0.8000, latency 2 ms, analytical)",
             "per component: 3 of 3 scored, 1 given up early, 50.0% of their examples needed",
         ]
         if wanted

@@ -88,7 +88,8 @@ def test_unknown_name_is_refused_with_the_nearest_one(name: str, remedy: str) ->
     with pytest.raises(UnknownTask) as caught:
         task_named(name)
     assert str(caught.value) == (
-        "task: expected one of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, reviews, "
+        "task: expected one of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, reviews, or a "
+        ".yaml file that describes another, "
         f"found {name!r}; {remedy}"
     )
 

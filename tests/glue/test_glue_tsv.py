@@ -82,7 +82,7 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = write_lines(["index\tsentence", "0\tno labels: a test split"], tmp_path / "dev.tsv")
     assert refusal(SST2, path) == (
         f"{path}: expected the columns sentence, label, found the columns index, sentence; "
-        "use the task's file as GLUE distributes it"
+        "use the task's own file, or rename its columns"
     )
 
 
@@ -90,7 +90,7 @@ def test_empty_file_is_refused(tmp_path: Path) -> None:
     path = write_lines([], tmp_path / "dev.tsv")
     assert refusal(SST2, path) == (
         f"{path}: expected the columns sentence, label, found an empty file; "
-        "use the task's file as GLUE distributes it"
+        "use the task's own file, or rename its columns"
     )
 
 
@@ -232,7 +232,7 @@ class TestPublishedParaphrases:
         assert str(caught.value) == (
             f"{path}: expected the columns #1 ID, #2 ID, Quality, "
             "found the columns Quality, #1 String, #2 String; "
-            "use the task's file as GLUE distributes it"
+            "use the task's own file, or rename its columns"
         )
 
     def test_list_that_matches_no_pair_leaves_no_rows(

@@ -167,7 +167,7 @@ def test_a_changed_example_says_what_happened_to_it_the_worst_first(page: Elemen
     written, _ = section(page, "sst2 validation").all("details")
     unexplained, tie = rows(written.all("table")[0])
     assert unexplained == [
-        "1 (GLUE's 101)",
+        "1 (idx 101)",
         "sentence 1",
         "1 positive",
         "1 positive → 0 negative",

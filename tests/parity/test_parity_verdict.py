@@ -459,6 +459,8 @@ def test_the_json_holds_everything_but_the_logits() -> None:
     assert document["schema"] == "nxmi-export/parity/3"
     assert document["dataset"] == {
         "task": "sst2",
+        "labels": ["negative", "positive"],
+        "primary_metric": "accuracy",
         "split": "validation",
         "examples": EXAMPLES,
         "source": "made up",

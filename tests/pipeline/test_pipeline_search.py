@@ -520,6 +520,34 @@ def test_times_that_a_budget_was_refused_by_are_kept(finished: Finished, tmp_pat
     assert table.exists()
 
 
+def test_a_refused_budget_leaves_a_finished_search_as_it_is(
+    finished: Finished, tmp_path: Path
+) -> None:
+    folder = tmp_path / "found"
+    shutil.copytree(finished.request.output, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    latency = LatencyRequest(device="onnxruntime", share=1e-3, batch=1, sequence=8, threads=1)
+    request = dataclasses.replace(finished.request, output=folder, latency=latency, overwrite=True)
+    with pytest.raises(UsageError, match=r"budget of the search: ") as error:
+        search_model(request)
+    assert "keeps these times" not in str(error.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_search_that_replaces_another_leaves_none_of_its_recipes(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "found"
+    shutil.copytree(finished.request.output, folder)
+    monkeypatch.setattr("nxmi_export.workflow.search.run.Ready.of", killed)
+    with pytest.raises(KeyboardInterrupt):
+        search_model(dataclasses.replace(finished.request, output=folder, overwrite=True))
+    assert {path.name for path in folder.iterdir()} <= {"search.jsonl", "latency.json"}
+
+
 KEPT = LatencyRequest(device="onnxruntime", share=1.0, batch=4096, sequence=64)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer.main
 
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.cli.app import app
@@ -17,8 +18,19 @@ from tests.tiny_models import toy_dataset, write_hugging_face
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "nxmi_export" / "GUIDE.md", RESULTS)
+PAGES = (
+    *(README, ROOT / "nxmi_export" / "GUIDE.md", RESULTS),
+    *(
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "nxmi_export" / "DECISIONS.md",
+        ROOT / "passes" / "README.md",
+    ),
+)
 
+OPTIONS = {
+    verb: {each for parameter in command.params for each in parameter.opts}
+    for verb, command in typer.main.get_group(app).commands.items()
+}
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -70,13 +82,24 @@ def test_every_link_leads_to_a_file_and_a_heading_of_it(page: Path) -> None:
             assert heading[1:] in _anchors(target), f"{page}: {name}{heading}"
 
 
-@pytest.mark.parametrize("page", PAGES[:1] + PAGES[2:], ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("page", PAGES[:3], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_is_one_that_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for module in re.findall(r"python -m (samples\.\w+)", text):
+    modules = re.findall(r"python -m (samples\.\w+)", text)
+    for module in modules:
         assert importlib.util.find_spec(module), f"{page}: {module}"
-    for verb in re.findall(r"(?:^    |`)nxmi-export ([a-z]+) ", text, re.MULTILINE):
-        assert verb in {command.name for command in app.registered_commands}, f"{page}: {verb}"
+    commands = re.findall(r"(?:^    |`)nxmi-export ([a-z]+) ([^`\n]*)", text, re.MULTILINE)
+    for verb, arguments in commands:
+        assert verb in OPTIONS, f"{page}: {verb}"
+        for option in re.findall(r"(?<!\S)(--?[a-z][\w-]*)", arguments):
+            assert option in OPTIONS[verb], f"{page}: {verb} {option}"
+    assert modules or commands
+
+
+def test_the_part_of_the_demos_screen_is_of_the_whole_one() -> None:
+    text = README.read_text(encoding="utf-8")
+    (part,) = re.findall(r"^    ┏.*?┘$", text, re.MULTILINE | re.DOTALL)
+    assert part in RESULTS.read_text(encoding="utf-8")
 
 
 def _anchors(page: Path) -> set[str]:

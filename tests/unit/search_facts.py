@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nxmi_export.glue import task_named
 from nxmi_export.recipe import Component, Scheme
 from nxmi_export.recipe.scheme import DENSE_BITS
 from nxmi_export.search.agreement import Agreement
@@ -91,8 +92,8 @@ def search_result(
         origins.setdefault(each.origin, Ranked(rank, f"winner-{each.origin}.yaml", each))
     return SearchResult(
         output=output or Path("found"),
-        task=task,
-        primary_metric="mean of accuracy and f1",
+        task=task_named(task),
+        task_argument=task,
         budget={
             "size": {"target": TARGET, "metadata": True},
             "latency": {"seconds": 0.0053} if latency else None,

@@ -13,7 +13,7 @@ from nxmi_export.checkpoint import CompressedCheckpoint
 from nxmi_export.errors import CapabilityMissing, ShapeError, UnsupportedModel, UsageError
 from nxmi_export.latency import KINDS, Gemm, LatencyTable, LinearShape, Workload, roofline
 from nxmi_export.latency import measure_onnxruntime as measuring
-from nxmi_export.latency.encoder_shapes import encoder_shapes
+from nxmi_export.latency.encoder_shapes import encoder_in_words, encoder_shapes
 from nxmi_export.latency.measure_onnxruntime import measure_onnxruntime
 from nxmi_export.latency.of_model import latency_of_model
 from nxmi_export.latency.rest_onnxruntime import rest_onnxruntime
@@ -140,6 +140,12 @@ def test_a_roofline_of_a_model_holds_each_of_its_shapes(model_type: str) -> None
     assert found.entries == roofline("l4", shapes, 32).entries
     assert (found.conditions["batch"], found.conditions["sequence"]) == (2, 16)
     assert found.rest == {}
+
+
+@pytest.mark.parametrize("model_type", ["bert", "albert"])
+def test_an_encoder_is_as_deep_as_it_runs(model_type: str) -> None:
+    model = tiny_model(model_type, num_hidden_layers=3)
+    assert encoder_in_words(model) == f"{model_type}, 3 blocks"
 
 
 def test_shapes_of_bert() -> None:

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,22 @@ def test_entries_are_written_by_shape_and_then_by_kind() -> None:
         (64, 8, 4, "float"),
         (64, 8, 4, "int8 2:4"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "told"),
+    [
+        ({}, ""),
+        ({"spread": 1.2}, ""),
+        (
+            {"spread": 3.04},
+            "runs of one linear took up to 3.0 times its table entry; the machine was busy, so "
+            "measure again when it is idle",
+        ),
+    ],
+)
+def test_a_table_of_a_busy_machine_says_so(conditions: dict[str, float], told: str) -> None:
+    assert replace(TABLE, conditions=conditions).disturbance == told
 
 
 def test_more_conditions_go_in_front() -> None:

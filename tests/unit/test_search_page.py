@@ -104,7 +104,7 @@ def test_the_page_says_what_giving_up_early_may_have_cost() -> None:
 
 @pytest.mark.parametrize(("latency", "times"), [(True, 1), (False, 0)])
 def test_a_column_of_latencies_stands_where_there_are_some(latency: bool, times: int) -> None:
-    assert search_page(facts(latency=latency)).count("<th>latency</th>") == times
+    assert search_page(facts(latency=latency)).count("<th>latency, measured</th>") == times
 
 
 def test_linears_are_laid_out_by_block() -> None:

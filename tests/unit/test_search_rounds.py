@@ -142,6 +142,23 @@ def test_the_main_process_alone_tells_and_tells_of_each_once(
     assert [told for _, _, told in others] == [[], []]
 
 
+def test_all_hear_of_each_other_before_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, seen = list[int](), list[int]()
+
+    def run(accelerator: Any) -> dict[int, int]:
+        def work(item: int) -> int:
+            begun.append(item)
+            return item * item
+
+        def hear(item: int, result: int) -> None:
+            seen.append(len(begun) - len(seen))  # begun and not told of
+
+        return shared_out(range(40), work, known={}, accelerator=accelerator, on_result=hear)
+
+    assert launched(monkeypatch, 2, run) == [{item: item * item for item in range(40)}] * 2
+    assert max(seen) <= 8
+
+
 def test_processes_spread_items_that_have_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     items, done = [{"is": place} for place in range(5)], list[tuple[int, int]]()
 

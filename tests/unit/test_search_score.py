@@ -218,6 +218,8 @@ def test_logits_that_are_not_finite_are_refused() -> None:
         superset.model.get_parameter("classifier.bias").fill_(torch.nan)
     with pytest.raises(DataError) as caught:
         scorer.score({})
+    with pytest.raises(DataError, match=r"row 0: expected finite numbers, found nan"):
+        scorer.distances({})  # as of a pilot, whose NaN would leave the examples in no order
     assert str(caught.value) == (
         "logits of sst2, row 0: expected finite numbers, found nan; "
         "a model that gives these has no score; find where they arise"

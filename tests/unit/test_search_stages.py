@@ -11,8 +11,8 @@ from nxmi_export.search.progress import CandidateScored, Origin
 from nxmi_export.search.ranking import Selection
 from nxmi_export.search.score import Score
 from nxmi_export.search.space import SearchSpace
-from nxmi_export.workflow.search.board import Board
 from nxmi_export.workflow.search.journal import Known
+from nxmi_export.workflow.search.leaderboard import Leaderboard
 from nxmi_export.workflow.search.stages import Stage
 from tests.tiny_models import tiny_model
 
@@ -65,7 +65,7 @@ def test_each_score_is_told_with_the_best_so_far_and_without_looking_at_all_of_t
         return ordered(selection, scores)
 
     monkeypatch.setattr(Selection, "ordered", counting)
-    board = Board(
+    board = Leaderboard(
         *(stage.problem, None, stage.known.scores["component"], told.append),
         space=space,
         selection=selection,

@@ -134,6 +134,12 @@ def test_the_superset_without_schemes_is_the_dense_model() -> None:
     assert torch.equal(logits_of(superset.model, feeds), logits_of(model, feeds))
 
 
+def test_int8_tables_are_part_of_the_dense_model_too() -> None:
+    model = tiny_model()
+    superset, feeds = _superset(model, _base(embeddings="int8")), toy_batch()
+    assert not torch.equal(logits_of(superset.model, feeds), logits_of(model, feeds))
+
+
 def test_linears_left_out_are_dense() -> None:
     superset, feeds = _superset(tiny_model(), _base()), toy_batch()
     superset.use({QUERY: Scheme.parse("int4")})

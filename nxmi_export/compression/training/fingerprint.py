@@ -69,7 +69,7 @@ def _weights_digest(state: Mapping[str, Tensor]) -> str:
 
 def _data_digest(data: EncodedDataset) -> str:
     dataset = data.dataset
-    digest = hashlib.sha256(f"{dataset.task.name} {dataset.split} {dataset.sha256}\n".encode())
+    digest = hashlib.sha256(f"{dataset.task.identity} {dataset.split} {dataset.sha256}\n".encode())
     digest.update(dataset.labels.tobytes())
     for row in data.rows:
         for name, ids in row.items():

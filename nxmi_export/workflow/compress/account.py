@@ -27,6 +27,7 @@ _OPTIONS = (
 )
 _KEPT = (  # of the result, by the model file
     "task",
+    "task_description",
     "evaluated_on",
     "metrics",
     "compression",
@@ -58,6 +59,7 @@ def account(
     return CompressResult(
         output=request.output,
         task=request.task.name,
+        task_description=request.task.description,
         primary_metric=request.task.primary_metric,
         evaluated_on=request.evaluate_on,
         dense=metrics["dense"],

@@ -21,6 +21,7 @@ class CompressResult:
 
     output: Path
     task: str
+    task_description: Mapping[str, Any] | None  # of a task of one's own
     primary_metric: str  # in words
     evaluated_on: str  # "dev" or "holdout"
     dense: Mapping[str, float]  # metrics by name
@@ -56,6 +57,7 @@ class CompressResult:
             "schema": SCHEMA,
             "output": self.output.name,
             "task": self.task,
+            "task_description": self.task_description,
             "primary_metric": self.primary_metric,
             "evaluated_on": self.evaluated_on,
             "metrics": {

@@ -5,6 +5,7 @@ from pathlib import Path
 from nxmi_export.artefact import Artefact
 from nxmi_export.checkpoint import CompressedCheckpoint, checkpoint_sha256, read_checkpoint
 from nxmi_export.errors import ArtefactError
+from nxmi_export.glue import Task
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.what_travels import check_what_travels
 
@@ -45,12 +46,17 @@ def unfamiliar_tasks(artefact: Artefact, request: ParityRequest) -> tuple[str, .
 
     Labels cannot tell: QNLI's are RTE's. A model whose provenance names no task is left alone.
     """
-    trained = artefact.manifest.provenance.get("task")
-    if not isinstance(trained, str):
+    provenance = artefact.manifest.provenance
+    trained = provenance.get("task"), provenance.get("task_description")
+    if not isinstance(trained[0], str):
         return ()
     return tuple(
-        f"The model was compressed on {trained} and not on {task.name}: there its scores say what "
-        "the export keeps, and nothing of how good the model is."
+        f"The model was compressed on {trained[0]} and not on {_told(task, trained[0])}: there its "
+        "scores say what the export keeps, and nothing of how good the model is."
         for task in request.tasks
-        if task.name != trained
+        if (task.name, task.description) != trained
     )
+
+
+def _told(task: Task, trained: str) -> str:
+    return task.name if task.name != trained else f"what {task.argument} calls so now"

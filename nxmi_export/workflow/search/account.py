@@ -74,8 +74,8 @@ def account(
     ranked = {place: Ranked(place + 1, _file(place), measured[place]) for place in chosen}
     result = SearchResult(
         output=request.output,
-        task=request.task.name,
-        primary_metric=request.task.primary_metric,
+        task=request.task,
+        task_argument=request.task.argument_in(request.output),
         budget=_budget(problem),
         budget_in_words=problem.budget.describe(),
         candidates={stage.origin: len(stage.candidates) for stage in stages},

@@ -78,12 +78,13 @@ def coverage(request: SearchRequest, table: LatencyTable | None) -> tuple[str, .
         return ()
     share = request.latency.share
     whole = "latencies" if share is None else f"latencies, and the budget's {share:g}x,"
-    if table.rest:
-        return (f"{whole} cover the whole forward pass on {table.device}",)
-    return (
-        f"{whole} cover the encoder's linears alone: what {table.device} spends outside them "
-        "is not in the table",
+    covered = (
+        f"{whole} cover the whole forward pass on {table.device}"
+        if table.rest
+        else f"{whole} cover the encoder's linears alone: what {table.device} spends outside them "
+        "is not in the table"
     )
+    return (covered, *([table.disturbance] if table.disturbance else []))
 
 
 def _check_fits(

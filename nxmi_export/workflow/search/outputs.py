@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nxmi_export.errors import OutputError
 from nxmi_export.latency import LatencyTable
+from nxmi_export.output_files import output_errors
 from nxmi_export.workflow.search.request import SearchRequest
 
 __all__ = ["Outputs"]
@@ -84,16 +85,26 @@ class Outputs:
     def begin(self, request: SearchRequest, table: LatencyTable | None) -> None:
         """Forget an earlier search unless it is to be resumed, and keep `table`.
 
-        The result goes first, so that no folder ever claims to be finished and is not. The table
-        may have been read from the file that it is written to, which therefore never goes.
+        The result goes first, so that no folder ever claims to be finished and is not; recipes and
+        pictures of another search go too. The table may have been read from the file that it is
+        written to, which therefore never goes.
         """
-        self.result.unlink(missing_ok=True)
-        if not request.resume:
-            self.journal.unlink(missing_ok=True)
+        with output_errors(self.folder):
+            self.result.unlink(missing_ok=True)
+            if not request.resume:
+                # In the folder of recipes is nothing else, as `check` has seen.
+                recipes = self.ranked.iterdir() if self.ranked.exists() else ()
+                for path in (*recipes, self.page, self.chart, self.journal):
+                    path.unlink(missing_ok=True)
         if table is not None:
             table.write(self.latency)
         elif not request.resume:
             self.latency.unlink(missing_ok=True)
+
+    @property
+    def has_search(self) -> bool:
+        """Whether a finished search or an unfinished one is in the folder."""
+        return self.result.exists() or self.journal.exists()
 
     def is_ours(self, folder: Path) -> bool:
         """Whether `folder` is one of ranked recipes, which another search may replace."""
@@ -129,11 +140,10 @@ class Outputs:
             )
 
     def _check_unused(self, request: SearchRequest) -> None:
-        begun = self.result.exists() or self.journal.exists()
         # Times of a search whose budget nothing kept are there for another one to begin with.
         for path in (self.chart, self.page, self.latency):
             is_table = path == self.latency and request.latency and LatencyTable.is_at(path)
-            if path.exists() and not begun and not is_table:
+            if path.exists() and not self.has_search and not is_table:
                 raise OutputError(
                     path,
                     expected="an unused name, in a folder without a search in it",

@@ -101,7 +101,7 @@ class Problem:
                 if accelerator.is_main_process and table is not None and table.source == "measured":
                     raise _with_kept_table(refusal, request, table, outputs) from refusal
                 raise
-        remarks += (*coverage(request, table), SLICE_REMARK)
+        remarks += (*coverage(request, table), *_of_tables(request), SLICE_REMARK)
         return cls(
             request, accelerator, source, model, data, spaces, table, latency, budget, remarks
         )
@@ -229,13 +229,22 @@ def _spaces(
     return spaces, ()
 
 
+def _of_tables(request: SearchRequest) -> tuple[str, ...]:
+    if request.recipe.embeddings == "dense":
+        return ()
+    return (
+        f"the recipe's tables are {request.recipe.embeddings}, and so are those of the dense model "
+        "that divergences are from: they differ from no candidate's",
+    )
+
+
 def _with_kept_table(
     refusal: UsageError, request: SearchRequest, table: LatencyTable, outputs: Outputs
 ) -> UsageError:
     """The same, with what asks the same clock again: another measurement has other numbers."""
     asked = request.latency
-    if asked is None or asked.table is not None:
-        return refusal
+    if asked is None or asked.table is not None or outputs.has_search:
+        return refusal  # with times of its own, or in a folder whose search went by others
     table.write(outputs.latency)
     return UsageError(
         refusal.subject,

@@ -1,12 +1,12 @@
 """A finished search in, its files out: recipes, pictures, and everything about it."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
-from nxmi_export.glue import task_named
 from nxmi_export.output_files import atomic_directory, atomic_file
 from nxmi_export.recipe import Recipe
 from nxmi_export.report.pareto_chart import pareto_chart
@@ -41,8 +41,8 @@ def _recipe_text(path: Path, result: SearchResult, entry: Ranked, recipe: Recipe
 
 def _comment(result: SearchResult, entry: Ranked) -> Iterator[str]:
     found = entry.measured
-    unit = "squared difference" if task_named(result.task).is_regression else "nats"
-    yield f"Number {entry.rank} of a search on {result.task}, one choice per {found.origin}."
+    unit = "squared difference" if result.task.is_regression else "nats"
+    yield f"Number {entry.rank} of a search on {result.task.name}, one choice per {found.origin}."
     yield f"Budget: {result.budget_in_words}."
     yield (
         f"Size: {found.with_metadata:.4f} of the float32 size with metadata, "
@@ -55,10 +55,12 @@ def _comment(result: SearchResult, entry: Ranked) -> Iterator[str]:
     metric = "no number" if found.metric is None else f"{found.metric:.4f}"
     yield (
         f"Before any training, on {examples} examples of the train split: "
-        f"divergence {found.divergence:.4g} ({unit}), {result.primary_metric} {metric}."
+        f"divergence {found.divergence:.4g} ({unit}), {result.task.primary_metric} {metric}."
     )
-    file = Path(entry.recipe).name
-    yield f"Train it: nxmi-export compress MODEL --task {result.task} --recipe {file}"
+    recipe = result.output / entry.recipe
+    task = result.task.argument_in(recipe.parent)
+    train = ["nxmi-export", "compress", "MODEL", "--task", task, "--recipe", recipe.name]
+    yield f"Train it, in the folder of this file: {shlex.join(train)}"
 
 
 def _write(path: Path, text: str) -> None:

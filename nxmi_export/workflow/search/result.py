@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nxmi_export.glue import Task
 from nxmi_export.search.agreement import Agreement
 from nxmi_export.search.progress import Origin
 
@@ -92,8 +93,8 @@ class SearchResult:
     """What `search.json` holds."""
 
     output: Path
-    task: str
-    primary_metric: str  # in words
+    task: Task
+    task_argument: str  # what asks for it, from `output`
     budget: Mapping[str, Any]  # {"size": {"target", "metadata"}, "latency": {...}}, either None
     budget_in_words: str
     candidates: Mapping[Origin, int]  # how many each search had to choose from, within the budget
@@ -123,8 +124,10 @@ class SearchResult:
         """Plain data with a versioned schema."""
         return {
             "schema": SCHEMA,
-            "task": self.task,
-            "primary_metric": self.primary_metric,
+            "task": self.task.name,
+            "task_argument": self.task_argument,
+            "is_regression": self.task.is_regression,
+            "primary_metric": self.task.primary_metric,
             "budget": {**self.budget, "in_words": self.budget_in_words},
             "candidates": dict(self.candidates),
             "dense": dict(self.dense),

@@ -23,8 +23,8 @@ from nxmi_export.search.rounds import score_in_rounds, shared_out
 from nxmi_export.search.score import Score
 from nxmi_export.search.sensitivity import Probe, Prober, Sensitivities, Sensitivity, probes
 from nxmi_export.search.space import Candidate, SearchSpace, schemes_of
-from nxmi_export.workflow.search.board import Board
 from nxmi_export.workflow.search.journal import Journal, Known
+from nxmi_export.workflow.search.leaderboard import Leaderboard
 from nxmi_export.workflow.search.prepare import Problem, Ready
 
 __all__ = ["Stage", "StageResult"]
@@ -191,7 +191,7 @@ class Stage:
         """The score of each of `candidates`, where those scored `before` set the bar."""
         space, held = sensitivities.space, self.problem.data.slice.dataset
         selection = self.selection(space.granularity)
-        board = Board(
+        board = Leaderboard(
             *(self.problem, self.journal, self.known.scores[space.granularity], self.tell),
             space=space,
             selection=selection,

@@ -11,11 +11,11 @@ from nxmi_export.search.space import Candidate, SearchSpace, schemes_of
 from nxmi_export.workflow.search.journal import Journal
 from nxmi_export.workflow.search.prepare import Problem
 
-__all__ = ["Board"]
+__all__ = ["Leaderboard"]
 
 
 @dataclass
-class Board:
+class Leaderboard:
     """What is known of the scores so far, of which each is journalled and told."""
 
     problem: Problem
@@ -67,6 +67,7 @@ class Board:
             schemes=dict(zip(names, candidate.schemes, strict=True)),
             size=size_of(self.space, candidate, metadata=problem.request.metadata),
             seconds=latency.seconds(schemes_of(self.space, candidate)) if latency else None,
+            source=latency.source if latency else None,
             divergence=score.divergence,
             metric=score.metric,
         )
