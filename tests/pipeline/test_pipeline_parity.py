@@ -274,7 +274,8 @@ def test_an_unknown_task(parity: Command, sst2: Project) -> None:
     outcome = parity(sst2.artefact, "--task", "sst", "--data", sst2.data)
     assert (outcome.code, outcome.sentence) == (
         2,
-        f"task: expected one of {', '.join(TASKS)}, found 'sst'; did you mean sst2?",
+        f"task: expected one of {', '.join(TASKS)}, or a .yaml file that describes another, found "
+        "'sst'; did you mean sst2?",
     )
 
 
