@@ -535,6 +535,33 @@ def test_a_refused_budget_leaves_a_finished_search_as_it_is(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_what_scores_and_latencies_go_by_is_said_before_the_search(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nxmi_export.workflow.search.run.Ready.of", killed)
+    table = LatencyTable.read(finished.request.output / "latency.json")
+    path = tmp_path / "busy.json"
+    dataclasses.replace(table, conditions={**table.conditions, "spread": 2.04}).write(path)
+    request = dataclasses.replace(
+        finished.request,
+        output=tmp_path / "found",
+        recipe=finished.request.recipe.model_copy(update={"embeddings": "int8"}),
+        latency=LatencyRequest(table=path, share=0.65, batch=4096, sequence=64),
+    )
+    heard: list[Progress] = []
+    with pytest.raises(KeyboardInterrupt):
+        search_model(request, heard.append)
+    told = " ".join(each.text for each in heard if isinstance(each, Remark))
+    assert "runs of one linear took up to 2.0 times its table entry; the machine was busy" in told
+    assert "the recipe's tables are int8, and so are those of the dense model" in told
+    usual = " ".join(each.text for each in finished.heard if isinstance(each, Remark))
+    assert "busy" not in usual
+    assert "tables are int8" not in usual
+
+
 def test_a_search_that_replaces_another_leaves_none_of_its_recipes(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
