@@ -18,6 +18,7 @@ from nxmi_export.workflow.search.journal import Journal
 from tests.cli.command_lines import Command, Outcome
 from tests.cli.compress.compress_runs import write_dense, write_task
 from tests.cli.test_cli_start import ENGINES, HEAVY, loaded_by
+from tests.forked import command_line, run_forked
 
 # Few candidates, and few examples for each of them.
 QUICK = (
@@ -258,7 +259,7 @@ def _launched(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "another search"])
-def test_what_one_process_alone_can_refuse_is_said_once_under_torchrun(
+def test_what_one_process_alone_can_refuse_is_said_once_by_two(
     state: str, dense: Path, data: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "found"
@@ -271,10 +272,11 @@ def test_what_one_process_alone_can_refuse_is_said_once_under_torchrun(
         (folder / "search.jsonl").write_text(f"{header}\n")
         sentence, options = "expected the journal of this search", ["--resume"]
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    launched = _launched(dense, "--data", data, "-o", folder, *options, *QUICK)
-    assert launched.returncode != 0
-    assert launched.stderr.count(sentence) == 1
-    assert "internal error" not in launched.stderr
+    given = ("search", dense, "--data", data, "-o", folder, *options, *QUICK)
+    ended = run_forked(command_line, given, processes=2, patience=60)
+    assert ended.returncode == 2
+    assert ended.stderr.count(sentence) == 1
+    assert "internal error" not in ended.stderr
     left = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
     assert left == before
 

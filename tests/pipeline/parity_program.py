@@ -1,50 +1,48 @@
-"""A whole parity run as a process of its own, so that tests can launch several and let one fail.
+"""A whole parity run as processes of their own, so that tests can run several and let one fail.
 
-    python -m tests.pipeline.parity_program FOLDER ARTEFACT --task TASK --data DATA ...
-
-Takes the command line of `nxmi-export parity` after FOLDER, in which every process leaves the
-number of examples that it ran on onnxruntime as ran-RANK. FAIL_IN in the environment names a rank
-that is refused its first batch, DIE_IN one that is killed there. With JUDGE_LAST the first process
+Arguments: FOLDER and the command line of `nxmi-export parity`. Every process leaves the number of
+examples that it ran on onnxruntime as FOLDER/ran-RANK. FAIL_IN in the environment names a rank that
+is refused its first batch, DIE_IN one that is killed there. With JUDGE_LAST the first process
 judges what was found only after the second has left.
 """
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
 import nxmi_export.workflow.parity.run as parity_run
-from nxmi_export.__main__ import main
+from nxmi_export.__main__ import main as command_line
 from nxmi_export.backends import Feeds, Outputs
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.errors import ShapeError
 from nxmi_export.parity import ParityRun
+from tests.forked import Ended, run_forked
 
 __all__ = ["run_parity"]
 
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+PATIENCE = 60  # seconds in which the other process says why it ends
 
 
-def run_parity(
-    folder: Path, *arguments: object, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run_parity(folder: Path, *arguments: object, **variables: str) -> Ended:
     """Run this program in two processes joined by gloo."""
-    return subprocess.run(
-        [sys.executable, *LAUNCH, "-m", __name__, str(folder), *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    given = (folder, *arguments)
+    return run_forked(main, given, processes=2, variables=variables, patience=PATIENCE)
+
+
+def main(given: Sequence[str]) -> None:
+    """Compare, and fail on the way where that is asked for."""
+    folder, *arguments = given
+    _watch(Path(folder))
+    code = command_line(["parity", *arguments])
+    assert not torch.distributed.is_initialized()  # a group left open may abort at the exit
+    Path(folder, f"left-{os.environ['RANK']}").touch()
+    sys.exit(code)
 
 
 def _watch(folder: Path) -> None:
@@ -72,11 +70,3 @@ def _judged_last(judged: Callable[..., ParityRun], left: Path, *arguments: objec
             return judged(*arguments)
         time.sleep(0.1)
     raise ShapeError("the other", expected="to have left", found="it waits", remedy="release it")
-
-
-if __name__ == "__main__":
-    _watch(Path(sys.argv[1]))
-    code = main(["parity", *sys.argv[2:]])
-    assert not torch.distributed.is_initialized()  # a group left open may abort at the exit
-    Path(sys.argv[1], f"left-{os.environ['RANK']}").touch()
-    sys.exit(code)

@@ -19,7 +19,7 @@ from nxmi_export.search.progress import (
     SensitivityDone,
 )
 from nxmi_export.workflow.search import LatencyRequest, SearchRequest, search_model
-from tests.pipeline.forked import Ended, run_forked
+from tests.forked import Ended, run_forked
 
 __all__ = ["request_for", "run_search"]
 

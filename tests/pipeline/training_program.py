@@ -27,7 +27,7 @@ from nxmi_export.compression.pruning import Sparsifier
 from nxmi_export.compression.training import join_processes, quantization, snapshots
 from nxmi_export.compression.training.optimizer import Optimizer
 from nxmi_export.recipe import Recipe
-from tests.pipeline.forked import Ended, run_forked
+from tests.forked import Ended, run_forked
 from tests.tiny_models import tiny_model, toy_data
 
 __all__ = ["run_program"]

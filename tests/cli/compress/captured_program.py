@@ -3,13 +3,16 @@
 For tests of several processes: each would compile C++ for minutes, of which they have no part.
 """
 
-import sys
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 
-from nxmi_export.__main__ import main
+from tests.forked import command_line
 
-if __name__ == "__main__":
+__all__ = ["captured"]
+
+
+def captured(arguments: Sequence[str]) -> None:
     torch.compile = partial(torch.compile, backend="eager")
-    sys.exit(main())
+    command_line(arguments)

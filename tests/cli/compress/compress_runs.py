@@ -99,11 +99,10 @@ def sst2(folder: Path) -> Path:
 def in_a_process(
     *arguments: object,
     launcher: tuple[str, ...] = (),
-    module: str = "nxmi_export",
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """A command line of `module` in a process of its own, with these variables besides."""
-    program = (*launcher, "-m", module, "compress")
+    """`nxmi-export compress` in a process of its own, with these variables besides."""
+    program = (*launcher, "-m", "nxmi_export", "compress")
     return subprocess.run(
         [sys.executable, *program, *map(str, arguments)],
         cwd=ROOT,

@@ -16,7 +16,9 @@ from nxmi_export.recipe import TrainingSettings, preset
 from nxmi_export.workflow.compress import CompressRequest, compress_model
 from nxmi_export.workflow.compress.run_log import Entry, RunLog
 from tests.cli.command_lines import Command, Outcome
+from tests.cli.compress.captured_program import captured
 from tests.cli.compress.compress_runs import Run, in_a_process, last_sentence, write_recipe
+from tests.forked import run_forked
 
 BY_TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 # --multi_gpu takes CPUs where there is no GPU; port 0 is any that is free.
@@ -264,12 +266,9 @@ def test_two_processes_may_train_a_compiled_model(
 ) -> None:
     """That it is compiled is seen in the unit tests; here, that nobody waits for ever."""
     options = ("--task", "sst2", "--data", data, "--recipe", recipe, "-o", tmp_path / "model.pt")
-    run = in_a_process(
-        *(dense, *options, "--compile", "--accumulation", 2),
-        launcher=BY_TORCHRUN,
-        module="tests.cli.compress.captured_program",
-    )
-    assert run.returncode == 0, run.stderr
+    given = ("compress", dense, *options, "--compile", "--accumulation", 2)
+    ended = run_forked(captured, given, processes=2)
+    assert ended.returncode == 0, ended.stderr
     together = Run(tmp_path / "model.pt")
     told = together.result["options"]
     assert (told["compiled"], told["processes"], told["accumulation"]) == (True, 2, 2)
