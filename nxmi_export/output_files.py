@@ -10,7 +10,13 @@ from pathlib import Path
 
 from nxmi_export.errors import OutputError
 
-__all__ = ["atomic_directory", "atomic_file", "output_errors", "temporary_directory"]
+__all__ = [
+    "atomic_directory",
+    "atomic_file",
+    "check_place",
+    "output_errors",
+    "temporary_directory",
+]
 
 _DEVICE_REFUSES = {
     errno.ENOSPC: "no space left on the device",
@@ -18,6 +24,27 @@ _DEVICE_REFUSES = {
     errno.EFBIG: "a limit on the size of files",
     errno.EIO: "an input/output error of the device",
 }
+
+
+def check_place(path: Path, *, option: str) -> None:
+    """Refuse a place for a file before the work is done, not after.
+
+    Raises OutputError, which names `option` as the way to choose another.
+    """
+    found = None
+    if path.is_dir():
+        found = "a folder"
+    elif not path.parent.is_dir():
+        found = "no such folder"
+    elif not os.access(path.parent, os.W_OK):
+        found = "a folder that cannot be written to"
+    if found is not None:
+        raise OutputError(
+            path,
+            expected="a file to write in a folder that exists",
+            found=found,
+            remedy=f"choose another with {option}",
+        )
 
 
 @contextmanager

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.backends import onnxruntime_library
 from nxmi_export.backends.runner import Feeds
 from nxmi_export.errors import ShapeError
+from nxmi_export.unreadable_graph import UNREADABLE_GRAPH
 from passes.provenance import describe
 
 __all__ = ["unfit_batch"]
@@ -54,6 +54,6 @@ def _node(path: Path, name: str) -> ir.Node | None:
     """The Gather of that name; None where optimization made it, or the file is gone by now."""
     try:
         graph = ir.load(path).graph
-    except (OSError, DecodeError):
+    except UNREADABLE_GRAPH:
         return None
     return next((n for n in graph if n.name == name and n.op_type == "Gather"), None)

@@ -14,7 +14,6 @@ from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.backends.onnxruntime_library import (
     find_onnxruntime,
@@ -26,6 +25,7 @@ from nxmi_export.backends.onnxruntime_options import EXACT_PRODUCTS, FLOAT_PRODU
 from nxmi_export.backends.onnxruntime_refusal import unfit_batch
 from nxmi_export.backends.runner import Feeds, Outputs, check_feeds
 from nxmi_export.errors import ArtefactError, UsageError
+from nxmi_export.unreadable_graph import UNREADABLE_GRAPH
 from passes.constants import constant, readers
 from passes.errors import InvariantViolated, RefusedGraph
 from passes.quantizer_invariants import weight_zero_points_are_their_own
@@ -126,7 +126,7 @@ def exact_options(path: Path) -> dict[str, str]:
     """
     try:
         model = spell_out_products(ir.load(path))
-    except (OSError, DecodeError):
+    except UNREADABLE_GRAPH:
         return {}
     stored = [
         node for node in model.graph if is_dequantize(node) and constant(node.inputs[0]) is not None
@@ -169,7 +169,7 @@ def _spelled_out(path: Path) -> bytes | None:
     """The file with its integer products in standard operators; None where it has none."""
     try:
         model = ir.load(path)
-    except (OSError, DecodeError):
+    except UNREADABLE_GRAPH:
         return None  # then it is for the session to refuse
     if not has_products(model):
         return None
@@ -209,7 +209,7 @@ def _check_external_files(path: Path) -> None:
     """
     try:
         values = list(ir.load(path).graph.initializers.values())
-    except (OSError, DecodeError):
+    except UNREADABLE_GRAPH:
         return  # then it is the graph that cannot be read
     ends: dict[Path, int] = {}
     for value in values:

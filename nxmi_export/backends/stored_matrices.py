@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from nxmi_export.unreadable_graph import UNREADABLE_GRAPH
 
 __all__ = ["stores_int8_matrices"]
 
@@ -15,7 +16,7 @@ def stores_int8_matrices(path: Path) -> bool:
     """
     try:
         model = ir.load(path)
-    except (OSError, DecodeError):
+    except UNREADABLE_GRAPH:
         return False
     stored = [
         value.const_value for graph in model.graphs() for value in graph.initializers.values()

@@ -1,5 +1,6 @@
 """An artefact, its PyTorch model and every account of its engine in, its certificate out."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -119,7 +120,8 @@ class _Case:
             graph = artefact.path(witness.graph if witness.graph in named else MODEL)
             products = read_products(graph, trained.structure)
             readings.append(EngineReading(witness, products, promises.linears, promises.attentions))
-        no_engine = f"no engine was built; run nxmi-export build {artefact.directory}"
+        place = shlex.quote(str(artefact.directory))
+        no_engine = f"no engine was built; run nxmi-export build {place}"
         return cls(
             artefact,
             trained,

@@ -9,9 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nxmi_export.artefact import (
-    BUILD_LOG,
     CERTIFICATE,
-    ENGINE_FACTS,
     MANIFEST,
     Artefact,
     sha256_of,
@@ -39,7 +37,6 @@ __all__ = [
 ]
 
 CONFIG = "config.json"
-_ALSO = {BUILD_LOG, ENGINE_FACTS, CONFIG}
 
 
 class _Record(BaseModel):
@@ -151,11 +148,11 @@ class Certificate(_Record):
 
 
 def bound_files(artefact: Artefact) -> dict[str, str]:
-    """The hash of each file that a certificate speaks about: graphs, tensors, engine, its log."""
+    """The hash of each file that a certificate speaks about: all that the manifest lists but it."""
     return {
         name: record.sha256
         for name, record in artefact.manifest.files.items()
-        if name.startswith("model.") or name in _ALSO
+        if name != CERTIFICATE
     }
 
 

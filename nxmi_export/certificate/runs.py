@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from nxmi_export.backends.tensorrt_engine import Verdict
 from nxmi_export.certificate.claims import Cell, answered
 from nxmi_export.errors import ArtefactError
+from nxmi_export.parity.stored_document import reservations
 
 __all__ = ["engine_ran"]
 
@@ -67,14 +68,8 @@ def engine_ran(document: Mapping[str, Any], path: Path) -> Cell:
         return answered(Verdict.UNPROVEN, f"{path.name} has no dev set")
     if open_ := next((told for each in run.splits if (told := _objection(each))), None):
         return answered(Verdict.UNPROVEN, f"{path.name}: {open_}")
-    if run.limit is not None:
-        told = f"{path.name}: no dev set was read beyond {run.limit} examples"
-        return answered(Verdict.UNPROVEN, told)
-    if run.allowances:
-        told = (
-            f"{path.name}: it was run with other settings than usual: {', '.join(run.allowances)}"
-        )
-        return answered(Verdict.UNPROVEN, told)
+    if told := next(iter(reservations(document)), None):
+        return answered(Verdict.UNPROVEN, f"{path.name}: {told}")
     if not run.ok:
         failures = (failure for each in run.splits for failure in each.failures)
         first = next(failures, "the run as a whole")

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,24 @@ __all__ = [
 ]
 
 CONFIGURATION = "config.json"
+_MANIFEST = "manifest.json"  # of an artefact
 WEIGHT_FILES = ("model*.safetensors*", "pytorch_model*.bin*")
 
 
 def read_hugging_face(model: str) -> CompressedCheckpoint:
-    """Read a whole fine-tuned task model; a weight that is missing or does not fit is refused."""
+    """Read a whole fine-tuned task model.
+
+    A weight that is missing or does not fit is refused, and so is one of the encoder for which the
+    configuration has no place: without it the model would be another than the one trained.
+    """
     config, directory = read_configuration(model)
+    if (directory / _MANIFEST).is_file() and not _has_weights(directory):
+        raise CheckpointNotFound(
+            model,
+            expected="a model file, a Hugging Face directory or a hub name",
+            found="an artefact, which is an export already",
+            remedy="name the model that it was exported from",
+        )
     architecture = architecture_of(config, model)
     loaded, info = _load(model, directory, architecture)
     for name, stored, wanted in sorted(info["mismatched_keys"]):
@@ -58,6 +70,14 @@ def read_hugging_face(model: str) -> CompressedCheckpoint:
             expected=f"every weight of {architecture}",
             found=f"{len(missing)} missing, the first being {missing[0]}",
             remedy="fine-tune the model on its task and save it first",
+        )
+    left_over = sorted(_of_the_encoder(info["unexpected_keys"], loaded.base_model_prefix))
+    if left_over:
+        raise CheckpointMismatch(
+            model,
+            expected=f"an encoder all of which {architecture} has by this config.json",
+            found=f"{len(left_over)} weights without a place, the first being {left_over[0]}",
+            remedy="check that the weights belong to this config.json",
         )
     return CompressedCheckpoint(
         architecture=architecture,
@@ -123,6 +143,13 @@ def architecture_of(config: Mapping[str, Any], source: str) -> str:
     return str(heads[0])
 
 
+def _of_the_encoder(names: Iterable[str], prefix: str) -> Iterator[str]:
+    """Those of `names` that belong to what runs: heads of pre-training and their pooler do not."""
+    for name in names:
+        if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."):
+            yield name
+
+
 def _load(model: str, directory: Path, architecture: str) -> tuple[Any, dict[str, Any]]:
     task_model: type[Any] = getattr(transformers, architecture)
     try:
@@ -141,7 +168,7 @@ def _load(model: str, directory: Path, architecture: str) -> tuple[Any, dict[str
             remedy="save the model again with model.save_pretrained(directory)",
         ) from error
     except (SafetensorError, EOFError, RuntimeError, OSError) as error:
-        if not any(path for pattern in WEIGHT_FILES for path in directory.glob(pattern)):
+        if not _has_weights(directory):
             raise CheckpointNotFound(
                 model,
                 expected="model.safetensors or pytorch_model.bin beside config.json",
@@ -161,6 +188,10 @@ def _load(model: str, directory: Path, architecture: str) -> tuple[Any, dict[str
             found=" ".join(str(error).split()),
             remedy="correct config.json or save the model again",
         ) from error
+
+
+def _has_weights(directory: Path) -> bool:
+    return any(path for pattern in WEIGHT_FILES for path in directory.glob(pattern))
 
 
 def _download(model: str) -> Path:

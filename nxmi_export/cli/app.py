@@ -30,6 +30,7 @@ __all__ = ["run"]
 
 DEFAULT_VERB = "export"
 _BEFORE_THE_VERB = {"-h", "--help", "--version"}
+_OPTIONS = {"help", "version"}  # which other tools have as verbs
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 app = typer.Typer(
@@ -91,6 +92,13 @@ def _with_verb(arguments: list[str]) -> list[str]:
     if not arguments or arguments[0] in {*verbs, *_BEFORE_THE_VERB}:
         return arguments
     first = arguments[0]
+    if first in _OPTIONS and not Path(first).exists():
+        raise UsageError(
+            first,
+            expected="a verb or a model",
+            found="neither",
+            remedy=f"did you mean --{first}?",
+        )
     # A file name or a name on the hub has a dot or a slash; without either it may be a slip.
     meant = [] if set("./") & set(first) else difflib.get_close_matches(first, verbs, n=1)
     if meant and not Path(first).exists():

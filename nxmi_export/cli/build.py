@@ -102,12 +102,15 @@ def build_command(
             if step.parent is None:
                 move(step.phase, step.done, step.total)
 
+        folder = ""
         if subject.suffix == ".onnx" and not subject.is_dir():
             report = _build_file(subject, _plan_of(subject, output, precision), request, show)
         else:
             report = _build_artefact(subject, output, precision, request, show)
+            # The command is kept in the artefact, and names its files from there.
+            folder = f"cd {shlex.quote(str(report.result.plan.parent))} && "
     RESULTS.print(engine_table(report.as_json()))
-    line = f"the same with NVIDIA's tool: {shlex.join(report.trtexec)}"
+    line = f"the same with NVIDIA's tool: {folder}{shlex.join(report.trtexec)}"
     RESULTS.print(line, soft_wrap=True, highlight=False, markup=False)
     for warning in report.result.warnings:
         ERRORS.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

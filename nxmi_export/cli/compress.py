@@ -1,5 +1,6 @@
 """`nxmi-export compress MODEL`: bring a fine-tuned encoder to N:M sparsity and INT8 or INT4."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -229,6 +230,7 @@ def _default_output(model: str, recipe: str) -> Path:
 
 def _show(result: "CompressResult") -> None:
     from nxmi_export.report.compression_tables import layers_table, metrics_table, summary_table
+    from nxmi_export.report.schemes_in_words import int4_as_stored
     from nxmi_export.workflow.compress.outputs import Outputs
 
     facts, outputs = result.as_json(), Outputs(result.output)
@@ -241,12 +243,15 @@ def _show(result: "CompressResult") -> None:
     written = {name: str(path) for name, path in places.items() if path.exists()}
     for table in (layers_table(facts), metrics_table(facts), summary_table(facts, written)):
         RESULTS.print(table)
+    bits = (each.bits for each in result.layers.values())
+    for note in int4_as_stored(bits, result.recipe.placement):
+        RESULTS.print(escape(f"note: {note}"), soft_wrap=True, highlight=False)
     if result.recipe.activations.mode == "dynamic":
         wanted = "for an export compress with activations: {mode: static}"
         follows = f"scales per token run in PyTorch alone; {wanted}"
     else:
-        follows = f"export it with: nxmi-export {escape(str(outputs.model))}"
-    RESULTS.print(follows, soft_wrap=True, highlight=False)
+        follows = f"export it with: nxmi-export export {shlex.quote(str(outputs.model))}"
+    RESULTS.print(escape(follows), soft_wrap=True, highlight=False)
 
 
 compress_command.__doc__ = f"{compress_command.__doc__}\n{_EXAMPLES}"

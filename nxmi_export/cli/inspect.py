@@ -24,8 +24,9 @@ Examples
     nxmi-export inspect model.artefact \\
         --report model.artefact/parity-sst2.json
 
-Exit codes: 0 read, and the gate of a --report holds; 1 that gate failed; 2 anything that cannot \
-be read, was changed since, or is a report of other files; 4 internal error.
+Exit codes: 0 read, and the usual gate of a whole --report holds; 1 that gate failed, or let more \
+pass than usual, or examples are missing; 2 anything that cannot be read, was changed since, or is \
+a report of other files; 4 internal error.
 """
 
 
@@ -56,18 +57,23 @@ def inspect_command(
     else:
         RESULTS.print(inspection_table(inspection.as_json()))
         if report is not None:
-            RESULTS.print(
-                f"{escape(str(report))} is of these files, and its gate "
-                f"{'holds' if inspection.parity else 'failed'}",
-                soft_wrap=True,
-                highlight=False,
-            )
+            told = "holds" if inspection.parity else "failed"
+            told += f", but {but}" if (but := "; ".join(inspection.reservations)) else ""
+            line = f"{report} is of these files, and its gate {told}"
+            RESULTS.print(escape(line), soft_wrap=True, highlight=False)
     if inspection.parity is False:
         raise GateFailed(
             report,
             expected="a report whose gate holds",
             found="one whose gate failed",
             remedy="its page says what failed",
+        )
+    if inspection.reservations:
+        raise GateFailed(
+            report,
+            expected="a report of whole dev sets by the usual gate",
+            found="; ".join(inspection.reservations),
+            remedy="run nxmi-export parity again without --limit and with the usual settings",
         )
 
 

@@ -21,6 +21,7 @@ from nxmi_export.latency import (
     parse_shapes,
     table_for,
 )
+from nxmi_export.output_files import check_place
 
 __all__ = ["latency_command", "latency_table"]
 
@@ -122,13 +123,7 @@ def _refuse_base(base: str | None) -> None:
 
 def _writable(path: Path) -> Path:
     """Refuse a place for the result before the work is done, not after."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise OutputError(
-            path,
-            expected="a file to write in a folder that exists",
-            found="a folder" if path.is_dir() else "no such folder",
-            remedy="choose another with -o",
-        )
+    check_place(path, option="-o")
     if path.exists() and not LatencyTable.is_at(path):
         raise OutputError(
             path,

@@ -73,7 +73,8 @@ def lint_command(
             expected="nothing that TensorRT refuses, alters or degrades",
             found=f"{counts['refuse']} refused, {counts['alter']} altered and "
             f"{counts['degrade']} degraded",
-            remedy="do what the findings say, or mend what is fixable with --fix -o FILE",
+            remedy="do what the findings say"
+            + ("" if fix else ", or mend what is fixable with --fix -o FILE"),
         )
 
 

@@ -91,7 +91,7 @@ def parity_command(
     with said_once_a_machine():
         tasks = tuple(map(task_from, task))
         artefact = read_artefact(directory)
-        files = _files(artefact, tasks, (output, html, junit, markdown), bisect=bisect)
+        files = _files(artefact, tasks, (output, html, junit, markdown), limit, bisect=bisect)
         with stages() as begin:
             begin("loading PyTorch")
             from nxmi_export.cli.rung_pairs import rung_pairs
@@ -120,16 +120,23 @@ def parity_command(
 
 
 def _files(
-    artefact: Artefact, tasks: Sequence[Task], asked: Sequence[Path | None], *, bisect: bool
+    artefact: Artefact,
+    tasks: Sequence[Task],
+    asked: Sequence[Path | None],
+    limit: int | None,
+    *,
+    bisect: bool,
 ) -> dict[str, Path]:
     """Every file that will be written, by the option that names it; refused where one cannot be.
 
     `asked` are in the order of `_PLACES`.
     """
     directory, names = artefact.directory, [each.name for each in tasks]
+    # A trial must not take the place of what is known of whole dev sets.
+    part = "" if limit is None else f"-limit-{limit}"
     files = {
-        "-o": directory / f"parity-{'-'.join(names)}.json",
-        "--html": directory / "report.html",
+        "-o": directory / f"parity-{'-'.join(names)}{part}.json",
+        "--html": directory / f"report{part}.html",
     }
     files |= {option: path for option, path in zip(_PLACES, asked, strict=True) if path is not None}
     if bisect:

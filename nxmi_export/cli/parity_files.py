@@ -1,6 +1,5 @@
 """The files that a parity run leaves: their places checked before the work, written after it."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from nxmi_export.artefact import CERTIFICATE, MANIFEST, Artefact
 from nxmi_export.cli.console import write_json, write_text
 from nxmi_export.cli.parity_again import commands_again
 from nxmi_export.errors import ArtefactError, OutputError
+from nxmi_export.output_files import check_place
 
 if TYPE_CHECKING:
     # These load torch, and --help should not.
@@ -26,13 +26,7 @@ def check_writable(files: Mapping[str, Path], artefact: Artefact) -> None:
     What the artefact is made of is no such place: it would be one no more.
     """
     for option, path in files.items():
-        if found := _obstacle(path):
-            raise OutputError(
-                path,
-                expected="a file to write in a folder that exists",
-                found=found,
-                remedy=f"choose another with {option}",
-            )
+        check_place(path, option=option)
         if own := _own_file(path, artefact):
             raise OutputError(
                 path,
@@ -175,11 +169,3 @@ def _own_file(path: Path, artefact: Artefact) -> str | None:
         if path.exists() and own.exists() and path.samefile(own):
             return name
     return None
-
-
-def _obstacle(path: Path) -> str | None:
-    if path.is_dir():
-        return "a folder"
-    if not path.parent.is_dir():
-        return "no such folder"
-    return None if os.access(path.parent, os.W_OK) else "a folder that cannot be written to"

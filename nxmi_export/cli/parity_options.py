@@ -79,7 +79,13 @@ ProbeTokens = Annotated[
         "and words that the dev set does not.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Examples per split at most.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Examples per split at most; the default names of results then end in -limit-N.",
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(

@@ -23,7 +23,7 @@ from nxmi_export.compression.training.processes import share, share_weights
 from nxmi_export.compression.training.session import Evaluate, Listeners, Session
 from nxmi_export.compression.training.timeline import Timeline
 from nxmi_export.encoding import EncodedDataset
-from nxmi_export.errors import InternalError
+from nxmi_export.errors import InternalError, UsageError
 from nxmi_export.recipe import Recipe
 
 __all__ = ["compress"]
@@ -46,11 +46,13 @@ def compress(
     and calibrated only. Under torchrun or accelerate launch every process calls it with the same
     arguments. `evaluate` measures the model at the end of every epoch.
 
-    Raises RecipeError, UnsupportedModel or UnsupportedWeight for a recipe that does not fit the
-    model, DataError for data without examples, TrainingDiverged for a loss that is NaN or
-    infinite, UsageError for the snapshot of another run, OutputError where none can be written and
-    CapabilityMissing for a training step that is to be compiled and cannot be.
+    Raises UsageError for a model that has quantizers already and for the snapshot of another run,
+    RecipeError, UnsupportedModel or UnsupportedWeight for a recipe that does not fit the model,
+    DataError for data without examples, TrainingDiverged for a loss that is NaN or infinite,
+    OutputError where no snapshot can be written and CapabilityMissing for a training step that is
+    to be compiled and cannot be.
     """
+    _check_dense(model)
     listeners = Listeners(evaluate, on_progress)
     session = Session.open(model, data, recipe.as_mapping(), options, listeners)
     if recipe.training.epochs:
@@ -62,6 +64,17 @@ def compress(
     check_scales(model)
     check_patterns(model)
     _check_codes(model)
+
+
+def _check_dense(model: PreTrainedModel) -> None:
+    first = next(iter(compressed_linears(model) or quantized_tables(model)), None)
+    if first is not None:
+        raise UsageError(
+            type(model).__name__,
+            expected="a dense model to compress",
+            found=f"one that is compressed already, {first} for one",
+            remedy="start from the dense model that it was made from",
+        )
 
 
 def _train(model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session: Session) -> None:
@@ -77,10 +90,10 @@ def _train(model: PreTrainedModel, data: EncodedDataset, recipe: Recipe, session
         quantizes=any(linear.weight_quantizer for linear in linears.values())
         or bool(quantized_tables(model)),
     )
-    per_update = timeline.steps_per_update
     if snapshot is None:
-        pruning = _begin_pruning(model, data, recipe, session, steps_per_update=per_update)
+        pruning = _begin_pruning(model, data, recipe, session, timeline)
     else:  # it continues, so it is not started
+        per_update = timeline.steps_per_update
         pruning = sparsifier(linears, recipe.sparsity, steps_per_update=per_update)
     set_quantizing(model, False)  # until the timeline calibrates them
     train(Job(model, data, recipe.training, timeline, objective, pruning), session, snapshot)
@@ -109,26 +122,28 @@ def _begin_pruning(
     data: EncodedDataset,
     recipe: Recipe,
     session: Session,
-    *,
-    steps_per_update: int = 1,
+    timeline: Timeline | None = None,
 ) -> Sparsifier:
     """Reconstruct where the recipe asks for it, and prune what is pruned from the start.
 
-    Weights, held scales and the sparsifier are equal in all processes afterwards.
+    That is everything without a timeline, which stands for no training. Weights, held scales and
+    the sparsifier are equal in all processes afterwards.
     """
     linears = compressed_linears(model)
     initial = None
     if recipe.sparsity.initial == "reconstruction" and recipe.sparsity.method != "sr-ste":
         initial = _reconstructed(model, data, recipe, session)
-        if recipe.sparsity.method == "magnitude":
-            _put(initial, linears)
-        else:
-            _put({n: w for n, w in initial.items() if linears[n].scheme.pattern is None}, linears)
-            # Elsewhere the dense weights go on, and the grids were made for others.
-            for linear in linears.values():
-                if linear.weight_quantizer is not None and linear.scheme.pattern is not None:
-                    linear.weight_quantizer.release()
-    pruning = sparsifier(linears, recipe.sparsity, initial, steps_per_update=steps_per_update)
+        pruned = timeline is None or timeline.project_at in (None, 0)  # None: a magnitude mask
+        quantized = timeline is None or timeline.quantize_at == 0
+        for name, linear in linears.items():
+            begins = pruned if linear.scheme.pattern is not None else quantized
+            if name in initial and begins:
+                _put(linear, initial[name])
+            # Elsewhere the dense weights go on, or weights leave the grid before it is used.
+            if linear.weight_quantizer is not None and not (begins and quantized):
+                linear.weight_quantizer.release()
+    per_update = 1 if timeline is None else timeline.steps_per_update
+    pruning = sparsifier(linears, recipe.sparsity, initial, steps_per_update=per_update)
     pruning.start()
     share_weights(model, session.accelerator)
     share(pruning.state_dict(), session.accelerator)
@@ -150,9 +165,8 @@ def _reconstructed(
 
 
 @torch.no_grad()
-def _put(weights: Mapping[str, Tensor], linears: Mapping[str, CompressedLinear]) -> None:
-    for name, weight in weights.items():
-        linears[name].weight.copy_(weight)
+def _put(linear: CompressedLinear, weight: Tensor) -> None:
+    linear.weight.copy_(weight)
 
 
 def _check_codes(model: PreTrainedModel) -> None:

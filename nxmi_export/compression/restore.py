@@ -40,8 +40,13 @@ def without_weights(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
     architecture: Any = getattr(transformers, checkpoint.architecture)
     try:
         config = architecture.config_class.from_dict(dict(checkpoint.config))
+        config.return_dict = True  # or outputs are tuples without names
         with init_empty_weights(include_buffers=False):  # no random weights to throw away
-            model: PreTrainedModel = architecture._from_config(config, attn_implementation="eager")
+            model: PreTrainedModel = architecture._from_config(
+                config,
+                attn_implementation="eager",
+                dtype=torch.float32,  # the configuration may name the half precision of a file
+            )
     except Exception as error:  # transformers' own checks of a configuration raise many kinds
         raise CheckpointMismatch(
             "configuration",

@@ -52,6 +52,7 @@ class CachedEncoder:
         files: Mapping[str, bytes],
         *,
         source: object,
+        model_type: str,
         input_names: tuple[str, ...],
         max_length: int,
         folder: Path | None,
@@ -59,7 +60,7 @@ class CachedEncoder:
         """Raises CheckpointError for files that make no tokenizer, OutputError for the folder."""
         if folder is not None:
             _make(folder)
-        tokenizer = load_tokenizer(files, source=source)
+        tokenizer = load_tokenizer(files, source=source, model_type=model_type)
         return cls(tokenizer, files, input_names, max_length, folder)
 
     def encode(self, dataset: Dataset) -> EncodedDataset:
@@ -85,6 +86,7 @@ class CachedEncoder:
             "inputs": self.input_names,
             "max_length": self.max_length,
             "libraries": {name: version(name) for name in _LIBRARIES},
+            "class": type(self.tokenizer).__name__,
             "files": {name: _sha256(content) for name, content in sorted(self.files.items())},
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

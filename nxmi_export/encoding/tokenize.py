@@ -1,5 +1,6 @@
 """Texts and a tokenizer in, the ids of every text out, neither padded nor longer than asked."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,8 +29,13 @@ _VOCABULARIES = {
 _CHUNK = 1024
 
 
-def load_tokenizer(files: Mapping[str, bytes], *, source: object) -> Any:
-    """The transformers tokenizer made of these files; raises CheckpointError where none can be."""
+def load_tokenizer(
+    files: Mapping[str, bytes], *, source: object, model_type: str | None = None
+) -> Any:
+    """The transformers tokenizer made of these files; raises CheckpointError where none can be.
+
+    `model_type` decides its class where a vocabulary is all that there is.
+    """
     from transformers import AutoTokenizer
 
     if not files.keys() & _VOCABULARIES:
@@ -37,6 +43,8 @@ def load_tokenizer(files: Mapping[str, bytes], *, source: object) -> Any:
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             Path(directory, name).write_bytes(content)
+        if model_type is not None and _is_bare_vocabulary(files):
+            Path(directory, "config.json").write_text(json.dumps({"model_type": model_type}))
         try:
             # Without the flag, files that name code of their own make it ask on the terminal.
             return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
@@ -80,6 +88,20 @@ def _rows(
         )
         for index in range(len(encoding["input_ids"])):
             yield {name: encoding[name][index] for name in input_names}
+
+
+def _is_bare_vocabulary(files: Mapping[str, bytes]) -> bool:
+    """Whether nothing says which tokenizer reads the vocabulary.
+
+    Where something does, the model's type could override it.
+    """
+    if "tokenizer.json" in files:
+        return False
+    try:
+        config = json.loads(files.get("tokenizer_config.json", b"{}"))
+    except ValueError:
+        return False
+    return isinstance(config, dict) and not config.keys() & {"tokenizer_class", "auto_map"}
 
 
 def _no_tokenizer(files: Mapping[str, bytes], source: object) -> CheckpointError:

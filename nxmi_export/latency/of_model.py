@@ -83,7 +83,9 @@ def _dense(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
     architecture = getattr(transformers, checkpoint.architecture)
     config = architecture.config_class.from_dict(dict(checkpoint.config))
     with torch.random.fork_rng(devices=()):
-        model: PreTrainedModel = architecture._from_config(config, attn_implementation="eager")
+        model: PreTrainedModel = architecture._from_config(
+            config, attn_implementation="eager", dtype=torch.float32
+        )
     return model
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from torch import nn
 
 from nxmi_export.compression.quantizers import ActivationQuantizer
 from nxmi_export.errors import ArtefactError
+from nxmi_export.unreadable_graph import UNREADABLE_GRAPH
 from passes.constants import constant_values
 from passes.provenance import module_of
 from passes.quantizers import Quantizer, is_quantize, read_quantizer
@@ -98,7 +98,7 @@ def open_graph(path: Path) -> ir.Model:
     """
     try:
         return spell_out_products(ir.load(path))
-    except (OSError, DecodeError) as error:
+    except UNREADABLE_GRAPH as error:
         raise ArtefactError(
             path,
             expected="a readable ONNX model",

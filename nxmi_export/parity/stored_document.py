@@ -9,7 +9,7 @@ from nxmi_export.artefact import CERTIFICATE, MANIFEST, Artefact
 from nxmi_export.errors import ArtefactError
 from nxmi_export.parity.document import SCHEMA
 
-__all__ = ["read_run_document"]
+__all__ = ["read_run_document", "reservations"]
 
 _REMEDY = "run nxmi-export parity again"
 
@@ -39,6 +39,20 @@ def read_run_document(artefact: Artefact, path: Path) -> dict[str, Any]:
     if document["facts"] != artefact.manifest.facts_sha256:
         raise _stale(path, f"one of a {MANIFEST} that said something else of the model")
     return document
+
+
+def reservations(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why a report that passed shows less than a whole run by the usual gate; nothing if it does.
+
+    One that does not say which settings it ran with may have had any.
+    """
+    told = []
+    if (limit := document.get("limit", "?")) is not None:
+        told.append(f"no dev set was read beyond {limit} examples")
+    if (allowances := document.get("allowances", ["unknown"])) != []:
+        named = ", ".join(map(str, allowances)) if isinstance(allowances, list) else allowances
+        told.append(f"it was run with other settings than usual: {named}")
+    return tuple(told)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def build_file(
         except EngineBuildFailed as error:
             raise _with_log(error, workshop / names.log, folder / names.failed_log) from error
         made = sorted(path.name for path in workshop.iterdir() if path.name != names.plan)
+        plan.unlink(missing_ok=True)  # an earlier one must not stay beside the facts of this one
         for name in (*made, names.plan):  # the plan last: one that is there has its facts
             os.replace(workshop / name, folder / name)
     _remove(folder, (names.failed_log,))

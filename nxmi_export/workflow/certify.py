@@ -25,8 +25,8 @@ from nxmi_export.errors import ArtefactError, CheckpointError, InvalidScale, Uns
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.parity.stored_document import read_run_document
 from nxmi_export.recipe import Recipe
-from nxmi_export.workflow.parity.source import exported_checkpoint
-from nxmi_export.workflow.parity.what_travels import CONFIG, check_recipe
+from nxmi_export.workflow.parity.source import bound_checkpoint
+from nxmi_export.workflow.parity.what_travels import CONFIG, check_recipe, check_what_travels
 
 __all__ = ["CertifyRequest", "certify_artefact"]
 
@@ -47,9 +47,9 @@ def certify_artefact(
     """Judge every claim and write `certificate.json` into the artefact, whole or not at all.
 
     A certificate is written whatever it says. A checkpoint that is gone or another leaves claims
-    unproven. Raises ArtefactError for files that cannot be read, and for a recipe in the manifest
-    that is not the checkpoint's; so for a parity report of other files. UsageError for a file that
-    no inspector wrote.
+    unproven. Raises ArtefactError for files that cannot be read, and for a recipe, labels, a
+    configuration or a tokenizer that are not the checkpoint's; so for a parity report of other
+    files. UsageError for a file that no inspector wrote.
     """
     artefact = request.artefact
     on_stage("reading the engine's log")
@@ -84,9 +84,10 @@ def _trained(request: CertifyRequest) -> Trained:
         # A name on a hub is no file; what it stands for may have changed since.
         return _untrained(artefact, f"{source.path} is bound by no hash; export it from a file")
     try:
-        checkpoint = exported_checkpoint(artefact, request.checkpoint)
+        checkpoint = bound_checkpoint(artefact, request.checkpoint)
     except (ArtefactError, CheckpointError) as error:
         return _untrained(artefact, str(error))
+    check_what_travels(artefact, checkpoint)
     check_recipe(artefact, checkpoint)
     path = Path(request.checkpoint or artefact.source())
     structure = without_weights(checkpoint)

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxmi_export.artefact import FP16_MODEL, MANIFEST, Manifest, read_artefact
+from nxmi_export.artefact import FP16_MODEL, MANIFEST, Artefact, Manifest, read_artefact
 from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import compressed_linears, restore
 from nxmi_export.compression.tables import quantized_tables
 from nxmi_export.errors import UsageError
-from nxmi_export.parity.stored_document import read_run_document
+from nxmi_export.parity.stored_document import read_run_document, reservations
 from passes import Float16OutsideIslands
 
 __all__ = ["Float16Graph", "Inspection", "PackedLinear", "StoredLinear", "StoredTable", "inspect"]
@@ -66,6 +66,7 @@ class Inspection:
     float16: Float16Graph | None = None  # of an artefact that was exported with --fp16
     packed: Mapping[str, PackedLinear] = field(default_factory=dict)  # by module, --int4-blocks
     parity: bool | None = None  # whether the report that was given holds its gate; None: none was
+    reservations: tuple[str, ...] = ()  # why that shows less than a whole run by the usual gate
 
     def as_json(self) -> dict[str, Any]:
         """Plain data with a versioned schema."""
@@ -79,29 +80,7 @@ def inspect(subject: str, *, base: str | None = None, report: Path | None = None
     ArtefactError where it does not, UsageError where `subject` is no artefact.
     """
     if (Path(subject) / MANIFEST).is_file():
-        artefact = read_artefact(Path(subject))
-        manifest = artefact.manifest
-        return Inspection(
-            subject=subject,
-            kind="artefact",
-            architecture=manifest.architecture,
-            recipe=manifest.recipe,
-            provenance=manifest.provenance,
-            linears={
-                name: StoredLinear(each.storage, each.inputs, each.outputs, each.zeros)
-                for name, each in manifest.linears.items()
-            },
-            embeddings={
-                name: StoredTable(each.storage, each.rows, each.width)
-                for name, each in manifest.embeddings.items()
-            },
-            files={name: record.bytes for name, record in manifest.files.items()},
-            float16=_float16(manifest),
-            parity=None if report is None else bool(read_run_document(artefact, report)["ok"]),
-            packed={
-                name: PackedLinear(each.block, each.bytes) for name, each in manifest.packed.items()
-            },
-        )
+        return _of_artefact(read_artefact(Path(subject)), subject, report)
     if report is not None:
         raise UsageError(
             f"{subject}: the parity report {report}",
@@ -131,6 +110,33 @@ def inspect(subject: str, *, base: str | None = None, report: Path | None = None
             for name, table in quantized_tables(model).items()
         },
         files={},
+    )
+
+
+def _of_artefact(artefact: Artefact, subject: str, report: Path | None) -> Inspection:
+    manifest = artefact.manifest
+    document = None if report is None else read_run_document(artefact, report)
+    return Inspection(
+        subject=subject,
+        kind="artefact",
+        architecture=manifest.architecture,
+        recipe=manifest.recipe,
+        provenance=manifest.provenance,
+        linears={
+            name: StoredLinear(each.storage, each.inputs, each.outputs, each.zeros)
+            for name, each in manifest.linears.items()
+        },
+        embeddings={
+            name: StoredTable(each.storage, each.rows, each.width)
+            for name, each in manifest.embeddings.items()
+        },
+        files={name: record.bytes for name, record in manifest.files.items()},
+        float16=_float16(manifest),
+        parity=None if document is None else bool(document["ok"]),
+        reservations=() if document is None else reservations(document),
+        packed={
+            name: PackedLinear(each.block, each.bytes) for name, each in manifest.packed.items()
+        },
     )
 
 

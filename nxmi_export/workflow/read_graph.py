@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from nxmi_export.backends.tensorrt_engine import FixedSides
 from nxmi_export.errors import ArtefactError
+from nxmi_export.unreadable_graph import UNREADABLE_GRAPH
 from passes.lint.reading import Reading
 from passes.lint.unfold import unfold
 
@@ -19,7 +19,7 @@ def read_graph(path: Path) -> ir.Model:
         raise _no_graph(path, "no file")
     try:
         model = ir.load(path)
-    except DecodeError as error:
+    except UNREADABLE_GRAPH as error:
         raise _no_graph(path, "a file that cannot be decoded") from error
     if not len(model.graph):
         raise _no_graph(path, "a graph without nodes")

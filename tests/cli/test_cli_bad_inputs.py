@@ -437,6 +437,27 @@ def test_a_mistyped_verb_is_no_model(
     )
 
 
+@pytest.mark.parametrize("option", ["help", "version"])
+def test_an_option_that_is_given_as_a_verb(
+    nxmi_export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = nxmi_export(option)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"{option}: expected a verb or a model, found neither; did you mean --{option}?",
+    )
+
+
+def test_an_artefact_is_no_model_to_export(nxmi_export: Command, artefact: Path) -> None:
+    outcome = nxmi_export("export", artefact)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"{artefact}: expected a model file, a Hugging Face directory or a hub name, found an "
+        "artefact, which is an export already; name the model that it was exported from",
+    )
+
+
 def test_a_folder_named_almost_like_a_verb_is_exported(
     nxmi_export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,10 +155,27 @@ def test_inspect_says_whether_a_report_is_of_the_artefact(
     document["checkpoint"] = {"sha256": manifest.source.sha256}
     document["facts"] = manifest.facts_sha256
     document["splits"] = [{"ok": True, "failures": []}]
+    document |= {"limit": None, "allowances": []}
     report.write_text(json.dumps(document))
     outcome = nxmi_export("inspect", artefact, "--report", report)
     assert outcome.code == 0
     assert outcome.out.endswith(f"{report} is of these files, and its gate holds\n")
+    for less, found in (
+        ({"limit": 8}, "no dev set was read beyond 8 examples"),
+        (
+            {"allowances": ["max_changed", "max_length"]},
+            "it was run with other settings than usual: max_changed, max_length",
+        ),
+        ({"allowances": None}, "it was run with other settings than usual: None"),
+    ):
+        report.write_text(json.dumps(document | less))
+        outcome = nxmi_export("inspect", artefact, "--report", report)
+        assert outcome.code == 1
+        assert outcome.out.endswith(f"its gate holds, but {found}\n")
+        assert outcome.err == (
+            f"error: {report}: expected a report of whole dev sets by the usual gate, found "
+            f"{found}; run nxmi-export parity again without --limit and with the usual settings\n"
+        )
     report.write_text(json.dumps({**document, "artefact": {}}))
     assert nxmi_export("inspect", artefact, "--report", report).code == 2
     failed = {**document, "ok": False, "splits": [{"ok": False, "failures": ["It drifts."]}]}
@@ -303,7 +320,8 @@ def test_build_writes_an_engine_and_says_what_is_proved(
     assert rows["run"] == "unproven: the plan was not run on a GPU"
     assert rows["ignored"].startswith("--optimization-level 0: ")
     assert outcome.out.splitlines()[-1] == (
-        f"the same with NVIDIA's tool: {(artefact / 'trtexec.txt').read_text().strip()}"
+        f"the same with NVIDIA's tool: cd {artefact} && "
+        f"{(artefact / 'trtexec.txt').read_text().strip()}"
     )
     assert "model.plan" in read_artefact(artefact).manifest.files
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -162,6 +163,9 @@ def test_usage_errors(
 def test_what_is_no_graph(nxmi_export: Command, tmp_path: Path) -> None:
     garbage, empty = tmp_path / "garbage.onnx", tmp_path / "empty.onnx"
     garbage.write_bytes(b"\xff" * 64)
+    odd = tmp_path / "odd.onnx"
+    tensor = onnx.TensorProto(name="weight", dims=[1], data_type=999, raw_data=b"0000")
+    onnx.save(onnx.ModelProto(graph=onnx.GraphProto(name="odd", initializer=[tensor])), odd)
     empty.touch()
     end = "; export it again or correct the path"
     for path, sentence in {
@@ -169,6 +173,7 @@ def test_what_is_no_graph(nxmi_export: Command, tmp_path: Path) -> None:
         "correct the path",
         tmp_path / "no": "expected an ONNX file or an artefact, found no file; correct the path",
         garbage: f"expected an ONNX model, found a file that cannot be decoded{end}",
+        odd: f"expected an ONNX model, found a file that cannot be decoded{end}",
         empty: f"expected an ONNX model, found a graph without nodes{end}",
     }.items():
         outcome = nxmi_export("lint", path)

@@ -163,7 +163,7 @@ def test_the_result_of_several_tasks_is_named_after_all_of_them(
     copy = project.copy(tmp_path / "copy")
     tasks = ("--task", "cola", "--task", "sst2", "--limit", 8)
     nxmi_export("parity", copy.artefact, *tasks, "--data", copy.data)
-    document = json.loads((copy.artefact / "parity-cola-sst2.json").read_text())
+    document = json.loads((copy.artefact / "parity-cola-sst2-limit-8.json").read_text())
     assert len(document["splits"]) == 2
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from passes import linear_layers, module_of
 from tests.cli.command_lines import Command
 from tests.engine_documents import with_engine_document
 from tests.pipeline.parity_project import Project, sst2_project
-from tests.tiny_models import write_hugging_face
+from tests.tiny_models import tiny_model, write_hugging_face
 
 FEW: dict[str, Any] = {"limit": 12, "shift_examples": 4, "shape_examples": 4, "code_examples": 0}
 
@@ -103,7 +103,7 @@ def test_a_fault_without_a_changed_prediction_fails_and_is_localized(
     assert drift["shifted"]["reason"].startswith("classifier: weight at [0, 0] is ")
     assert "drift from compressed PyTorch: sst2 validation" in outcome.out
     assert "layer errors: PyTorch, compressed → model.onnx, unoptimized" in outcome.out
-    page = (project.artefact / "report.html").read_text()
+    page = (project.artefact / "report-limit-12.html").read_text()
     assert "Drift by layer" in page
 
 
@@ -121,7 +121,7 @@ def test_a_quantizer_that_the_graph_lacks_fails_the_gate_and_has_its_report(
     assert f"the graph has no quantizer for {module}." in outcome.err
     (split,) = json.loads(output.read_text())["splits"]
     assert split["codes"] == []
-    assert (project.artefact / "report.html").is_file()
+    assert (project.artefact / "report-limit-12.html").is_file()
 
 
 def _drop_a_quantizer(project: Project) -> str:
@@ -378,3 +378,53 @@ def test_an_engine_that_was_built_from_other_files_is_refused(
 def test_an_engine_that_was_never_built_is_said_to_be_absent(sst2: Project) -> None:
     result, _ = _result(sst2)
     assert result.unproven == {Stage.ENGINE: Unproven("No engine was built.", deployed=False)}
+
+
+def _other_words(directory: Path) -> None:
+    """A tokenizer of the same words, two of them under each other's ids."""
+    content = json.loads((directory / "tokenizer.json").read_text())
+    words = content["model"]["vocab"]
+    words["great"], words["awful"] = words["awful"], words["great"]
+    (directory / "tokenizer.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("changes", "edit", "found"),
+    [
+        (
+            {},
+            _other_words,
+            "expected the dense model that was compressed, whose tokenizer gives the same ids, "
+            "found others for example 1 of sst2; name the model that was compressed, or leave "
+            "--dense out",
+        ),
+        (
+            {"vocab_size": 19},
+            None,
+            "expected input_ids below its vocab_size, 19, found 24 in sst2 validation; save the "
+            "tokenizer that the model was trained with beside it",
+        ),
+        (
+            {"max_position_embeddings": 8},
+            None,
+            "expected a dense model for the 21 tokens of sst2, found one for 8; lower "
+            "--max-length, or leave --dense out",
+        ),
+    ],
+    ids=["tokenizer", "vocabulary", "positions"],
+)
+def test_a_dense_model_that_reads_other_tokens_is_refused(
+    nxmi_export: Command,
+    sst2: Project,
+    tmp_path: Path,
+    changes: dict[str, int],
+    edit: Callable[[Path], None] | None,
+    found: str,
+) -> None:
+    dense = write_hugging_face(tmp_path / "dense", tiny_model(**changes))
+    if edit is not None:
+        edit(dense)
+    arguments = ("--task", "sst2", "--data", sst2.data, "-o", tmp_path / "run.json")
+    outcome = nxmi_export("parity", sst2.artefact, *arguments, "--dense", dense)
+    assert (outcome.code, outcome.sentence) == (2, f"{dense}: {found}")
+    assert not (tmp_path / "run.json").exists()

@@ -62,7 +62,7 @@ def test_layers_of_the_rungs_that_were_named_are_compared(
         "layer errors: PyTorch, dense → PyTorch, compressed, 12 of sst2 validation" in outcome.out
     )
     assert "bert.encoder.layer.1 (block)" in outcome.out
-    page = (project.artefact / "report.html").read_text()
+    page = (project.artefact / "report-limit-12.html").read_text()
     assert "captured graph, unoptimized → model.cpu.onnx, optimized, each running freely" in page
     assert "--layer-errors dense:compressed --layer-errors captured:optimized" in page
 

@@ -143,12 +143,31 @@ def test_files_whose_paths_are_no_utf8_are_written_and_named(
         *(each for option, name in names.items() for each in (option, place / name)),
     )
     assert outcome.code == 0
-    assert outcome.err == ""
+    assert outcome.err == (
+        "warning: sst2 validation was read no further than its first 8 examples (--limit).\n"
+    )
     assert f"everything in {tmp_path}/caf\\udce9/run.json\n" in outcome.out
     assert json.loads((place / "run.json").read_text())["ok"]
     assert (place / "run.html").read_text("utf-8").startswith("<!doctype html>")
     assert (place / "run.md").read_text("utf-8").startswith("# Parity passed")
     ET.fromstring((place / "run.xml").read_bytes())
+
+
+def test_a_trial_does_not_take_the_place_of_the_whole_run(
+    nxmi_export: Command, sst2: Project, tmp_path: Path
+) -> None:
+    project = sst2.copy(tmp_path / "copy")
+    arguments = ("parity", project.artefact, "--task", "sst2", "--data", project.data)
+    whole = [project.artefact / name for name in ("parity-sst2.json", "report.html")]
+    for path in whole:
+        path.write_text("of all examples")
+    outcome = nxmi_export(*arguments, "--limit", 8)
+    assert outcome.code == 0, outcome.err
+    assert [path.read_text() for path in whole] == ["of all examples"] * 2
+    trial = json.loads((project.artefact / "parity-sst2-limit-8.json").read_text())
+    told = "sst2 validation was read no further than its first 8 examples (--limit)."
+    assert (trial["limit"], trial["warnings"]) == (8, [told])
+    assert told in (project.artefact / "report-limit-8.html").read_text()
 
 
 def test_what_utf8_cannot_hold_is_written_as_an_escape(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_missing_checkpoint_leaves_its_claims_unproven(sparse: Artefact) -> No
         assert answers(certificate, claim) == {UNPROVEN}
     assert cell(certificate, UP, Claim.MASK)[1] == (
         "../model.pt: expected the checkpoint that the artefact was exported from, "
-        "found nothing at this path; pass its new place with --checkpoint"
+        "found nothing at this path, seen from the artefact; pass its new place with --checkpoint"
     )
     assert answers(certificate, Claim.STORED) == {PROVED}
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from nxmi_export.artefact import MANIFEST, Artefact, read_artefact
+from nxmi_export.artefact.manifest import Manifest
 from nxmi_export.certificate import read_certificate
-from nxmi_export.errors import ArtefactError
+from nxmi_export.errors import ArtefactError, OutputError
 from nxmi_export.recipe import Placement
+from nxmi_export.sole_writer import sole_writer
 from tests.pipeline.certified_artefacts import (
     UP,
     as_listed,
@@ -42,6 +44,14 @@ def test_a_recipe_in_the_manifest_that_is_not_the_checkpoints_is_refused(sparse:
     )
 
 
+def test_labels_that_are_not_the_checkpoints_are_refused(sparse: Artefact) -> None:
+    labels = tuple(reversed(sparse.manifest.labels))
+    sparse.manifest.model_copy(update={"labels": labels}).write(sparse.directory)
+    with pytest.raises(ArtefactError, match="expected the checkpoint's labels LABEL_0, LABEL_1"):
+        certified(read_artefact(sparse.directory))
+    assert not (sparse.directory / "certificate.json").exists()
+
+
 def test_the_certificate_is_a_file_of_the_artefact_and_reads_back(sparse: Artefact) -> None:
     certificate = certified(with_engine(sparse, Log().text))
     artefact = read_artefact(sparse.directory)
@@ -54,10 +64,8 @@ def test_the_certificate_is_a_file_of_the_artefact_and_reads_back(sparse: Artefa
         "unproven": 0,
         "not claimed": 0,
     }
-    assert facts["files"].keys() == {
-        *("model.onnx", "model.onnx.data", "model.cpu.onnx", "config.json"),
-        *("model.plan", "build.log", "engine.json"),
-    }
+    assert facts["files"].keys() == artefact.manifest.files.keys() - {"certificate.json"}
+    assert facts["files"].keys() >= {"model.plan", "config.json", "layers_model.json"}
     assert facts["checkpoint"] == {
         "path": "../model.pt",
         "sha256": artefact.manifest.source.sha256,
@@ -142,3 +150,56 @@ def test_an_interruption_leaves_the_artefact_whole(
         certified(sparse)
     assert read_artefact(sparse.directory).manifest.files == sparse.manifest.files
     assert not (sparse.directory / "certificate.json").exists()
+
+
+def test_an_interruption_behind_the_last_step_leaves_the_artefact_whole(
+    sparse: Artefact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = Manifest.write, list[Path]()
+
+    def interrupted(manifest: Manifest, directory: Path) -> None:
+        write(manifest, directory)
+        written.append(directory)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Manifest, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        certified(sparse)
+    assert read_artefact(sparse.directory).manifest.files == sparse.manifest.files
+    assert not (sparse.directory / "certificate.json").exists()
+
+
+def test_a_certificate_of_what_another_process_has_replaced_is_not_written(
+    sparse: Artefact,
+) -> None:
+    built = with_engine(sparse, Log().text)
+    with pytest.raises(ArtefactError) as caught:
+        certified(sparse)  # as it was read before that build ended
+    assert str(caught.value) == (
+        f"{sparse.directory / MANIFEST}: expected the manifest that the work began with, found "
+        "another, which some other process has written since; run the command again"
+    )
+    assert read_artefact(sparse.directory).manifest == built.manifest
+
+
+def test_a_build_keeps_the_certificate_that_came_meanwhile_which_is_stale(
+    sparse: Artefact,
+) -> None:
+    certified(sparse)
+    built = with_engine(sparse, Log().text)  # as it was read before there was a certificate
+    assert {"certificate.json", "model.plan"} <= built.manifest.files.keys()
+    assert stale(sparse.directory) == "that does not know build.log"
+
+
+def test_files_are_replaced_by_one_process_at_a_time(sparse: Artefact) -> None:
+    before = (sparse.directory / MANIFEST).read_bytes()
+    with (
+        sole_writer(sparse.directory / MANIFEST),
+        pytest.raises(OutputError, match="expected an output that no other process is writing"),
+    ):
+        certified(sparse)
+    assert (sparse.directory / MANIFEST).read_bytes() == before
+    certified(sparse)
+    hidden = [path.name for path in sparse.directory.iterdir() if path.name.startswith(".")]
+    assert hidden == []

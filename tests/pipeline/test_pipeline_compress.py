@@ -159,6 +159,14 @@ def test_two_processes_train_towards_what_does_not_reach_the_classifier(tmp_path
     assert list(_losses(two).values()) == pytest.approx(list(_losses(one).values()), rel=2e-5)
 
 
+def test_two_processes_train_a_model_that_does_not_use_all_of_itself(tmp_path: Path) -> None:
+    """MobileBERT with its values' bottleneck for all of them has one more for queries."""
+    model = ("--model-type", "mobilebert", "--config", '{"use_bottleneck_attention": true}')
+    one = _finished(FLOAT, tmp_path / "one", *model)
+    two = _finished(FLOAT, tmp_path / "two", *model, processes=2)
+    assert list(_losses(two).values()) == pytest.approx(list(_losses(one).values()), rel=1e-4)
+
+
 def test_where_one_process_cannot_write_all_of_them_say_so(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "snapshots").write_text("in the way")

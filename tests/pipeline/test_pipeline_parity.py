@@ -316,10 +316,10 @@ def test_a_checkpoint_that_was_moved_is_asked_for(
     assert outcome.code == 2
     assert outcome.sentence == (
         "../model.pt: expected the checkpoint that the artefact was exported from, "
-        "found nothing at this path; pass its new place with --checkpoint"
+        "found nothing at this path, seen from the artefact; pass its new place with --checkpoint"
     )
     assert parity(project.artefact, *arguments, "--checkpoint", moved).code == 0
-    document = json.loads((project.artefact / "parity-sst2.json").read_text())
+    document = json.loads((project.artefact / "parity-sst2-limit-8.json").read_text())
     assert document["checkpoint"]["path"] == str(moved)
 
 

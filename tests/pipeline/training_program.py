@@ -49,6 +49,8 @@ def main(given: Sequence[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("recipe", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model-type", default="bert")
+    parser.add_argument("--config", type=json.loads, default={}, help="changes of its, as JSON")
     parser.add_argument("--examples", type=int, default=40)
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
@@ -69,14 +71,15 @@ def main(given: Sequence[str]) -> None:
             if progress.number == arguments.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    model = tiny_model(num_hidden_layers=1)
+    kind = arguments.model_type
+    model = tiny_model(kind, num_hidden_layers=1, **arguments.config)
     options = RunOptions(
         accumulation=arguments.accumulation,
         snapshots=arguments.folder / "snapshots",
         snapshot_seconds=0,
         resume=arguments.resume,
     )
-    data = toy_data(arguments.examples)
+    data = toy_data(arguments.examples, model_type=kind)
     recipe = Recipe.from_yaml(arguments.recipe)
     compress(model, data, recipe, options, on_progress=on_progress)
     accelerator = join_processes()

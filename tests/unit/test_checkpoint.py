@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from nxmi_export.checkpoint import CompressedCheckpoint, read_checkpoint, write_checkpoint
 from nxmi_export.checkpoint.model_file import load_mapping
 from nxmi_export.compression import restore
 from nxmi_export.errors import (
     CheckpointError,
+    CheckpointMismatch,
     NxmiError,
     OutputError,
     TruncatedCheckpoint,
@@ -116,6 +118,63 @@ def test_a_hugging_face_directory_gives_the_same_logits(model_type: str, tmp_pat
     assert "tokenizer.json" in checkpoint.tokenizer
     feeds = toy_batch(model_type)
     assert torch.equal(logits_of(restore(checkpoint), feeds), logits_of(dense, feeds))
+
+
+def test_a_directory_in_half_precision_gives_the_logits_of_its_numbers_in_float32(
+    tmp_path: Path,
+) -> None:
+    half = tiny_model().half()
+    checkpoint = read_checkpoint(str(write_hugging_face(tmp_path, half)))
+    assert checkpoint.config["dtype"] == "float16"
+    model = restore(checkpoint)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert torch.equal(logits_of(model, toy_batch()), logits_of(half.float(), toy_batch()))
+
+
+def test_a_configuration_that_asks_for_tuples_runs_all_the_same(tmp_path: Path) -> None:
+    dense = tiny_model()
+    dense.config.return_dict = False
+    model = restore(read_checkpoint(str(write_hugging_face(tmp_path, dense))))
+    dense.config.return_dict = True
+    assert torch.equal(logits_of(model, toy_batch()), logits_of(dense, toy_batch()))
+
+
+def _with_more(directory: Path, *names: str) -> Path:
+    """Weights of these names beside the others."""
+    path = directory / "model.safetensors"
+    content = load_file(path) | {name: torch.zeros(2) for name in names}
+    save_file(content, path, metadata={"format": "pt"})
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("model_type", "names"),
+    [
+        ("bert", ("cls.predictions.bias", "bert.embeddings.position_ids")),
+        ("roberta", ("lm_head.bias", "roberta.pooler.dense.weight")),
+    ],
+)
+def test_what_pre_training_left_beside_the_model_is_ignored(
+    model_type: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    dense = tiny_model(model_type)
+    directory = _with_more(write_hugging_face(tmp_path, dense), *names)
+    model, feeds = restore(read_checkpoint(str(directory))), toy_batch(model_type)
+    assert torch.equal(logits_of(model, feeds), logits_of(dense, feeds))
+
+
+def test_weights_of_the_encoder_that_the_configuration_has_no_place_for_are_refused(
+    tmp_path: Path,
+) -> None:
+    distances = "bert.encoder.layer.0.attention.self.distance_embedding.weight"
+    _with_more(write_hugging_face(tmp_path), distances, "bert.encoder.layer.2.output.dense.bias")
+    with pytest.raises(CheckpointMismatch) as caught:
+        read_checkpoint(str(tmp_path))
+    assert str(caught.value) == (
+        f"{tmp_path}: expected an encoder all of which BertForSequenceClassification has by this "
+        f"config.json, found 2 weights without a place, the first being {distances}; check that "
+        "the weights belong to this config.json"
+    )
 
 
 def test_reading_a_directory_prints_nothing(

@@ -376,6 +376,59 @@ def test_training_may_begin_from_reconstruction(method: Any) -> None:
     check_patterns(model)
 
 
+# Weights stay where a run begins: what is put there, and when, is then seen at its end.
+STILL = QUICK.model_copy(update={"learning_rate": 1e-12})
+
+
+@pytest.mark.parametrize("quantize_after", [0.0, 0.5])
+def test_int4_weights_go_to_their_grid_no_earlier_than_they_are_quantized(
+    quantize_after: float,
+) -> None:
+    recipe = Recipe(
+        default=Scheme.parse("int4"),
+        weights=WeightSettings(learned=True),
+        training=STILL.model_copy(update={"quantize_after": quantize_after}),
+    )
+    model, _ = _run(recipe)
+    dense = _model()
+    for name, linear in compressed_linears(model).items():
+        quantizer = linear.weight_quantizer
+        assert quantizer is not None
+        unmoved = torch.allclose(linear.weight, dense.get_parameter(f"{name}.weight"), atol=1e-8)
+        assert unmoved is (quantize_after > 0)
+        if unmoved:
+            trained = quantizer.scale.clone()
+            quantizer.release()
+            quantizer.fit(linear.weight)
+            # Steps have a rate of their own.
+            torch.testing.assert_close(trained, quantizer.scale, rtol=0.01, atol=0.0)
+
+
+def test_a_projection_before_the_first_step_is_the_reconstruction() -> None:
+    recipe = Recipe(sparsity=SparsitySettings(recovery=1.0), training=STILL)
+    assert (recipe.sparsity.method, recipe.sparsity.initial) == ("admm", "reconstruction")
+    model, _ = _run(recipe)
+    expected, _ = _run(
+        recipe.model_copy(update={"training": QUICK.model_copy(update={"epochs": 0})})
+    )
+    reconstructed = compressed_linears(expected)
+    for name, linear in compressed_linears(model).items():
+        torch.testing.assert_close(linear.weight, reconstructed[name].weight)
+
+
+@pytest.mark.parametrize("name", ["2:4+int8", "tables"])
+def test_a_model_that_is_compressed_already_is_refused(name: str) -> None:
+    recipe = Recipe(default=Scheme(), embeddings="int8") if name == "tables" else Recipe()
+    model = _model()
+    insert_quantizers(model, recipe)
+    with pytest.raises(UsageError) as refusal:
+        compress(model, toy_data(8), Recipe(training=QUICK))
+    assert str(refusal.value).startswith(
+        "BertForSequenceClassification: expected a dense model to compress, found one that is "
+        "compressed already, bert.e"
+    )
+
+
 def test_the_method_of_pruning_is_nothing_to_linears_without_a_pattern() -> None:
     first, second = (
         _run(

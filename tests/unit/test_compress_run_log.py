@@ -150,3 +150,23 @@ def test_a_device_without_room_for_a_line_is_an_output_error(tmp_path: Path) -> 
     )
     write(path, step(2), resume=True)
     assert lines(path) == [("step", 1), ("step", 2)]
+
+
+def test_the_log_of_an_earlier_run_stays_until_the_next_one_has_something_to_tell(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log"
+    write(path, *first_steps(3), epoch(1))
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), RunLog(path, resume=False):
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    write(path, step(1))
+    assert lines(path) == [("step", 1)]
+
+
+def test_a_run_that_ends_without_a_report_leaves_no_log_of_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, step(1))
+    write(path)
+    assert not path.exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from nxmi_export.checkpoint import read_tokenizer_files
-from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.encoding import EncodedDataset, check_ids, encode, load_tokenizer
 from nxmi_export.errors import CheckpointError, ShapeError
 from nxmi_export.glue import task_named
 from tests.tiny_models import tiny_tokenizer, toy_data, toy_dataset
@@ -212,6 +212,59 @@ def test_a_missing_or_broken_tokenizer_is_refused(broken: dict[str, bytes], foun
     assert str(caught.value) == (
         f"model.pt: expected a whole tokenizer beside the weights, found {found}; save it with "
         "tokenizer.save_pretrained next to the model"
+    )
+
+
+BARE = {"vocab.txt": "\n".join(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "great")).encode()}
+
+
+@pytest.mark.parametrize("more", [{}, {"tokenizer_config.json": b'{"do_lower_case": true}'}])
+def test_the_type_of_the_model_says_which_tokenizer_reads_a_bare_vocabulary(
+    more: dict[str, bytes],
+) -> None:
+    tokenizer = load_tokenizer(BARE | more, source="model.pt", model_type="bert")
+    assert tokenizer("Great films")["input_ids"] == [CLS, 5, 1, SEP]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tokenizer_config.json": b'{"tokenizer_class": "Own", "auto_map": {}}'},
+        {"tokenizer_config.json": b'{"auto_map": {"AutoTokenizer": ["own.Own", null]}}'},
+        {"tokenizer_config.json": b"{"},
+        {"tokenizer.json": b"{}"},
+    ],
+)
+def test_the_type_of_the_model_overrides_nothing_that_is_said(more: dict[str, bytes]) -> None:
+    with pytest.raises(CheckpointError, match="expected a whole tokenizer"):
+        load_tokenizer(BARE | more, source="model.pt", model_type="bert")
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "key", "remedy"),
+    [
+        (
+            *("sst2", "input_ids", "vocab_size"),
+            "save the tokenizer that the model was trained with beside it",
+        ),
+        (
+            *("mrpc", "token_type_ids", "type_vocab_size"),
+            "use a model that was trained on pairs of texts",
+        ),
+    ],
+)
+def test_ids_that_a_table_has_no_row_for_are_refused(
+    task: str, name: str, key: str, remedy: str
+) -> None:
+    data = _encode(task=task)
+    highest = int(data.rows.ids[name].max())
+    enough = {"vocab_size": 96, "type_vocab_size": 2}
+    check_ids(data, enough | {key: highest + 1}, source="model.pt")
+    with pytest.raises(CheckpointError) as caught:
+        check_ids(data, enough | {key: highest}, source="model.pt")
+    assert str(caught.value) == (
+        f"model.pt: expected {name} below its {key}, {highest}, found {highest} in {task} train; "
+        f"{remedy}"
     )
 
 

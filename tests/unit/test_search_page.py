@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from nxmi_export.recipe import Placement
 from nxmi_export.report.scheme_map import by_block, scheme_map
-from nxmi_export.report.schemes_in_words import schemes_in_words
+from nxmi_export.report.schemes_in_words import int4_as_stored, schemes_in_words
 from nxmi_export.report.search_page import search_page
 from nxmi_export.report.search_tables import ranked_table, search_summary_table
 from tests.unit.search_facts import facts
@@ -143,6 +144,21 @@ def test_fewer_bits_have_more_colour() -> None:
 )
 def test_schemes_are_told_briefly(schemes: Mapping[str, str], expected: str) -> None:
     assert schemes_in_words(schemes) == expected
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_int4_is_told_to_be_stored_as_int8_wherever_activations_are_rounded(
+    placement: Placement,
+) -> None:
+    told = int4_as_stored([None, 8, 4], placement)
+    assert int4_as_stored([None, 8], placement) == ()
+    if placement is Placement.WEIGHTS:
+        assert told == ()
+        return
+    assert told == (
+        f"under placement: {placement} files hold INT4 weights as codes of 8 bits each; packed to "
+        "4 they are under placement: weights, by export --int4-blocks",
+    )
 
 
 def printed(table: object) -> str:

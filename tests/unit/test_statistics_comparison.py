@@ -134,6 +134,32 @@ def test_limits_hold_the_difference_and_claims_exclude_each_other(
     assert not {Claim.NO_DROP, Claim.DROP} <= proved
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(30, 400),
+    st.floats(0.001, 3),
+    st.floats(0.005, 0.3),
+    st.sampled_from(["better", "worse"]),
+)
+def test_what_is_claimed_of_a_regression_is_what_its_limits_say(
+    total: int, noise: float, margin: float, way: str
+) -> None:
+    pairs = rated(total, shift=0.0, noise=noise)
+    if way == "better":
+        pairs = Pairs(pairs.task, pairs.labels, pairs.candidate, pairs.reference)
+    result = compare_scores(pairs, Terms(resamples=999, margin=margin))
+    floor = result.power.floor
+    assert result.lower <= result.difference - floor < result.difference + floor <= result.upper
+    # A limit and a p-value are read from the replicates a rounding apart.
+    step = 0.1 * (result.upper - result.lower)
+    proved = {reason.claim for reason in result.reasons if reason.proved}
+    assert Claim.NO_DROP not in proved or result.lower >= -margin - step
+    assert Claim.NO_GAIN not in proved or result.upper <= margin + step
+    assert Claim.DROP not in proved or result.upper <= -margin + step
+    assert Claim.NO_DROP in proved or result.lower <= -margin + step
+    assert Claim.DROP in proved or result.upper >= -margin - step
+
+
 @pytest.mark.parametrize(
     "pairs", [answered(100, losses=2), answered(100, task="cola"), rated(50, shift=0.0, noise=0.1)]
 )

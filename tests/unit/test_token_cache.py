@@ -28,7 +28,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture
 def encoder(files: dict[str, bytes], tmp_path: Path) -> CachedEncoder:
     return CachedEncoder.open(
-        files, source="model.pt", input_names=INPUTS, max_length=64, folder=tmp_path / "tokens"
+        files,
+        source="model.pt",
+        model_type="bert",
+        input_names=INPUTS,
+        max_length=64,
+        folder=tmp_path / "tokens",
     )
 
 
@@ -74,6 +79,7 @@ def test_another_process_finds_it(
     other = CachedEncoder.open(
         dict(reversed(files.items())),
         source="elsewhere.pt",
+        model_type="bert",
         input_names=INPUTS,
         max_length=64,
         folder=encoder.folder,
@@ -203,7 +209,12 @@ def test_a_file_in_the_place_of_the_folder_is_refused(
     place.touch()
     with pytest.raises(OutputError) as refusal:
         CachedEncoder.open(
-            files, source="model.pt", input_names=INPUTS, max_length=64, folder=place
+            files,
+            source="model.pt",
+            model_type="bert",
+            input_names=INPUTS,
+            max_length=64,
+            folder=place,
         )
     assert str(refusal.value) == (
         f"{place}: expected a folder for tokenized datasets, found File exists; "

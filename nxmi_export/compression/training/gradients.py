@@ -70,8 +70,11 @@ class Gradients:
             # looks through every object of the libraries, which takes longer than a short run.
             self._accelerator.free_memory()
             if self._accelerator.ddp_handler is not None:
-                # Hidden states alone, for one, reach neither the pooler nor the classifier.
-                unused = not self._plain.objective.reaches_logits
+                # Hidden states alone, for one, reach neither the pooler nor the classifier, and
+                # MobileBERT may have bottlenecks that it does not use.
+                unused = not self._plain.objective.reaches_logits or getattr(
+                    self._model.config, "use_bottleneck_attention", False
+                )
                 self._accelerator.ddp_handler.find_unused_parameters = unused
         student = compiled(self._plain) if self._compiled else self._plain
         self._student = self._accelerator.prepare_model(student)

@@ -96,6 +96,7 @@ _CAUSES = {
     "bias": Cause.WEIGHT,
     "way to the product": Cause.WEIGHT,
     "embedding": Cause.WEIGHT,
+    "table": Cause.WEIGHT_CODE,
     "parameter": Cause.WEIGHT,
     "scale": Cause.SCALE,
     "axis of the scale": Cause.SCALE,

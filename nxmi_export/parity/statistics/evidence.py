@@ -90,24 +90,26 @@ def _of_scores(pairs: Pairs, terms: Terms) -> Evidence:
     resampled = bootstrap(pairs.task, pairs.cells, resamples=terms.resamples, generator=generator)
     lower, upper = resampled.limits(terms.confidence)
     # Resamples of a few nearly equal scores never differ. That is no evidence about examples of
-    # another kind, of which none may be among so few.
-    floor, unseen = exact_floor(len(pairs), terms.confidence), _unseen(pairs, terms)
+    # another kind, of which none may be among so few: they would come on top of what was seen.
+    seen, margin = pairs.difference, terms.margin
+    floor = exact_floor(len(pairs), terms.confidence)
     return Evidence(
         "paired BCa bootstrap, bounded by a fault in a share of examples that none of these hit",
-        min(lower, -floor),
-        max(upper, floor),
+        min(lower, seen - floor),
+        max(upper, seen + floor),
         resampled.standard_error,
         {
-            Claim.NO_DROP: max(resampled.p_above(-terms.margin), unseen),
-            Claim.NO_GAIN: max(resampled.p_below(terms.margin), unseen),
-            Claim.DROP: resampled.p_below(-terms.margin),
+            Claim.NO_DROP: max(resampled.p_above(-margin), _unseen(len(pairs), seen + margin)),
+            Claim.NO_GAIN: max(resampled.p_below(margin), _unseen(len(pairs), margin - seen)),
+            Claim.DROP: max(resampled.p_below(-margin), _unseen(len(pairs), -margin - seen)),
         },
         floor,
     )
 
 
 def _of_equal_scores(pairs: Pairs, terms: Terms) -> Evidence:
-    floor, unseen = exact_floor(len(pairs), terms.confidence), _unseen(pairs, terms)
+    floor = exact_floor(len(pairs), terms.confidence)
+    unseen = _unseen(len(pairs), terms.margin)
     return Evidence(
         "every prediction is equal; p-values are for a fault in a share of the examples as large "
         "as the margin",
@@ -119,6 +121,6 @@ def _of_equal_scores(pairs: Pairs, terms: Terms) -> Evidence:
     )
 
 
-def _unseen(pairs: Pairs, terms: Terms) -> float:
-    """How probable it is that none of the examples is of a kind whose share is the margin."""
-    return float((1 - terms.margin) ** len(pairs))
+def _unseen(count: int, share: float) -> float:
+    """How probable it is that none of `count` examples is of a kind that `share` of all are of."""
+    return float(1 - min(max(share, 0.0), 1.0)) ** count

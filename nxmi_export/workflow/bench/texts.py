@@ -25,7 +25,11 @@ def texts_to_time(artefact: Artefact, request: TextsRequest) -> tuple[Texts, Tex
     limit = min(request.max_length, manifest.position_limit)
     data = encode(
         dataset,
-        load_tokenizer(read_tokenizer_files(artefact.directory), source=artefact.directory),
+        load_tokenizer(
+            read_tokenizer_files(artefact.directory),
+            source=artefact.directory,
+            model_type=manifest.model_type,
+        ),
         input_names=manifest.input_names,
         max_length=limit,
     )

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from nxmi_export.backends.torch_eager import TorchRunner
 from nxmi_export.checkpoint import CompressedCheckpoint
-from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.encoding import EncodedDataset, check_ids, encode, load_tokenizer
 from nxmi_export.errors import DataError
 from nxmi_export.glue import Dataset, load_dataset, predict, score
 from nxmi_export.glue.tasks import TRAIN_SPLIT
@@ -35,15 +35,23 @@ class TaskData:
 
     @classmethod
     def load(cls, request: CompressRequest, checkpoint: CompressedCheckpoint) -> "TaskData":
-        """Read and tokenize; raises UsageError for a head that does not fit, DataError for data."""
+        """Read and tokenize.
+
+        Raises UsageError for a head that does not fit, DataError for data, CheckpointError for a
+        tokenizer that does not fit the model.
+        """
         facts = model_facts(checkpoint.config)
         order = label_order(request.model, facts.labels, request.task)
         train, reported = _splits(request)
-        tokenizer = load_tokenizer(checkpoint.tokenizer, source=request.model)
+        tokenizer = load_tokenizer(
+            checkpoint.tokenizer, source=request.model, model_type=facts.model_type
+        )
         length = min(request.max_length, facts.position_limit)
 
         def encoded(dataset: Dataset) -> EncodedDataset:
-            return encode(dataset, tokenizer, input_names=facts.input_names, max_length=length)
+            data = encode(dataset, tokenizer, input_names=facts.input_names, max_length=length)
+            check_ids(data, checkpoint.config, source=request.model)
+            return data
 
         return cls(encoded(_relabelled(train, order)), tuple(map(encoded, reported)), order)
 

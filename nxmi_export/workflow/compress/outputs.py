@@ -116,7 +116,8 @@ class Outputs:
                     path,
                     expected="an unused name",
                     found="a folder" if path.is_dir() else "a file",
-                    remedy="choose another output with -o, or pass --overwrite to replace it",
+                    remedy="choose another output with -o"
+                    + ("" if path.is_dir() else ", or pass --overwrite to replace it"),
                 )
         for path in (self.snapshots, self.log):
             if path.exists() and not resume:

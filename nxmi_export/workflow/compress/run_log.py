@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from nxmi_export.compression.progress import EpochDone, StepDone
 from nxmi_export.errors import OutputError, UsageError
@@ -25,7 +25,8 @@ class RunLog:
     """The log file of one run; `entries` are its lines.
 
     A resumed run reads what is there and drops, at its first report, whatever the interrupted
-    attempt had logged after the snapshot that the run continues from.
+    attempt had logged after the snapshot that the run continues from. Any other run replaces what
+    is there, also at its first report: one that fails before leaves the earlier run's log.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
@@ -34,6 +35,7 @@ class RunLog:
         self._continues = bool(self.entries)
         self._earlier = self.entries[-1]["seconds"] if self.entries else 0.0
         self._begin = time.perf_counter()
+        self._file: TextIO | None = None
 
     @property
     def seconds(self) -> float:
@@ -41,7 +43,8 @@ class RunLog:
         return float(self._earlier + time.perf_counter() - self._begin)
 
     def __enter__(self) -> Self:
-        self._rewrite()
+        if self._continues:
+            self._rewrite()
         return self
 
     def add(self, report: StepDone | EpochDone) -> Entry:
@@ -56,8 +59,9 @@ class RunLog:
         else:
             facts = {"event": "epoch", **facts}
         entry = {**facts, "seconds": round(self.seconds, 3)}
+        file = self._file or self._rewrite()
         self.entries.append(entry)
-        self._write(_line(entry))
+        self._write(file, _line(entry))
         return entry
 
     def __exit__(
@@ -66,10 +70,11 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):  # what a full device did not take has been reported
-            self._file.close()
-        if not self.entries:
-            self.path.unlink(missing_ok=True)
+        if self._file is not None:
+            with suppress(OSError):  # what a full device did not take has been reported
+                self._file.close()
+        elif kind is None:
+            self.path.unlink(missing_ok=True)  # the run had nothing to report
 
     def _drop_from(self, number: int, *, epoch: bool) -> None:
         """Forget from the first line on that this attempt will write again."""
@@ -80,18 +85,20 @@ class RunLog:
 
         self.entries = [entry for entry in self.entries if is_kept(entry)]
         self._earlier = self.entries[-1]["seconds"] if self.entries else 0.0
-        self._file.close()
         self._rewrite()
 
-    def _rewrite(self) -> None:
+    def _rewrite(self) -> TextIO:
+        if self._file is not None:
+            self._file.close()
         with atomic_file(self.path) as temporary:  # a kill must not lose what was logged before
             temporary.write_text("".join(map(_line, self.entries)), encoding="utf-8")
         self._file = self.path.open("a", encoding="utf-8")
+        return self._file
 
-    def _write(self, text: str) -> None:
+    def _write(self, file: TextIO, text: str) -> None:
         try:
-            self._file.write(text)
-            self._file.flush()
+            file.write(text)
+            file.flush()
         except OSError as error:
             raise OutputError(
                 self.path,

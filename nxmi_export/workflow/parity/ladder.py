@@ -15,12 +15,11 @@ from nxmi_export.backends.names import Backend
 from nxmi_export.backends.onnxruntime_session import OnnxRuntimeRunner
 from nxmi_export.backends.openvino_library import products
 from nxmi_export.backends.torch_eager import TorchRunner
-from nxmi_export.checkpoint import read_checkpoint
 from nxmi_export.compression import restore
-from nxmi_export.encoding import CachedEncoder, EncodedDataset
+from nxmi_export.encoding import CachedEncoder, EncodedDataset, check_ids
 from nxmi_export.glue import Task, load_dataset
-from nxmi_export.model_facts import model_facts
 from nxmi_export.parity import Observed, RungResult, Sizes, SpecialTokens, Stage, probe_inputs
+from nxmi_export.workflow.parity.dense_source import DenseSource
 from nxmi_export.workflow.parity.openvino_rung import openvino_runner
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.served_tokens import check_served_tokens
@@ -65,6 +64,7 @@ class Ladder:
     artefact: Artefact
     request: ParityRequest
     model: nn.Module
+    source: DenseSource | None  # of `dense`
     dense: nn.Module | None
     encoder: CachedEncoder
     orders: Mapping[str, LabelOrders]  # by task
@@ -81,18 +81,20 @@ class Ladder:
             products()
         checkpoint = exported_checkpoint(artefact, request.checkpoint)
         check_recipe(artefact, checkpoint)
-        source = None if request.dense is None else read_checkpoint(request.dense)
+        source = None if request.dense is None else DenseSource.read(request.dense)
         heads = dict.fromkeys(Stage, (str(artefact.directory), artefact.manifest.labels))
         if source is not None:
-            heads[Stage.DENSE] = (str(request.dense), model_facts(source.config).labels)
+            heads[Stage.DENSE] = (source.path, source.facts.labels)
         return cls(
             artefact,
             request,
             model=restore(checkpoint),
-            dense=None if source is None else restore(source),
+            source=source,
+            dense=None if source is None else source.model(),
             encoder=CachedEncoder.open(
                 checkpoint.tokenizer,
                 source=artefact.source(),
+                model_type=artefact.manifest.model_type,
                 input_names=artefact.manifest.input_names,
                 max_length=min(request.max_length, artefact.manifest.position_limit),
                 folder=request.cache,
@@ -134,7 +136,8 @@ class Ladder:
     def dev_splits(self) -> list[EncodedDataset]:
         """Every dev split of every task; MNLI has two.
 
-        Raises ArtefactError where a server would split their texts otherwise.
+        Raises ArtefactError where a server would split their texts otherwise, CheckpointError
+        where the tokenizer does not fit the model, UsageError where that of `dense` is another.
         """
         # All files are read first: that one is missing should be known before the work.
         datasets = [
@@ -146,8 +149,12 @@ class Ladder:
         if limit is not None:
             datasets = [dataset.head(limit) for dataset in datasets]
         splits = [self.encoder.encode(dataset) for dataset in datasets]
+        assert isinstance(self.model, PreTrainedModel)
         for split in splits:
+            check_ids(split, self.model.config.to_dict(), source=self.artefact.source())
             check_served_tokens(self.artefact, split, self.encoder.max_length)
+            if self.source is not None:
+                self.source.check(split, self.encoder)
         return splits
 
     @property

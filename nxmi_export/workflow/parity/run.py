@@ -102,7 +102,7 @@ def _judged(
     )
     splits = [each for each in climbed if not each.made_up]
     results = [_result(ladder, *each, common) for each in every if not each[0].made_up]
-    warnings = unfamiliar_tasks(artefact, request)
+    warnings = (*unfamiliar_tasks(artefact, request), *_cut_short(results, request.limit))
     run = judge_run(results, request.gate, warnings)
     localized = [
         replace(
@@ -122,6 +122,12 @@ def _judged(
         for drifting in [request.drift or not split.verdict.ok]
     ]
     return judge_run(localized, request.gate, warnings)
+
+
+def _cut_short(results: Sequence[ParityResult], limit: int | None) -> Iterator[str]:
+    for result in results:
+        if result.dataset is not None and len(result.dataset) == limit:
+            yield f"{result.name} was read no further than its first {limit} examples (--limit)."
 
 
 def _pairs(request: ParityRequest, *, drifting: bool) -> tuple[tuple[Stage, Stage], ...]:

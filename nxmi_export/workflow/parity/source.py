@@ -9,14 +9,21 @@ from nxmi_export.glue import Task
 from nxmi_export.workflow.parity.request import ParityRequest
 from nxmi_export.workflow.parity.what_travels import check_what_travels
 
-__all__ = ["exported_checkpoint", "unfamiliar_tasks"]
+__all__ = ["bound_checkpoint", "exported_checkpoint", "unfamiliar_tasks"]
 
 
 def exported_checkpoint(artefact: Artefact, moved_to: str | None) -> CompressedCheckpoint:
+    """As `bound_checkpoint`; what travels with the graphs must be the checkpoint's, too."""
+    checkpoint = bound_checkpoint(artefact, moved_to)
+    check_what_travels(artefact, checkpoint)
+    return checkpoint
+
+
+def bound_checkpoint(artefact: Artefact, moved_to: str | None) -> CompressedCheckpoint:
     """The checkpoint the artefact was exported from; its hash must be the manifest's.
 
     `moved_to` is its place, if that is no longer the one in the manifest. Raises ArtefactError for
-    one that is gone or another, and where what travels with the graphs is not the checkpoint's.
+    one that is gone or another.
     """
     source = artefact.manifest.source
     path = Path(moved_to) if moved_to else artefact.source()
@@ -32,13 +39,13 @@ def exported_checkpoint(artefact: Artefact, moved_to: str | None) -> CompressedC
         raise ArtefactError(
             path,
             expected="the checkpoint that the artefact was exported from",
-            found="nothing at this path",
+            found="nothing at this path"
+            if moved_to
+            else "nothing at this path, seen from the artefact",
             remedy="pass its new place with --checkpoint",
         )
     base = artefact.base()
-    checkpoint = read_checkpoint(str(path), base=None if base is None else str(base))
-    check_what_travels(artefact, checkpoint)
-    return checkpoint
+    return read_checkpoint(str(path), base=None if base is None else str(base))
 
 
 def unfamiliar_tasks(artefact: Artefact, request: ParityRequest) -> tuple[str, ...]:

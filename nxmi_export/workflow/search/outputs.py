@@ -147,8 +147,9 @@ class Outputs:
                 raise OutputError(
                     path,
                     expected="an unused name, in a folder without a search in it",
-                    found="a file",
-                    remedy="choose another folder with -o, or pass --overwrite to replace it",
+                    found="a folder" if path.is_dir() else "a file",
+                    remedy="choose another folder with -o"
+                    + ("" if path.is_dir() else ", or pass --overwrite to replace it"),
                 )
         if self.result.exists():
             raise OutputError(

@@ -23,6 +23,7 @@ from nxmi_export.compression.training.processes import (
 from nxmi_export.errors import UsageError
 from nxmi_export.latency import LatencyTable
 from nxmi_export.recipe import Scheme
+from nxmi_export.report.schemes_in_words import int4_as_stored
 from nxmi_export.search.budget import Budget, check_feasible, check_listable
 from nxmi_export.search.fisher import Curvature, curvature
 from nxmi_export.search.latency_model import LatencyModel
@@ -101,7 +102,8 @@ class Problem:
                 if accelerator.is_main_process and table is not None and table.source == "measured":
                     raise _with_kept_table(refusal, request, table, outputs) from refusal
                 raise
-        remarks += (*coverage(request, table), *_of_tables(request), SLICE_REMARK)
+        stored = int4_as_stored((each.bits for each in request.schemes), request.recipe.placement)
+        remarks += (*coverage(request, table), *_of_tables(request), *stored, SLICE_REMARK)
         return cls(
             request, accelerator, source, model, data, spaces, table, latency, budget, remarks
         )

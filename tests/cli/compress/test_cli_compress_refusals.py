@@ -222,6 +222,10 @@ def test_an_output_that_another_run_writes(
 
 def test_an_output_that_is_a_folder(refused: Command, tmp_path: Path) -> None:
     (tmp_path / "model.pt").mkdir()
+    assert refused().sentence == (
+        f"{tmp_path / 'model.pt'}: expected an unused name, found a folder; choose another output "
+        "with -o"
+    )
     assert refused("--overwrite").sentence == (
         f"{tmp_path / 'model.pt'}: expected a file to overwrite or an unused name, "
         "found a folder; choose another output with -o"

@@ -164,7 +164,7 @@ def test_the_tables_on_standard_output(finished: Run) -> None:
     assert rows["linears"] == [f"{LAYERS} x 2:4+int8"]
     assert rows["0.intermediate.dense"][:2] == ["32 x 64", "2:4"]
     assert rows["trained"][0].startswith(f"2 epochs on {TRAIN} examples, seed 0, fp32, ")
-    assert out.endswith(f"export it with: nxmi-export {finished.model}\n")
+    assert out.endswith(f"export it with: nxmi-export export {finished.model}\n")
 
 
 def test_the_model_exports_and_passes_parity_with_the_metric_that_was_reported(

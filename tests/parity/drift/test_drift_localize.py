@@ -1,7 +1,9 @@
 """Planted faults: each is found at its layer, under its cause, with evidence."""
 
+import ast
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,7 @@ from parity_models import (
 
 from nxmi_export.encoding import EncodedDataset
 from nxmi_export.errors import ArtefactError, UsageError
+from nxmi_export.parity import weights
 from nxmi_export.parity.drift import (
     Cause,
     Kind,
@@ -45,6 +48,7 @@ from nxmi_export.parity.drift import (
     TieEvidence,
     localize,
 )
+from nxmi_export.parity.drift.cause import cause_of_mismatch
 from nxmi_export.parity.layer_weights import Mismatch
 from nxmi_export.parity.weights import weight_parity
 
@@ -377,3 +381,23 @@ def test_progress_counts_examples(sparse: Exported, data: EncodedDataset) -> Non
         on_batch=lambda *each: seen.append(each),
     )
     assert seen == [(32, 40), (40, 40)]
+
+
+_TOLD_BY = {"Mismatch", "array_mismatches"}
+
+
+def _kinds() -> Iterator[str]:
+    """What each `Mismatch(…)` in the source says differs, but for those that a variable names."""
+    for path in Path(weights.__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in _TOLD_BY:
+                what = call.args[1]
+                if isinstance(what, ast.Constant):
+                    yield what.value
+
+
+def test_whatever_differs_in_a_stored_number_has_a_cause() -> None:
+    kinds = set(_kinds())
+    assert {"table", "scale", "quantizer", "norm bias"} <= kinds
+    for kind in kinds:
+        assert isinstance(cause_of_mismatch(Mismatch("module", kind, "one", "another")), Cause)
