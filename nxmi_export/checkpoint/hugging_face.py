@@ -71,7 +71,10 @@ def read_hugging_face(model: str) -> CompressedCheckpoint:
             found=f"{len(missing)} missing, the first being {missing[0]}",
             remedy="fine-tune the model on its task and save it first",
         )
-    left_over = sorted(_of_the_encoder(info["unexpected_keys"], loaded.base_model_prefix))
+    # older transformers saved buffers (position_ids) that newer ones rebuild
+    rebuilt = {name for name, _ in loaded.named_buffers()}
+    unexpected = set(info["unexpected_keys"]) - rebuilt
+    left_over = sorted(_of_the_encoder(unexpected, loaded.base_model_prefix))
     if left_over:
         raise CheckpointMismatch(
             model,

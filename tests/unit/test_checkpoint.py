@@ -150,7 +150,13 @@ def _with_more(directory: Path, *names: str) -> Path:
 @pytest.mark.parametrize(
     ("model_type", "names"),
     [
-        ("bert", ("cls.predictions.bias", "bert.embeddings.position_ids")),
+        (
+            "bert",
+            (
+                *("cls.predictions.bias", "bert.embeddings.position_ids"),
+                "bert.embeddings.token_type_ids",
+            ),
+        ),
         ("roberta", ("lm_head.bias", "roberta.pooler.dense.weight")),
     ],
 )
