@@ -32,12 +32,13 @@ def check_place(path: Path, *, option: str) -> None:
     Raises OutputError, which names `option` as the way to choose another.
     """
     found = None
-    if path.is_dir():
-        found = "a folder"
-    elif not path.parent.is_dir():
-        found = "no such folder"
-    elif not os.access(path.parent, os.W_OK):
-        found = "a folder that cannot be written to"
+    with output_errors(path):  # a name too long for its file system, a folder not to be looked into
+        if path.is_dir():
+            found = "a folder"
+        elif not path.parent.is_dir():
+            found = "no such folder"
+        elif not os.access(path.parent, os.W_OK):
+            found = "a folder that cannot be written to"
     if found is not None:
         raise OutputError(
             path,
@@ -188,7 +189,7 @@ def output_errors(path: Path) -> Iterator[None]:
             path,
             expected="an output path in a writable folder",
             found=_found(error),
-            remedy="choose another output path or change the folder's permissions",
+            remedy=f"choose another output path{_or_else(error)}",
         ) from error
 
 
@@ -196,6 +197,12 @@ def _found(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return "a file where a folder belongs"
     return error.strerror or str(error)
+
+
+def _or_else(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return " or make its folder first"
+    return " or change the folder's permissions" if isinstance(error, PermissionError) else ""
 
 
 @contextmanager

@@ -19,17 +19,22 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def sole_writer(path: Path) -> Iterator[None]:
+def sole_writer(
+    path: Path,
+    *,
+    patience: float = 0.0,
+    remedy: str = "let it end, stop it, or choose another output with -o",
+) -> Iterator[None]:
     """Keep `path` from other processes that ask for it so, while the block runs.
 
     A hidden file beside it holds the lock, which a killed process loses. A file system that knows
-    no locks gives none. Raises OutputError where another process has it, and for a folder where no
-    file can be made.
+    no locks gives none. Raises OutputError, which names `remedy`, where another process still has
+    it after `patience` seconds, and for a folder where no file can be made.
     """
     path = path.absolute()
     with temporary_directory(path.parent):
         pass  # the folder is there and takes files
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=patience)
     with output_errors(path):
         try:
             lock.acquire()
@@ -38,7 +43,7 @@ def sole_writer(path: Path) -> Iterator[None]:
                 path,
                 expected="an output that no other process is writing",
                 found="one at work on it",
-                remedy="let it end, stop it, or choose another output with -o",
+                remedy=remedy,
             ) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:

@@ -10,7 +10,7 @@ from nxmi_export.artefact.manifest import (
     Source,
     TableRecord,
 )
-from nxmi_export.artefact.replace_files import replace_files
+from nxmi_export.artefact.replace_files import changed_meanwhile, replace_files
 from nxmi_export.artefact_files import (
     BENCH,
     BUILD_LOG,
@@ -48,6 +48,7 @@ __all__ = [
     "PackedRecord",
     "Source",
     "TableRecord",
+    "changed_meanwhile",
     "file_record",
     "is_artefact",
     "read_artefact",

@@ -10,7 +10,9 @@ from nxmi_export.artefact_files import CERTIFICATE
 from nxmi_export.errors import ArtefactError
 from nxmi_export.sole_writer import sole_writer
 
-__all__ = ["replace_files"]
+__all__ = ["changed_meanwhile", "replace_files"]
+
+_PATIENCE = 30.0  # seconds; another process is done in much less than one
 
 
 def replace_files(artefact: Artefact, workshop: Path, names: Sequence[str]) -> None:
@@ -23,7 +25,7 @@ def replace_files(artefact: Artefact, workshop: Path, names: Sequence[str]) -> N
     """
     directory = artefact.directory
     records = {name: file_record(workshop / name) for name in names}
-    with sole_writer(directory / MANIFEST):
+    with sole_writer(directory / MANIFEST, patience=_PATIENCE, remedy="run the command again"):
         now = _unchanged(artefact, names)
         others = {name: each for name, each in now.files.items() if name not in names}
         without = now.model_copy(update={"files": others})
@@ -54,10 +56,15 @@ def _unchanged(artefact: Artefact, names: Sequence[str]) -> Manifest:
         return manifest.model_copy(update={"files": files})
 
     if facts(now) != facts(artefact.manifest):
-        raise ArtefactError(
-            artefact.directory / MANIFEST,
-            expected="the manifest that the work began with",
-            found="another, which some other process has written since",
-            remedy="run the command again",
-        )
+        raise changed_meanwhile(artefact)
     return now
+
+
+def changed_meanwhile(artefact: Artefact) -> ArtefactError:
+    """What to raise where `artefact` is no longer the one that was read."""
+    return ArtefactError(
+        artefact.directory / MANIFEST,
+        expected="the manifest that the work began with",
+        found="another, which some other process has written since",
+        remedy="run the command again",
+    )

@@ -19,10 +19,10 @@ def dense_model(
     None leaves it the choice. The global random state is left as it was.
     """
     kind: Any = getattr(transformers, architecture)
+    configuration = kind.config_class.from_dict(dict(config))
+    configuration.return_dict = True  # or outputs are tuples without names
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = kind._from_config(
-            kind.config_class.from_dict(dict(config)), attn_implementation=attention
-        )
+        model: PreTrainedModel = kind._from_config(configuration, attn_implementation=attention)
     model.float().eval()
     return model

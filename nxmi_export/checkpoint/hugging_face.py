@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from nxmi_export.checkpoint.compressed import CompressedCheckpoint, read_tokenizer_files
 from nxmi_export.errors import (
@@ -72,9 +73,9 @@ def read_hugging_face(model: str) -> CompressedCheckpoint:
             remedy="fine-tune the model on its task and save it first",
         )
     # older transformers saved buffers (position_ids) that newer ones rebuild
-    rebuilt = {name for name, _ in loaded.named_buffers()}
+    rebuilt = {name for part in (loaded, loaded.base_model) for name, _ in part.named_buffers()}
     unexpected = set(info["unexpected_keys"]) - rebuilt
-    left_over = sorted(_of_the_encoder(unexpected, loaded.base_model_prefix))
+    left_over = sorted(_of_the_encoder(unexpected, loaded))
     if left_over:
         raise CheckpointMismatch(
             model,
@@ -146,10 +147,16 @@ def architecture_of(config: Mapping[str, Any], source: str) -> str:
     return str(heads[0])
 
 
-def _of_the_encoder(names: Iterable[str], prefix: str) -> Iterator[str]:
-    """Those of `names` that belong to what runs: heads of pre-training and their pooler do not."""
+def _of_the_encoder(names: Iterable[str], model: PreTrainedModel) -> Iterator[str]:
+    """Those of `names` that belong to what runs: heads of pre-training and their pooler do not.
+
+    Files of a bare encoder have no prefix, and transformers reads them all the same.
+    """
+    prefix = model.base_model_prefix
+    parts = {name for name, _ in model.base_model.named_children()} - {"pooler"}
     for name in names:
-        if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."):
+        first, _, rest = name.partition(".")
+        if rest.partition(".")[0] != "pooler" if first == prefix else first in parts:
             yield name
 
 

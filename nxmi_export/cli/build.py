@@ -25,6 +25,7 @@ from nxmi_export.backends.tensorrt_engine.progress import OnProgress
 from nxmi_export.cli import build_options as given
 from nxmi_export.cli.console import ERRORS, RESULTS, bars
 from nxmi_export.errors import GateFailed, UsageError
+from nxmi_export.output_files import check_place
 from nxmi_export.report.engine_table import engine_table
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ def _plan_of(graph: Path, output: Path | None, precision: Precision) -> Path:
             found="one inside",
             remedy="build the artefact itself, or name another folder with -o",
         )
+    check_place(plan, option="-o")
     return plan
 
 

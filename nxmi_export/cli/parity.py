@@ -140,7 +140,9 @@ def _files(
     }
     files |= {option: path for option, path in zip(_PLACES, asked, strict=True) if path is not None}
     if bisect:
-        files |= {f"--bisect, {name}": directory / f"exclusions-{name}.yaml" for name in names}
+        files |= {
+            f"--bisect, {name}": directory / f"exclusions-{name}{part}.yaml" for name in names
+        }
     check_writable(files, artefact)
     return files
 

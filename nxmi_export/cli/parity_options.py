@@ -129,7 +129,8 @@ Bisect = Annotated[
         "--bisect",
         help="Find few layers that restore the score when they are dense (--dense) or float, and "
         "write ARTEFACT/exclusions-TASK.yaml, or delete that of an earlier run where none are "
-        "needed or none help; Ctrl-C keeps the best so far.",
+        "needed or none help; Ctrl-C keeps the best so far. Under --limit N the name ends in "
+        "-limit-N.",
         rich_help_panel=_FAULTS,
     ),
 ]

@@ -17,12 +17,15 @@ _TABLES = {
 def check_ids(data: EncodedDataset, config: Mapping[str, Any], *, source: object) -> None:
     """Raise CheckpointError for the first input with an id that the model's table has no row for.
 
-    `config` is a transformers configuration as plain data.
+    What fills up shorter texts counts where texts are not all of one length. `config` is a
+    transformers configuration as plain data.
     """
     for name, (key, remedy) in _TABLES.items():
         if name not in data.rows.ids or config.get(key) is None:
             continue
         highest = int(data.rows.ids[name].max(initial=0))
+        if len(set(data.lengths.tolist())) > 1:
+            highest = max(highest, data.padding[name])
         if highest >= int(config[key]):
             raise CheckpointError(
                 source,

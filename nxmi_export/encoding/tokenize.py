@@ -40,16 +40,23 @@ def load_tokenizer(
 
     if not files.keys() & _VOCABULARIES:
         raise _no_tokenizer(files, source)
+    bare = model_type is not None and _is_bare_vocabulary(files)
+    if bare:
+        _check_case(files, source)
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             Path(directory, name).write_bytes(content)
-        if model_type is not None and _is_bare_vocabulary(files):
+        if bare:
             Path(directory, "config.json").write_text(json.dumps({"model_type": model_type}))
         try:
             # Without the flag, files that name code of their own make it ask on the terminal.
-            return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
         except Exception as error:  # its Rust half raises bare Exception for what it cannot parse
             raise _no_tokenizer(files, source) from error
+    # One that reads another kind of vocabulary comes out empty.
+    if bare and not files.keys() & _VOCABULARIES & set(tokenizer.vocab_files_names.values()):
+        raise _no_tokenizer(files, source)
+    return tokenizer
 
 
 def encode(
@@ -102,6 +109,21 @@ def _is_bare_vocabulary(files: Mapping[str, bytes]) -> bool:
     except ValueError:
         return False
     return isinstance(config, dict) and not config.keys() & {"tokenizer_class", "auto_map"}
+
+
+def _check_case(files: Mapping[str, bytes], source: object) -> None:
+    """Refuse capitals in a vocabulary whose tokenizer would lower-case all texts unasked."""
+    if b"do_lower_case" in files.get("tokenizer_config.json", b""):
+        return
+    words = files.get("vocab.txt", b"").decode(errors="replace").split()
+    capital = next((each for each in words if each != each.lower() and each[0] != "["), None)
+    if capital is not None:
+        raise CheckpointError(
+            source,
+            expected="a tokenizer_config.json that says whether texts are lower-cased",
+            found=f"none, beside a vocabulary with capitals, such as {capital!r}",
+            remedy="save the tokenizer with tokenizer.save_pretrained next to the model",
+        )
 
 
 def _no_tokenizer(files: Mapping[str, bytes], source: object) -> CheckpointError:

@@ -82,6 +82,7 @@ def _dense(checkpoint: CompressedCheckpoint) -> PreTrainedModel:
     """The architecture with random weights, none of its quantizers, and eager attention."""
     architecture = getattr(transformers, checkpoint.architecture)
     config = architecture.config_class.from_dict(dict(checkpoint.config))
+    config.return_dict = True  # or outputs are tuples without names
     with torch.random.fork_rng(devices=()):
         model: PreTrainedModel = architecture._from_config(
             config, attn_implementation="eager", dtype=torch.float32

@@ -11,11 +11,12 @@ from nxmi_export.artefact import (
     MODEL,
     PLAN,
     Artefact,
+    changed_meanwhile,
     replace_files,
 )
 from nxmi_export.backends.tensorrt_engine import EngineOptions, Library, Precision, ShapeProfile
 from nxmi_export.backends.tensorrt_engine.progress import OnProgress
-from nxmi_export.errors import ArtefactError, EngineBuildFailed
+from nxmi_export.errors import ArtefactError, EngineBuildFailed, OutputError
 from nxmi_export.output_files import temporary_directory
 from nxmi_export.workflow.engine_files import IN_ARTEFACT, EngineFiles
 from nxmi_export.workflow.engine_report import EngineReport, QuantizedModules
@@ -71,6 +72,10 @@ def build(
             report = make_engine(order, IN_ARTEFACT, workshop, on_progress)
         except EngineBuildFailed as error:
             raise _with_log(error, workshop / BUILD_LOG, directory / FAILED_LOG) from error
+        except (OSError, OutputError) as error:
+            if workshop.is_dir():
+                raise
+            raise changed_meanwhile(artefact) from error  # as by `export --overwrite`
         replace_files(artefact, workshop, sorted(path.name for path in workshop.iterdir()))
     _remove(directory, (FAILED_LOG,))
     return report

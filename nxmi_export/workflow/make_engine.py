@@ -25,7 +25,7 @@ from nxmi_export.backends.tensorrt_engine.progress import OnProgress
 from nxmi_export.backends.tensorrt_engine.trtexec import TrtexecFiles, trtexec_command
 from nxmi_export.errors import OutputError
 from nxmi_export.output_files import atomic_file
-from nxmi_export.workflow.engine_files import EngineFiles
+from nxmi_export.workflow.engine_files import IN_ARTEFACT, EngineFiles
 from nxmi_export.workflow.engine_report import (
     EngineReport,
     QuantizedModules,
@@ -146,6 +146,8 @@ def _command(
 ) -> tuple[str, ...]:
     folder = Path(order.plan_to_type).parent
     asked = order.options.timing_cache
+    if asked is not None and names == IN_ARTEFACT:
+        asked = asked.absolute()  # the command is run inside the artefact
     return trtexec_command(
         TrtexecFiles(
             graph=order.graph_to_type,

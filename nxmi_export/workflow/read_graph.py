@@ -18,7 +18,7 @@ def read_graph(path: Path) -> ir.Model:
     if not path.is_file():
         raise _no_graph(path, "no file")
     try:
-        model = ir.load(path)
+        model = ir.load(path, format="protobuf")  # whatever its name ends in
     except UNREADABLE_GRAPH as error:
         raise _no_graph(path, "a file that cannot be decoded") from error
     if not len(model.graph):

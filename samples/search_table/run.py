@@ -169,6 +169,7 @@ def _compressed(request: CompressRequest) -> dict[str, Any]:
     path = request.output.with_name(f"{request.output.stem}.compress.json")
     found = kept(path, {"recipe": request.recipe.as_mapping()})
     if found is None:
+        path.parent.mkdir(parents=True, exist_ok=True)  # one trained ahead of its search is first
         with progress_bar(request.recipe_name) as on_progress:
             compress_model(request, on_progress)
         found = json.loads(path.read_text(encoding="utf-8"))

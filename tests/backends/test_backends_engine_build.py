@@ -386,7 +386,7 @@ def test_an_output_folder_that_is_missing_is_refused(
         build_engine(encoder_path, plan, profiles=[PROFILE], library=rtx)
     assert str(caught.value) == (
         f"{plan}: expected an output path in a writable folder, found No such file or directory; "
-        "choose another output path or change the folder's permissions"
+        "choose another output path or make its folder first"
     )
 
 

@@ -262,7 +262,7 @@ def test_an_output_below_a_file(nxmi_export: Command, model_file: Path, tmp_path
     assert outcome.code == 2
     assert outcome.sentence == (
         f"{output}: expected an output path in a writable folder, found a file where a folder "
-        "belongs; choose another output path or change the folder's permissions"
+        "belongs; choose another output path"
     )
 
 
@@ -288,7 +288,7 @@ def test_an_output_where_nothing_can_be_written(nxmi_export: Command, model_file
     assert outcome.code == 2
     assert outcome.sentence == (
         "/proc/nxmi/out: expected an output path in a writable folder, found No such file or "
-        "directory; choose another output path or change the folder's permissions"
+        "directory; choose another output path or make its folder first"
     )
 
 
@@ -368,6 +368,19 @@ def test_build_options_that_do_not_go_together(
     outcome = nxmi_export("build", artefact, *arguments)
     assert (outcome.code, outcome.sentence) == (2, sentence)
     assert files_under(artefact) == before
+
+
+def test_a_plan_that_cannot_be_written_is_refused_before_the_build(
+    nxmi_export: Command, artefact: Path, tmp_path: Path
+) -> None:
+    plan = tmp_path / "own.plan"
+    plan.mkdir()
+    outcome = nxmi_export("build", artefact / "model.onnx", "-o", plan)
+    assert (outcome.code, outcome.sentence) == (
+        2,
+        f"{plan}: expected a file to write in a folder that exists, found a folder; "
+        "choose another with -o",
+    )
 
 
 def test_a_plan_is_not_put_where_it_would_not_be_known(

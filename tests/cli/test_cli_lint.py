@@ -167,6 +167,8 @@ def test_what_is_no_graph(nxmi_export: Command, tmp_path: Path) -> None:
     tensor = onnx.TensorProto(name="weight", dims=[1], data_type=999, raw_data=b"0000")
     onnx.save(onnx.ModelProto(graph=onnx.GraphProto(name="odd", initializer=[tensor])), odd)
     empty.touch()
+    text = tmp_path / "config.json"
+    text.write_text("{}")
     end = "; export it again or correct the path"
     for path, sentence in {
         tmp_path: "expected an ONNX file or an artefact, found a folder without a manifest; "
@@ -174,6 +176,7 @@ def test_what_is_no_graph(nxmi_export: Command, tmp_path: Path) -> None:
         tmp_path / "no": "expected an ONNX file or an artefact, found no file; correct the path",
         garbage: f"expected an ONNX model, found a file that cannot be decoded{end}",
         odd: f"expected an ONNX model, found a file that cannot be decoded{end}",
+        text: f"expected an ONNX model, found a file that cannot be decoded{end}",
         empty: f"expected an ONNX model, found a graph without nodes{end}",
     }.items():
         outcome = nxmi_export("lint", path)

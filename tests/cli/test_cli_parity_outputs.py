@@ -106,14 +106,17 @@ def test_a_recipe_of_an_earlier_run_that_this_one_refutes_is_deleted(
     nxmi_export: Command, sst2: Project, tmp_path: Path
 ) -> None:
     project = sst2.copy(tmp_path / "copy")
-    stale = project.artefact / "exclusions-sst2.yaml"
-    stale.write_text(STALE)
+    whole = project.artefact / "exclusions-sst2.yaml"  # not of a trial: --limit
+    stale = whole.with_name("exclusions-sst2-limit-12.yaml")
+    for path in (whole, stale):
+        path.write_text(STALE)
     outcome = _bisect(nxmi_export, project, "--max-drop", 1)
     assert outcome.code == 0, outcome.err
     assert "none needed" in outcome.out
     assert "a recipe in" not in outcome.out
     assert f"deleted the recipe of an earlier run, {stale}\n" in outcome.out
     assert not stale.exists()
+    assert whole.read_text() == STALE
     outcome = _bisect(nxmi_export, project, "--max-drop", 1)
     assert not re.search("a recipe in|deleted the recipe", outcome.out)
 
@@ -123,7 +126,7 @@ def test_a_search_that_found_nothing_yet_leaves_an_earlier_recipe_and_announces_
 ) -> None:
     """As after an early Ctrl-C."""
     project = sst2.copy(tmp_path / "copy")
-    stale = project.artefact / "exclusions-sst2.yaml"
+    stale = project.artefact / "exclusions-sst2-limit-12.yaml"
     stale.write_text(STALE)
     monkeypatch.setattr("nxmi_export.workflow.parity.run.bisection", lambda *arguments: None)
     outcome = _bisect(nxmi_export, project)

@@ -206,7 +206,8 @@ def test_threads_are_given_back(with_plan: Artefact, gpu: Gpu) -> None:
 def test_the_dense_model_has_the_size_of_the_compressed_one(sparse_copy: Artefact) -> None:
     config = json.loads((sparse_copy.directory / "config.json").read_text())
     state = torch.get_rng_state()
-    model = dense_model(sparse_copy.manifest.architecture, config)
+    model = dense_model(sparse_copy.manifest.architecture, config | {"return_dict": False})
+    assert model.config.return_dict
     assert torch.equal(state, torch.get_rng_state())
     assert type(model).__name__ == sparse_copy.manifest.architecture
     shapes = {

@@ -279,6 +279,16 @@ def test_timings_are_written_to_the_file_that_was_named(
     assert f"--timingCacheFile={path}" in report.trtexec
 
 
+def test_a_file_of_timings_named_from_here_is_named_in_full_for_the_artefacts_command(
+    sparse_copy: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    library, _ = fake_library()
+    options = EngineOptions(timing_cache=Path("shared.cache"))
+    report = build(sparse_copy, profiles=[PROFILE], library=library, options=options)
+    assert f"--timingCacheFile={tmp_path / 'shared.cache'}" in report.trtexec
+
+
 def test_timings_that_are_refused_are_not_overwritten(
     sparse_copy: Artefact, tmp_path: Path
 ) -> None:
@@ -430,6 +440,34 @@ def test_an_engine_that_cannot_be_moved_in_leaves_a_valid_artefact_without_one(
     assert after.manifest.files.keys() == sparse_copy.manifest.files.keys()
     left = {path.name for path in artefact.directory.iterdir()} - {"manifest.json"}
     assert left == after.manifest.files.keys()
+
+
+def test_an_artefact_exported_anew_during_a_build_is_left_alone(
+    sparse_copy: Artefact, rtx: Library
+) -> None:
+    directory = sparse_copy.directory
+    beside = directory.with_name("other")
+    shutil.copytree(directory, beside)
+    before = contents(beside)
+
+    def replace(step: BuildProgress) -> None:
+        if beside.exists():
+            shutil.rmtree(directory)
+            beside.rename(directory)
+
+    with pytest.raises(ArtefactError) as caught:
+        build(
+            sparse_copy,
+            profiles=[PROFILE],
+            library=rtx,
+            options=EngineOptions(),
+            on_progress=replace,
+        )
+    assert str(caught.value) == (
+        f"{directory / 'manifest.json'}: expected the manifest that the work began with, found "
+        "another, which some other process has written since; run the command again"
+    )
+    assert contents(directory) == before
 
 
 def test_an_interrupted_rebuild_leaves_the_old_engine(sparse_copy: Artefact, rtx: Library) -> None:

@@ -359,6 +359,22 @@ def test_an_account_of_other_dense_weights_is_not_taken_for_the_cells(tmp_path: 
         running._compressed(request)
 
 
+def test_a_cell_trained_ahead_of_its_search_has_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    facts = {"source": {"sha256": checkpoint_sha256(tmp_path)}}
+
+    def train(request: CompressRequest, on_progress: object) -> None:
+        request.output.with_name("random.compress.json").write_text(json.dumps(facts))
+
+    monkeypatch.setattr(running, "compress_model", train)
+    place = Place(tmp_path, tmp_path, tmp_path)
+    choice = _configuration(preset("w4"), "2:4+int4")
+    request = running._request(Cell("mrpc", "nominal", "random"), place, tmp_path, choice)
+    assert running._compressed(request) == facts
+
+
 def test_all_that_needs_no_search_is_trained_before_any_waits_for_it(
     monkeypatch: pytest.MonkeyPatch, dense: Path, compressed: list[CompressRequest]
 ) -> None:

@@ -183,6 +183,24 @@ def test_weights_of_the_encoder_that_the_configuration_has_no_place_for_are_refu
     )
 
 
+def _of_the_bare_encoder(directory: Path) -> Path:
+    """The same weights by the names that a base model saves."""
+    path = directory / "model.safetensors"
+    content = {name.removeprefix("bert."): each for name, each in load_file(path).items()}
+    save_file(content, path, metadata={"format": "pt"})
+    return directory
+
+
+def test_weights_without_a_place_are_refused_by_the_names_of_a_bare_encoder_too(
+    tmp_path: Path,
+) -> None:
+    directory = _of_the_bare_encoder(write_hugging_face(tmp_path))
+    read_checkpoint(str(_with_more(directory, "embeddings.position_ids", "pooler.more.weight")))
+    _with_more(directory, "encoder.layer.2.output.dense.bias")
+    with pytest.raises(CheckpointMismatch, match=r"found 1 weights without a place.*layer\.2\."):
+        read_checkpoint(str(directory))
+
+
 def test_reading_a_directory_prints_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

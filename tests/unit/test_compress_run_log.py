@@ -8,6 +8,10 @@ import pytest
 
 from nxmi_export.compression.progress import EpochDone, Residuals, StepDone
 from nxmi_export.errors import OutputError, UsageError
+from nxmi_export.glue import task_named
+from nxmi_export.recipe import Recipe
+from nxmi_export.workflow.compress import CompressRequest
+from nxmi_export.workflow.compress.outputs import Outputs
 from nxmi_export.workflow.compress.run_log import RunLog
 from tests.unit.test_output_files import file_size_limit
 
@@ -170,3 +174,21 @@ def test_a_run_that_ends_without_a_report_leaves_no_log_of_an_earlier_one(tmp_pa
     write(path, step(1))
     write(path)
     assert not path.exists()
+
+
+def test_the_log_of_an_unfinished_run_goes_with_its_snapshots(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path / "model.pt")
+    request = CompressRequest(
+        model="dense",
+        task=task_named("sst2"),
+        output=outputs.model,
+        recipe=Recipe(),
+        recipe_name="own",
+        overwrite=True,
+    )
+    write(outputs.log, step(1))
+    outputs.begin(request)
+    assert lines(outputs.log) == [("step", 1)]  # of a finished run, until there is another
+    outputs.snapshots.mkdir()
+    outputs.begin(request)
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,38 @@ def test_the_type_of_the_model_says_which_tokenizer_reads_a_bare_vocabulary(
 def test_the_type_of_the_model_overrides_nothing_that_is_said(more: dict[str, bytes]) -> None:
     with pytest.raises(CheckpointError, match="expected a whole tokenizer"):
         load_tokenizer(BARE | more, source="model.pt", model_type="bert")
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "albert", "xlm-roberta"])
+def test_a_bare_vocabulary_of_another_kind_is_refused(model_type: str) -> None:
+    with pytest.raises(CheckpointError, match=r"expected a whole tokenizer .* found vocab\.txt;"):
+        load_tokenizer(BARE, source="model.pt", model_type=model_type)
+
+
+def test_a_bare_vocabulary_with_capitals_has_to_say_what_becomes_of_case() -> None:
+    cased = {"vocab.txt": BARE["vocab.txt"] + b"\nGreat"}
+    with pytest.raises(CheckpointError) as caught:
+        load_tokenizer(cased, source="model.pt", model_type="bert")
+    assert str(caught.value) == (
+        "model.pt: expected a tokenizer_config.json that says whether texts are lower-cased, found "
+        "none, beside a vocabulary with capitals, such as 'Great'; save the tokenizer with "
+        "tokenizer.save_pretrained next to the model"
+    )
+    said = {"tokenizer_config.json": b'{"do_lower_case": false}'}
+    tokenizer = load_tokenizer(cased | said, source="model.pt", model_type="bert")
+    assert tokenizer("Great great")["input_ids"] == [CLS, 6, 5, SEP]
+
+
+def test_what_fills_up_shorter_texts_needs_a_row_of_its_own() -> None:
+    data = _encode()
+    highest = int(data.rows.ids["input_ids"].max())
+    beyond = replace(data, padding=data.padding | {"input_ids": highest + 1})
+    with pytest.raises(CheckpointError, match=f"found {highest + 1} in sst2 train"):
+        check_ids(beyond, {"vocab_size": highest + 1}, source="model.pt")
+    alone = _encode(1)
+    check_ids(
+        replace(alone, padding=beyond.padding), {"vocab_size": highest + 1}, source="model.pt"
+    )
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def test_an_encoder_whose_linears_are_not_known_is_refused() -> None:
 def test_a_model_is_timed_in_two_parts() -> None:
     heard: list[tuple[str, int, int]] = []
     wide = tiny_config(hidden_size=128, intermediate_size=256).to_dict()
+    wide |= {"return_dict": False}
     source = CompressedCheckpoint(ARCHITECTURES["bert"], wide, {}, {}, {})
     found = latency_of_model(
         source,

@@ -11,6 +11,7 @@ from nxmi_export.errors import OutputError
 from nxmi_export.output_files import (
     atomic_directory,
     atomic_file,
+    check_place,
     temporary_directory,
 )
 
@@ -18,10 +19,9 @@ FULL = (
     "expected room for the whole output, found {}; free some space or choose another output path; "
     "nothing was written"
 )
-UNWRITABLE = (
-    "expected an output path in a writable folder, found {}; choose another output path or change "
-    "the folder's permissions"
-)
+UNWRITABLE = "expected an output path in a writable folder, found {}; choose another output path"
+MISSING = UNWRITABLE.format("No such file or directory") + " or make its folder first"
+CLOSED = UNWRITABLE.format("Permission denied") + " or change the folder's permissions"
 OCCUPIED = (
     "expected an empty or new output folder, found a folder with files in it; choose another with "
     "-o, or pass --overwrite to replace it"
@@ -85,11 +85,18 @@ def test_an_interrupted_file_leaves_the_old_one(stop: BaseException, tmp_path: P
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_place_with_a_name_too_long_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 300}.json"
+    with pytest.raises(OutputError) as caught:
+        check_place(path, option="-o")
+    assert str(caught.value) == f"{path}: {UNWRITABLE.format('File name too long')}"
+
+
 def test_a_file_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "report.json"
     with pytest.raises(OutputError) as caught:
         _write_file(path)
-    assert str(caught.value) == f"{path}: {UNWRITABLE.format('No such file or directory')}"
+    assert str(caught.value) == f"{path}: {MISSING}"
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -232,7 +239,7 @@ def test_a_folder_without_permission_is_refused(
     path = tmp_path / "artefact"
     with pytest.raises(OutputError) as caught:
         _write_directory(path)
-    assert str(caught.value) == f"{path}: {UNWRITABLE.format('Permission denied')}"
+    assert str(caught.value) == f"{path}: {CLOSED}"
 
 
 def test_overwriting_spares_what_is_no_earlier_output(tmp_path: Path) -> None:
@@ -344,7 +351,7 @@ def test_a_temporary_folder_needs_a_folder_around_it(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(OutputError) as caught, temporary_directory(missing):
         pytest.fail("the block ran")
-    assert str(caught.value) == f"{missing}: {UNWRITABLE.format('No such file or directory')}"
+    assert str(caught.value) == f"{missing}: {MISSING}"
 
 
 def test_a_device_that_fills_up_under_a_temporary_folder(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,25 @@ def test_what_another_process_writes_is_refused_until_it_dies(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_a_patient_writer_waits_for_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    began, done = threading.Event(), []
+
+    def write() -> None:
+        with sole_writer(path):
+            began.set()
+            time.sleep(0.2)
+            done.append("first")
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(write)
+        began.wait()
+        with sole_writer(path, patience=60):
+            done.append("second")
+        first.result()
+    assert done == ["first", "second"]
+
+
 def test_a_failed_writer_leaves_its_output_to_others(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), sole_writer(tmp_path / "model.pt"):
         raise RuntimeError("stop")
@@ -49,7 +71,7 @@ def test_no_lock_can_be_made_where_no_file_can(tmp_path: Path) -> None:
         pytest.fail("the block ran")
     assert str(caught.value) == (
         f"{tmp_path / 'nowhere'}: expected an output path in a writable folder, found No such file "
-        "or directory; choose another output path or change the folder's permissions"
+        "or directory; choose another output path or make its folder first"
     )
     assert not list(tmp_path.iterdir())
 

@@ -5,8 +5,9 @@ import numpy as np
 from nxmi_export.artefact import Artefact
 from nxmi_export.bench import Texts
 from nxmi_export.checkpoint import read_tokenizer_files
-from nxmi_export.encoding import EncodedDataset, encode, load_tokenizer
+from nxmi_export.encoding import EncodedDataset, check_ids, encode, load_tokenizer
 from nxmi_export.glue import load_dataset
+from nxmi_export.workflow.bench.contenders import model_config
 from nxmi_export.workflow.bench.request import TextsRequest
 
 __all__ = ["texts_to_time"]
@@ -17,7 +18,8 @@ _TOGETHER = 32  # examples of a batch that is padded to one length
 def texts_to_time(artefact: Artefact, request: TextsRequest) -> tuple[Texts, Texts]:
     """The same texts by length, as `load` and parity batch them, and in the plain way.
 
-    Raises DataError where the task's dev split cannot be read.
+    Raises DataError where the task's dev split cannot be read, and CheckpointError for a tokenizer
+    that does not fit the model.
     """
     split = request.task.dev_splits[0]
     dataset = load_dataset(request.task, split, request.data_dir).head(request.examples)
@@ -33,6 +35,7 @@ def texts_to_time(artefact: Artefact, request: TextsRequest) -> tuple[Texts, Tex
         input_names=manifest.input_names,
         max_length=limit,
     )
+    check_ids(data, model_config(artefact), source=artefact.directory)
     source = f"{len(data)} of {request.task.name} {split}"
     by_length = data.bucketed(request.batch_tokens)
     plain = data.cut(_TOGETHER, order=np.arange(len(data)))

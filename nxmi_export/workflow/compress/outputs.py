@@ -70,8 +70,9 @@ class Outputs:
         for path in self.model.absolute().parent.iterdir():
             if self._is_orphan(path):
                 path.unlink(missing_ok=True)
-        if not request.resume:
+        if not request.resume and self.snapshots.exists():
             self.drop_snapshots()
+            self.log.unlink(missing_ok=True)  # or a later resumption would take it for its own
 
     def drop_snapshots(self) -> None:
         """Delete what only an unfinished run needs."""

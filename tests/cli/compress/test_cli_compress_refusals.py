@@ -243,7 +243,7 @@ def test_an_output_in_the_place_of_the_model(refused: Command, tmp_path: Path) -
 def test_an_output_in_a_folder_that_is_not_there(refused: Command, tmp_path: Path) -> None:
     assert refused("-o", tmp_path / "nowhere" / "model.pt").sentence == (
         f"{tmp_path / 'nowhere'}: expected an output path in a writable folder, found No such "
-        "file or directory; choose another output path or change the folder's permissions"
+        "file or directory; choose another output path or make its folder first"
     )
 
 
@@ -252,7 +252,7 @@ def test_an_output_in_a_folder_that_may_not_be_written(refused: Command) -> None
         pytest.skip("needs the proc file system, in which not even root makes files")
     assert refused("-o", "/proc/model.pt").sentence == (
         "/proc: expected an output path in a writable folder, found No such file or directory; "
-        "choose another output path or change the folder's permissions"
+        "choose another output path or make its folder first"
     )
 
 
